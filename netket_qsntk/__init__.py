@@ -1,0 +1,13 @@
+"""Infinite neural network quantum states for NetKet.
+
+What a wide network will do (its ensemble, its entanglement, its whole training curve), before and beside
+training it. After Luo & Halverson, *Infinite neural network quantum states*, arXiv:2112.00723.
+
+>>> import netket_qsntk as qs
+"""
+
+from netket_qsntk import encodings, errors, kernels, models
+
+__version__ = "0.1.0"
+
+__all__ = ["encodings", "errors", "kernels", "models"]

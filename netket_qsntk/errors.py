@@ -1,0 +1,78 @@
+"""Errors and warnings a user of the package can meet.
+
+Every class is a :class:`QSNTKError` (or :class:`QSNTKWarning`) *and* the builtin that Python users
+would catch, so that both ``except qs.errors.QSNTKError`` and ``except ValueError`` work. A message
+says what came, what was expected, and the call that would work.
+"""
+
+
+class QSNTKError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class QSNTKWarning(UserWarning):
+    """Base of every warning issued on purpose by this package."""
+
+
+class InvalidModelError(QSNTKError, ValueError):
+    """A model was given an option that does not exist or numbers that make no network."""
+
+
+class PartitionError(QSNTKError, ValueError):
+    """A partition is empty, complete, out of range, or names a site twice."""
+
+
+class EntropyOrderError(QSNTKError, ValueError):
+    """An entropy was asked for at an order where its formula does not hold."""
+
+
+class AmplitudesError(QSNTKError, ValueError):
+    """Amplitudes have the wrong length, are all zero, or are not finite."""
+
+
+class EnsembleError(QSNTKError, ValueError):
+    """A Gaussian ensemble was given covariances that do not fit together or are not positive."""
+
+
+class SystemTooLargeError(QSNTKError, ValueError):
+    """A calculation needs all amplitudes, or all of a covariance, of a system too large for that."""
+
+
+class InvalidConfigurationsError(QSNTKError, ValueError):
+    """Configurations do not have the shape (n, sites) that kernels and datasets are made of."""
+
+
+class UnknownKernelError(QSNTKError, TypeError):
+    """No infinite-width kernel is registered for this model."""
+
+
+class NotANetworkError(QSNTKError, TypeError):
+    """Something was expected to be a NetKet state or a pair (apply_fun, variables) and is not."""
+
+
+class EncodingError(QSNTKError, ValueError):
+    """Configurations do not have the form that an encoding reads."""
+
+
+class HilbertMismatchError(QSNTKError, ValueError):
+    """Two things that must live on one Hilbert space live on different ones."""
+
+
+class SplitError(QSNTKError, ValueError):
+    """A training set was asked for that the basis cannot give."""
+
+
+class InitialStateError(QSNTKError, ValueError):
+    """The initial state of a quench is none of those that are understood."""
+
+
+class HamiltonianError(QSNTKError, ValueError):
+    """An operator is not a Hamiltonian: not discrete, not Hermitian, or its numbers make none."""
+
+
+class DegenerateGroundStateError(QSNTKError, ValueError):
+    """A Hamiltonian has several ground states, to numerical accuracy, and so no single target."""
+
+
+class NeuralTangentsError(QSNTKError, ImportError):
+    """No working neural-tangents could be loaded."""

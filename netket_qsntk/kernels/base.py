@@ -1,0 +1,74 @@
+"""What every infinite-width kernel can do."""
+
+import abc
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jax import Array
+
+from netket_qsntk.errors import InvalidConfigurationsError
+from netket_qsntk.kernels.qsntk import QSNTK
+
+Trainable = Literal["all", "readout"]
+
+
+def check_configurations(x: Any, name: str = "x") -> Any:
+    """``x`` if it is an array of shape (n, sites); an error that says what to do otherwise."""
+    if not hasattr(x, "ndim"):
+        x = jnp.asarray(x)
+    if x.ndim != 2:
+        hint = " (one configuration? use x[None, :])" if x.ndim == 1 else ""
+        raise InvalidConfigurationsError(
+            f"{name} has shape {tuple(x.shape)}: expected (n, sites){hint}; "
+            "for instance hilbert.all_states()."
+        )
+    return x
+
+
+class InfiniteWidthKernel(abc.ABC):
+    """NNGP and NTK of one real network of a model, in the limit of infinite width.
+
+    ψ₁ and ψ₂ are independent copies of that process (``n_parts`` = 2), or ψ₂ = 0 (``n_parts`` = 1); with shared
+    trunks their covariance and mixing kernel still vanish in the limit. A subclass defines :meth:`both` and
+    :meth:`diagonals`, on configurations; everything else follows.
+
+    Attributes:
+        n_parts: 2 for complex ψ, 1 for real ψ.
+        trainable: ``"all"`` parameters or the ``"readout"`` alone (then NTK ∝ NNGP).
+    """
+
+    n_parts: int
+    trainable: Trainable
+
+    @abc.abstractmethod
+    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+        """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m), in one pass.
+
+        ``y=None`` stands for y = x.
+        """
+
+    @abc.abstractmethod
+    def diagonals(self, x: Any) -> tuple[Array, Array]:
+        """(K(x, x), Θ(x, x)) for each configuration: two arrays (n,), without the matrices."""
+
+    def nngp(self, x: Any, y: Any = None) -> Array:
+        """Covariance K(x, y) = E[f(x) f(y)] of each part of ψ: (n, m) float64."""
+        return self.both(x, y)[0]
+
+    def ntk(self, x: Any, y: Any = None) -> Array:
+        """Neural tangent kernel Θ(x, y) = Σᵢ ∂ᵢf(x) ∂ᵢf(y) of each part of ψ: (n, m) float64."""
+        return self.both(x, y)[1]
+
+    def nngp_diagonal(self, x: Any) -> Array:
+        """K(x, x) for each configuration: (n,)."""
+        return self.diagonals(x)[0]
+
+    def ntk_diagonal(self, x: Any) -> Array:
+        """Θ(x, x) for each configuration: (n,)."""
+        return self.diagonals(x)[1]
+
+    def qsntk(self, x: Any, y: Any = None) -> QSNTK:
+        """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0."""
+        ntk = self.ntk(x, y)
+        zero = jnp.zeros_like(ntk)
+        return QSNTK(theta_11=ntk, theta_22=ntk if self.n_parts == 2 else zero, theta_12=zero)

@@ -1,0 +1,184 @@
+"""Kernels that depend on inner products of encoded inputs alone, evaluated as few times as possible.
+
+K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products take a
+few dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and the n × m
+matrix is an integer product and a look-up: it costs what writing it to memory costs. Cost: 2nmd integer
+operations and 16 nm bytes for the pair of kernels.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from netket_qsntk.activations import Pair
+from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable, check_configurations
+
+# Integer products are done in float32, exact up to 2²⁴; blocks of about this many entries stay in cache.
+_EXACT = 2**24
+_BLOCK = 2**18
+
+
+class Formula(Protocol):
+    """(NNGP, NTK) as functions of the input length d and the inner products; elementwise, hashable."""
+
+    def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]: ...
+
+
+def _inner(xx: Array, yy: Array, xy: Array, d: int) -> Pair:
+    gap = (xx + yy) / 2 - xy
+    # Below the rounding of the inner products there is no gap: x and y are the same configuration.
+    noise = 2 * jnp.finfo(jnp.result_type(gap)).eps * d**0.5 * (xx + yy)
+    return Pair(xx, yy, xy, jnp.where(gap <= noise, 0.0, gap))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _evaluate(formula: Formula, d: int, xx: Array, yy: Array, xy: Array) -> tuple[Array, Array]:
+    nngp, ntk = formula(d, _inner(xx, yy, xy, d))
+    return jnp.broadcast_to(nngp, xy.shape), jnp.broadcast_to(ntk, xy.shape)
+
+
+@partial(jax.jit, static_argnums=0)
+def _gram(formula: Formula, x: Array, y: Array) -> tuple[Array, Array]:
+    xx, yy = jnp.sum(x * x, -1)[:, None], jnp.sum(y * y, -1)[None, :]
+    return _evaluate(formula, x.shape[-1], xx, yy, x @ y.T)
+
+
+class DotProductKernel(InfiniteWidthKernel):
+    """Infinite-width kernel k(x·x, y·y, x·y) of encoded configurations.
+
+    Args:
+        formula: ``formula(d, pair) -> (nngp, ntk)``, elementwise in the inner products
+            (:class:`netket_qsntk.activations.Pair` of E[u²], E[v²], E[uv] and the gap), jittable and hashable.
+        model: The model it belongs to, for ``repr``; None where there is none.
+        encode: Configurations (n, sites) to real vectors (n, d); None takes them as they are.
+        n_parts: 2 for complex ψ, 1 for real ψ.
+        trainable: What the NTK was made for.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(10,), parts="real"))
+        >>> nngp, ntk = kernel.both(nk.hilbert.Spin(0.5, 3).all_states())
+        >>> nngp.shape
+        (8, 8)
+    """
+
+    def __init__(
+        self,
+        formula: Formula,
+        *,
+        model: Any = None,
+        encode: Callable[[Array], Array] | None = None,
+        n_parts: int = 2,
+        trainable: Trainable = "all",
+    ) -> None:
+        self.formula = formula
+        self.model = model
+        self.n_parts = n_parts
+        self.trainable = trainable
+        self._encode = encode
+
+    def encode(self, x: Any) -> Any:
+        """Real vectors (n, d) in float64: a NumPy array, or a tracer under a JAX transformation."""
+        if self._encode is not None:
+            x = self._encode(jnp.asarray(x))
+        if isinstance(x, jax.core.Tracer):
+            return x.astype(jnp.float64)
+        return np.asarray(x, dtype=np.float64)
+
+    def values(self, d: int, xx: Any, yy: Any, xy: Any) -> tuple[Array, Array]:
+        """(NNGP, NTK) at given inner products of encoded inputs of length d, elementwise."""
+        xx, yy, xy = jnp.broadcast_arrays(*(jnp.asarray(t, jnp.float64) for t in (xx, yy, xy)))
+        return _evaluate(self.formula, d, xx, yy, xy)
+
+    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+        """(NNGP, NTK) between configurations x (n, sites) and y (m, sites), in one pass: two arrays (n, m)."""
+        u = self.encode(check_configurations(x))
+        v = u if y is None else self.encode(check_configurations(y, "y"))
+        if isinstance(u, jax.core.Tracer) or isinstance(v, jax.core.Tracer):
+            return _gram(self.formula, u, v)
+        scale = _lattice_scale(u, v)
+        out = _aligned(len(u), len(v)), _aligned(len(u), len(v))
+        if scale:
+            self._look_up(np.rint(scale * u), np.rint(scale * v), scale, out)
+        else:
+            self._direct(u, v, out)
+        # Aliased, not copied: nobody else holds these buffers.
+        return jax.device_put(out[0], may_alias=True), jax.device_put(out[1], may_alias=True)
+
+    def diagonals(self, x: Any) -> tuple[Array, Array]:
+        """(K(x, x), Θ(x, x)) for each configuration: two arrays (n,), without the matrices."""
+        u = self.encode(check_configurations(x))
+        norms = (u * u).sum(-1)
+        return self.values(u.shape[-1], norms, norms, norms)
+
+    def _look_up(
+        self, u: np.ndarray, v: np.ndarray, scale: int, out: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        (norms_u, row), (norms_v, column) = (
+            np.unique((t * t).sum(-1), return_inverse=True) for t in (u, v)
+        )
+        bound = np.floor(np.sqrt(norms_u.max() * norms_v.max()) + 0.5)
+        dots = np.arange(-bound, bound + 1)
+        grid = np.sqrt(np.outer(norms_u, norms_v))[..., None]
+        s2 = float(scale * scale)
+        tables = [
+            np.asarray(t).ravel()
+            for t in self.values(
+                u.shape[-1],
+                norms_u[:, None, None] / s2,
+                norms_v[None, :, None] / s2,
+                # Entries beyond Cauchy-Schwarz are never looked up; the formula must not see them.
+                np.clip(dots, -grid, grid) / s2,
+            )
+        ]
+        offset_u = (row * (len(norms_v) * len(dots)) + bound).astype(np.float32)
+        offset_v = (column * len(dots)).astype(np.float32)
+        # One extra coordinate on each side adds the offsets within the product.
+        left = np.column_stack([u, offset_u, np.ones(len(u))]).astype(np.float32)
+        right = np.column_stack([v, np.ones(len(v)), offset_v]).astype(np.float32).T
+        rows = max(1, _BLOCK // max(1, len(v)))
+        for i in range(0, len(u), rows):
+            index = (left[i : i + rows] @ right).astype(np.intp)
+            for table, target in zip(tables, out, strict=True):
+                np.take(table, index, out=target[i : i + rows], mode="clip")
+
+    def _direct(self, u: np.ndarray, v: np.ndarray, out: tuple[np.ndarray, np.ndarray]) -> None:
+        rows = max(1, 8 * _BLOCK // max(1, len(v)))
+        right = jnp.asarray(v)
+        for i in range(0, len(u), rows):
+            block = u[i : i + rows]
+            padded = np.pad(block, ((0, min(rows, len(u)) - len(block)), (0, 0)))
+            values = _gram(self.formula, jnp.asarray(padded), right)
+            for value, target in zip(values, out, strict=True):
+                target[i : i + rows] = value[: len(block)]
+
+    def __repr__(self) -> str:
+        what = type(self.model).__name__ if self.model is not None else repr(self.formula)
+        return (
+            f"DotProductKernel({what}, parts={self.n_parts}, trainable={self.trainable!r}, "
+            "structure=function of x·x, y·y, x·y)"
+        )
+
+
+def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
+    """1 if all entries are integers, 2 if half-integers, 0 if neither or too large for float32 products."""
+    largest = max(np.abs(u).max(initial=0.0), np.abs(v).max(initial=0.0))
+    for scale in (1, 2):
+        values = 2 * u.shape[-1] * (scale * largest) ** 2 + 1
+        # The table index itself must be exact too: at most norms² × values, bounded by values³.
+        if all(np.array_equal(np.rint(scale * t), scale * t) for t in (u, v)):
+            classes = [len(np.unique((t * t).sum(-1))) for t in (u, v)]
+            return scale if values * classes[0] * classes[1] < _EXACT else 0
+    return 0
+
+
+def _aligned(n: int, m: int) -> np.ndarray:
+    """An uninitialised (n, m) float64 array on a 64-byte boundary, which JAX on the CPU takes without a copy."""
+    raw = np.empty(8 * n * m + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + 8 * n * m].view(np.float64).reshape(n, m)

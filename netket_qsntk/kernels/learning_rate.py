@@ -1,0 +1,47 @@
+"""The stability limit of gradient descent."""
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse.linalg import eigsh
+
+from netket_qsntk.kernels.base import check_configurations
+
+
+def largest_eigenvalue(matrix: Any) -> float:
+    """λ_max of a symmetric positive semidefinite matrix (n, n), by Lanczos for all but the smallest n."""
+    a = np.asarray(matrix)
+    if len(a) < 32:
+        return float(np.linalg.eigvalsh(a)[-1])
+    start = np.ones(len(a)) / np.sqrt(len(a))  # reproducible, and close to the top mode of most kernels
+    start += 1e-3 * np.cos(np.arange(len(a)))
+    return float(eigsh(a, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
+
+
+def max_learning_rate(kernel: Any, states: Any) -> float:
+    r"""The largest learning rate for which full-batch gradient descent on this loss converges.
+
+    For L = (1/|B|) Σ_B |ψ - ψ_T|² every mode of the kernel is multiplied by 1 - 2ηλ/|B| a step, so that
+
+    .. math:: \eta_\max = |B| / \lambda_\max(\Theta_{BB})
+
+    For networks whose parts mix, Θ_BB is Ω_RI. With momentum β the limit is (1 + β) times larger.
+
+    Args:
+        kernel: An infinite-width kernel or an :class:`~netket_qsntk.kernels.EmpiricalKernel`.
+        states: The training configurations B, (n, sites).
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(10,)))
+        >>> qs.kernels.max_learning_rate(kernel, nk.hilbert.Spin(0.5, 3).all_states()) > 0
+        True
+    """
+    x = check_configurations(states, "states")
+    if hasattr(kernel, "ntk"):
+        return len(x) / largest_eigenvalue(kernel.ntk(x))
+    block = kernel.qsntk(x)
+    if block.is_decoupled():
+        parts = [block.theta_11, block.theta_22]
+        return len(x) / max(largest_eigenvalue(part) for part in parts)
+    return len(x) / largest_eigenvalue(block.omega_ri)

@@ -1,0 +1,65 @@
+r"""The quantum-state NTK: three real blocks and the complex kernels made of them (arXiv:2112.00723, Eqs. 6-12)."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class QSNTK:
+    r"""The quantum-state neural tangent kernel between configurations x (n) and y (m).
+
+    Held as the three real kernels of the parts of ψ = ψ₁ + iψ₂, each (n, m):
+    :math:`\Theta_{ab}(x, y) = \sum_i \partial_i\psi_a(x)\,\partial_i\psi_b(y)`. For x ≠ y the block Θ₂₁(x, y) is
+    another array; ``theta_21=None`` stands for Θ₁₂ᵀ, its value when x and y are the same.
+
+    Example:
+        >>> import jax.numpy as jnp, netket_qsntk as qs
+        >>> one = jnp.eye(2)
+        >>> k = qs.kernels.QSNTK(theta_11=one, theta_22=one, theta_12=0 * one)
+        >>> k.omega.shape, k.is_decoupled()
+        ((4, 4), True)
+    """
+
+    theta_11: Array
+    theta_22: Array
+    theta_12: Array
+    theta_21: Array | None = None
+
+    @property
+    def _theta_21(self) -> Array:
+        return self.theta_12.T if self.theta_21 is None else self.theta_21
+
+    @property
+    def theta(self) -> Array:
+        """Θ = Θ₁₁ - Θ₂₂ + i(Θ₁₂ + Θ₂₁): (n, m) complex, symmetric for x = y (Eq. 7, S10)."""
+        return self.theta_11 - self.theta_22 + 1j * (self.theta_12 + self._theta_21)
+
+    @property
+    def phi(self) -> Array:
+        """Φ = Θ₁₁ + Θ₂₂ - i(Θ₁₂ - Θ₂₁): (n, m) complex, Hermitian for x = y (Eq. 7, S11)."""
+        return self.theta_11 + self.theta_22 - 1j * (self.theta_12 - self._theta_21)
+
+    @property
+    def omega(self) -> Array:
+        """Ω = [[Θ, Φ], [Φ*, Θ*]]: (2n, 2m) complex, acting on (∂L/∂ψ, ∂L/∂ψ*) (Eq. 8)."""
+        theta, phi = self.theta, self.phi
+        return jnp.block([[theta, phi], [phi.conj(), theta.conj()]])
+
+    @property
+    def omega_ri(self) -> Array:
+        """Ω_RI = [[Θ₁₁, Θ₁₂], [Θ₂₁, Θ₂₂]]: (2n, 2m) real, acting on (∂L/∂ψ₁, ∂L/∂ψ₂) (S6)."""
+        return jnp.block([[self.theta_11, self.theta_12], [self._theta_21, self.theta_22]])
+
+    def is_decoupled(self, tol: float = 1e-10) -> bool:
+        """Whether max|Θ₁₂| <= tol · max(|Θ₁₁|, |Θ₂₂|): the parts then train independently."""
+        scale = jnp.maximum(jnp.max(jnp.abs(self.theta_11)), jnp.max(jnp.abs(self.theta_22)))
+        mixing = jnp.maximum(jnp.max(jnp.abs(self.theta_12)), jnp.max(jnp.abs(self._theta_21)))
+        return bool(mixing <= tol * scale)
+
+    def __repr__(self) -> str:
+        n, m = self.theta_11.shape
+        return f"QSNTK(configurations=({n}, {m}), decoupled={self.is_decoupled()})"

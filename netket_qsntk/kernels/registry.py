@@ -1,0 +1,43 @@
+"""From a model to its infinite-width kernel; users register architectures of their own here."""
+
+from functools import singledispatch
+from typing import Any
+
+from netket_qsntk.errors import UnknownKernelError
+from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable
+
+
+@singledispatch
+def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
+    """The Gaussian-process (NNGP) and neural tangent kernel of a model at infinite width.
+
+    Dispatches on the model's type. For an architecture of your own::
+
+        @qs.kernels.infinite_width.register
+        def _(model: MyModel, trainable="all"):
+            return qs.kernels.DotProductKernel(evaluate, encode=..., n_parts=2, ...)
+
+    or return :func:`netket_qsntk.kernels.from_stax` of the same architecture in neural-tangents.
+
+    Args:
+        model: One of :mod:`netket_qsntk.models`, or an instance of a registered type.
+        trainable: ``"all"`` parameters, or the ``"readout"`` alone: then the NTK is the NNGP (divided by the
+            readout's variance in the standard parametrisation), the paper's Case 1.
+
+    Raises:
+        UnknownKernelError: No kernel is registered for this type.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(100, sigma_a=2.0, sigma_w=1.0))
+        >>> x = nk.hilbert.Spin(0.5, 4).all_states()
+        >>> kernel.nngp(x).shape, float(kernel.nngp_diagonal(x)[0])
+        ((16, 16), 2.0)
+    """
+    if isinstance(model, InfiniteWidthKernel):
+        return model
+    raise UnknownKernelError(
+        f"No infinite-width kernel is known for a model of type {type(model).__name__}. Use CosNet, GaussNet, "
+        "WideMLP or FourierFeatures of qs.models; register one with @qs.kernels.infinite_width.register; "
+        "or wrap a neural-tangents kernel function with qs.kernels.from_stax(kernel_fn)."
+    )

@@ -1,0 +1,97 @@
+"""How a wave function ψ = ψ₁ + iψ₂ is put together from real networks.
+
+A concrete model says only what its real network is (:meth:`WaveFunction.network`, a flax module from
+(…, d) to (…, outputs)); this file says how one or two of them make ψ, and that NetKet wants log ψ.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array, lax
+
+from netket_qsntk.errors import InvalidModelError
+
+Parts = Literal["independent", "shared", "real"]
+Parametrization = Literal["ntk", "standard"]
+Encoding = Callable[[Array], Array]
+
+_CHOICES = {"parts": ("independent", "shared", "real"), "parametrization": ("ntk", "standard")}
+
+
+class WaveFunction(nn.Module, kw_only=True):
+    """Base of the models: ψ from real networks, log ψ for NetKet.
+
+    Args:
+        parts: How ψ₁ and ψ₂ are built. ``"independent"``: two networks with parameters of their own (the
+            paper's experiments); ``"shared"``: one trunk, two linear readouts (the paper's S16);
+            ``"real"``: ψ₂ = 0.
+        encoding: Function from configurations (…, sites) to real vectors (…, d), for instance
+            :func:`netket_qsntk.encodings.fermion_sites`. None takes the configuration as it is.
+        parametrization: ``"ntk"``: θ ~ N(0, 1) and the forward pass multiplies by σ/√fan_in;
+            ``"standard"``: θ ~ N(0, σ²) and the forward pass multiplies by 1/√fan_in only. The function at
+            initialisation has the same distribution, the NTK differs by σ² for each parameter group.
+        param_dtype: Real dtype of the parameters and of the arithmetic.
+
+    Raises:
+        InvalidModelError: An option is not one of the above.
+    """
+
+    parts: Parts = "independent"
+    encoding: Encoding | None = None
+    parametrization: Parametrization = "ntk"
+    param_dtype: Any = jnp.float64
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise InvalidModelError(
+                    f"{type(self).__name__}({name}={value!r}): expected one of {allowed}."
+                )
+        if not jnp.issubdtype(self.param_dtype, jnp.floating):
+            raise InvalidModelError(
+                f"{type(self).__name__}(param_dtype={self.param_dtype}): the parameters are real; "
+                "expected float64 or float32."
+            )
+        super().__post_init__()
+
+    @nn.nowrap
+    def network(self, outputs: int) -> nn.Module:
+        """The real network (…, d) -> (…, outputs); defined by each model."""
+        raise TypeError(f"{type(self).__name__} does not define network(outputs).")
+
+    @nn.nowrap
+    def encode(self, x: Array) -> Array:
+        """Configurations (…, sites) of any dtype as real vectors (…, d) of ``param_dtype``."""
+        return (x if self.encoding is None else self.encoding(x)).astype(self.param_dtype)
+
+    def setup(self) -> None:
+        if self.parts == "shared":
+            self.trunk = self.network(2)
+        else:
+            self.real = self.network(1)
+            if self.parts == "independent":
+                self.imag = self.network(1)
+
+    def psi(self, x: Array) -> Array:
+        """Amplitudes ψ(x): (…, sites) -> (…), complex, or real for ``parts="real"``."""
+        v = self.encode(jnp.asarray(x))
+        if self.parts == "shared":
+            out = self.trunk(v)
+            return lax.complex(out[..., 0], out[..., 1])
+        real = self.real(v)[..., 0]
+        return real if self.parts == "real" else lax.complex(real, self.imag(v)[..., 0])
+
+    def __call__(self, x: Array) -> Array:
+        """log ψ(x): (…, sites) -> (…), complex. A zero amplitude gives -inf (and no gradient)."""
+        return jnp.log(self.psi(x) + 0j)
+
+
+def check_positive(model: str, **values: float) -> None:
+    """Raise :class:`InvalidModelError` unless every value is a finite number > 0."""
+    for name, value in values.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise InvalidModelError(f"{model}({name}={value!r}): expected a finite number > 0.")

@@ -1,0 +1,103 @@
+"""Random Fourier features in front of a network (Case 2 of the paper)."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+from netket.utils import HashableArray
+
+from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.models.base import Encoding, Parametrization, Parts, WaveFunction
+
+
+class FourierFeatures(nn.Module):
+    r"""A network g on Fourier features: ψ(x) = g(γ(x)).
+
+    .. math:: \gamma_{2k}(x) = a_k \cos(2\pi b_k \cdot x),\qquad \gamma_{2k+1}(x) = a_k \sin(2\pi b_k \cdot x)
+
+    The features are chosen, not trained. |γ(x)|² = Σ a_k² for every x and γ(x)·γ(y) depends on x - y only, so
+    every kernel of g that depends on inner products becomes translation invariant (arXiv:2112.00723, S29-S31;
+    Tancik et al., arXiv:2006.10739).
+
+    Args:
+        frequencies: b, shape (m, d).
+        amplitudes: a, shape (m,), or one number for all.
+        network: The model g, seeing inputs of length 2m.
+        parts, parametrization, param_dtype: None keeps those of ``network``; a value replaces them.
+        encoding: Applied before the features, as for every model.
+
+    Raises:
+        InvalidModelError: Shapes that do not fit, or a network with an encoding of its own.
+
+    Example:
+        >>> import jax, numpy as np, netket as nk, netket_qsntk as qs
+        >>> b = np.random.default_rng(0).normal(size=(8, 4), scale=0.1)
+        >>> model = qs.models.FourierFeatures(b, 1.0, qs.models.WideMLP(widths=(32,)))
+        >>> x = nk.hilbert.Spin(0.5, 4).all_states()
+        >>> model.apply(model.init(jax.random.key(0), x), x).shape
+        (16,)
+    """
+
+    frequencies: Any
+    amplitudes: Any
+    network: WaveFunction
+    parts: Parts | None = None
+    encoding: Encoding | None = None
+    parametrization: Parametrization | None = None
+    param_dtype: Any = None
+
+    def __post_init__(self) -> None:
+        b = np.asarray(self.frequencies, dtype=float)
+        if b.ndim != 2:
+            raise InvalidModelError(
+                f"FourierFeatures(frequencies=array of shape {b.shape}): expected (features, d)."
+            )
+        a = np.asarray(self.amplitudes, dtype=float)
+        if a.shape not in ((), (b.shape[0],)):
+            raise InvalidModelError(
+                f"FourierFeatures(amplitudes=array of shape {a.shape}): expected one number or "
+                f"{(b.shape[0],)}, one for each frequency."
+            )
+        if not isinstance(self.network, WaveFunction) or self.network.encoding is not None:
+            raise InvalidModelError(
+                "FourierFeatures(network=…): expected one of this package's models without an encoding "
+                f"(pass encoding= to FourierFeatures itself), got {type(self.network).__name__}."
+            )
+        own = {
+            name: getattr(self, name)
+            for name in ("parts", "parametrization", "param_dtype")
+            if getattr(self, name) is not None
+        }
+        if own:
+            self.network = self.network.clone(parent=None, **own)
+        for name in ("parts", "parametrization", "param_dtype"):
+            setattr(self, name, getattr(self.network, name))
+        self.frequencies = HashableArray(b)
+        self.amplitudes = HashableArray(np.broadcast_to(a, b.shape[:1]))
+        super().__post_init__()
+
+    @nn.nowrap
+    def encode(self, x: Array) -> Array:
+        """Configurations (…, sites) as features γ of shape (…, 2m)."""
+        x = jnp.asarray(x)
+        x = (x if self.encoding is None else self.encoding(x)).astype(self.network.param_dtype)
+        b = jnp.asarray(np.asarray(self.frequencies), x.dtype)
+        if b.shape[1] != x.shape[-1]:
+            raise InvalidModelError(
+                f"FourierFeatures has frequencies for inputs of length {b.shape[1]}, got configurations of "
+                f"length {x.shape[-1]}; give frequencies of shape (features, {x.shape[-1]})."
+            )
+        a = jnp.asarray(np.asarray(self.amplitudes), x.dtype)
+        phase = 2 * jnp.pi * (x @ b.T)
+        features = jnp.stack([a * jnp.cos(phase), a * jnp.sin(phase)], axis=-1)
+        return features.reshape(*x.shape[:-1], 2 * b.shape[0])
+
+    def psi(self, x: Array) -> Array:
+        """Amplitudes ψ(x): (…, sites) -> (…)."""
+        return self.network.psi(self.encode(x))
+
+    def __call__(self, x: Array) -> Array:
+        """log ψ(x): (…, sites) -> (…)."""
+        return self.network(self.encode(x))
