@@ -6,8 +6,18 @@ training it. After Luo & Halverson, *Infinite neural network quantum states*, ar
 >>> import netket_qsntk as qs
 """
 
-from netket_qsntk import encodings, errors, kernels, models
+from netket_qsntk import (
+    driver,
+    dynamics,
+    encodings,
+    errors,
+    kernels,
+    losses,
+    models,
+    targets,
+    vqs,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["encodings", "errors", "kernels", "models"]
+__all__ = ["driver", "dynamics", "encodings", "errors", "kernels", "losses", "models", "targets", "vqs"]

@@ -1,19 +1,18 @@
 r"""Activations and their dual kernels.
 
-For (u, v) jointly Gaussian with zero mean, variances a, b and covariance c, the dual of an activation φ is
-:math:`\tau(a, b, c) = E[\phi(u)\phi(v)]` and its derivative :math:`\dot\tau = E[\phi'(u)\phi'(v)] = \partial\tau/\partial c`
-(Price's theorem). They are the steps of the layer recursion of the NNGP and the NTK.
-
-A pair of configurations is carried as four numbers, :class:`Pair`, of which one is redundant: the *gap*
-(a + b)/2 - c. Near-equal configurations have a tiny gap that a + b - 2c no longer holds in floating point, and
-the angle of the relu kernel is its square root: an error of 1e-16 in the gap would be 1e-8 in the NTK.
+For (u, v) jointly Gaussian with zero mean, variances a, b and covariance c, the dual of an activation
+φ is :math:`\tau(a, b, c) = E[\phi(u)\phi(v)]` and its derivative
+:math:`\dot\tau = E[\phi'(u)\phi'(v)] = \partial\tau/\partial c` (Price's theorem). They are the steps of
+the layer recursion of the NNGP and the NTK.
 
 Sources: Cho & Saul (2009) for relu; Williams (1997) for erf; the rest follows from Gaussian integrals
 (gelu: two integrations by parts on the bivariate orthant probability).
 """
 
+import math
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,11 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.errors import InaccurateKernelWarning, InvalidModelError
 
 
 class Pair(NamedTuple):
-    """Second moments of (u, v); arrays that broadcast against one another."""
+    """Second moments of (u, v); arrays that broadcast against one another.
+
+    Two of the five are redundant. Equal, antipodal and parallel configurations have a gap or a determinant
+    that a + b - 2c and ab - c² no longer hold in floating point, and the angle of the relu kernel is
+    a square root of them: an error of 1e-16 would be 1e-8 in the NTK.
+    """
 
     a: Array
     """E[u²]"""
@@ -36,12 +40,19 @@ class Pair(NamedTuple):
     """E[uv]"""
     gap: Array
     """(a + b)/2 - c = E[(u - v)²]/2"""
+    determinant: Array
+    """ab - c²"""
 
-    @property
-    def determinant(self) -> Array:
-        """ab - c² without the cancellation at u = v."""
-        value = self.gap * (self.a + self.b - self.gap) - ((self.a - self.b) / 2) ** 2
-        return jnp.maximum(value, 0.0)
+    @classmethod
+    def of(cls, a: Array, b: Array, c: Array) -> "Pair":
+        """From the three moments; exact where their sums and products are, as on lattices."""
+        return cls(a, b, c, jnp.maximum((a + b) / 2 - c, 0.0), jnp.maximum(a * b - c * c, 0.0))
+
+    def affine(self, weight: float, bias: float) -> "Pair":
+        """Moments of (√weight·u + w, √weight·v + w) with w ~ N(0, bias) independent of both."""
+        a, b, c = (weight * t + bias for t in self[:3])
+        gap = weight * self.gap
+        return Pair(a, b, c, gap, weight**2 * self.determinant + 2 * bias * gap)
 
 
 Dual = Callable[[Pair], tuple[Pair, Array]]
@@ -49,43 +60,64 @@ Dual = Callable[[Pair], tuple[Pair, Array]]
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function with its dual: ``dual(pair) -> (moments of (φ(u), φ(v)), τ̇)``."""
+    """An elementwise function with its dual: ``dual(pair) -> (moments of (φ(u), φ(v)), τ̇)``.
+
+    Attributes:
+        name: What it is called in options.
+        function: φ, elementwise.
+        dual: See above.
+        density: Of a dual by quadrature, the nodes needed for each unit of √a; None for a closed form.
+    """
 
     name: str
     function: Callable[[Array], Array]
     dual: Dual
+    density: float | None = None
+
+    def resolved(self, deviation: float) -> "Activation":
+        """The same activation with a dual that is accurate for inputs of this standard deviation."""
+        if self.density is None:
+            return self
+        nodes = max(64, math.ceil(self.density * deviation))
+        return replace(self, dual=_checked_quadrature(self.function, nodes, deviation))
 
 
 def _smooth(tau: Callable[[Pair], tuple[Array, Array]]) -> Dual:
-    """Dual of an activation without kinks: its own gap needs no more than a difference."""
+    """Dual of an activation without kinks: its gap and determinant need no more than differences."""
 
     def dual(p: Pair) -> tuple[Pair, Array]:
-        zero = jnp.zeros_like(p.a)
-        a, _ = tau(Pair(p.a, p.a, p.a, zero))
-        b, _ = tau(Pair(p.b, p.b, p.b, jnp.zeros_like(p.b)))
+        zeros = jnp.zeros_like(p.a), jnp.zeros_like(p.b)  # the shapes of a and b, not of the pair
+        a, _ = tau(Pair(p.a, p.a, p.a, zeros[0], zeros[0]))
+        b, _ = tau(Pair(p.b, p.b, p.b, zeros[1], zeros[1]))
         c, derivative = tau(p)
-        gap = jnp.where(p.gap == 0, 0.0, jnp.maximum((a + b) / 2 - c, 0.0))
-        return Pair(a, b, c, gap), derivative
+        return Pair.of(a, b, c), derivative
 
     return dual
 
 
+def _sine_excess(q: Array, angle: Array, sine: Array, cosine: Array) -> Array:
+    """q(sin t - t cos t) for t in [0, π], given t, q sin t and q cos t."""
+    # The difference loses t² of its digits when written so; its series does not.
+    t2 = angle * angle
+    series = 1 / 45360 - t2 * (1 / 3991680 - t2 / 518918400)
+    series = q * angle * t2 * (1 / 3 - t2 * (1 / 30 - t2 * (1 / 840 - t2 * series)))
+    return jnp.where(angle < 0.25, series, sine - angle * cosine)
+
+
 def _relu(p: Pair) -> tuple[Pair, Array]:
-    # With q = √(ab) and θ the angle between u and v, q sin²(θ/2) = (q - c)/2 and q cos²(θ/2) = (q + c)/2.
-    q = jnp.sqrt(p.a * p.b)
-    minus = jnp.maximum(p.gap - (jnp.sqrt(p.a) - jnp.sqrt(p.b)) ** 2 / 2, 0.0)
-    plus = jnp.maximum(q + p.c, 0.0)
-    theta = 2 * jnp.arctan2(jnp.sqrt(minus), jnp.sqrt(plus))
-    rest = 2 * jnp.arctan2(jnp.sqrt(plus), jnp.sqrt(minus))  # π - θ, accurate near antipodes
-    root = jnp.sqrt(minus * plus)
-    c = (root + rest * p.c) / (2 * jnp.pi)
-    # sin θ - θ cos θ loses θ² of its digits when written so; its series does not.
-    t2 = theta * theta
-    series = q * theta * t2 * (1 / 3 - t2 * (1 / 30 - t2 * (1 / 840 - t2 * (1 / 45360 - t2 / 3991680))))
-    arc = jnp.where(theta < 0.1, series, root - theta * p.c)
-    # The norm difference enters the gap directly, the angle only through `arc`.
-    gap = jnp.maximum(p.gap / 2 - arc / (2 * jnp.pi), 0.0)
-    return Pair(p.a / 2, p.b / 2, c, gap), rest / (2 * jnp.pi)
+    # θ is the angle between u and v: q cos θ = c, q sin θ = √determinant.
+    q, sine = jnp.sqrt(p.a * p.b), jnp.sqrt(p.determinant)
+    theta, rest = jnp.arctan2(sine, p.c), jnp.arctan2(sine, -p.c)  # rest = π - θ
+    obtuse = p.c < 0
+    tau = jnp.where(obtuse, _sine_excess(q, rest, sine, -p.c), sine + rest * p.c) / (2 * jnp.pi)
+    # q - 2τ = q(1 - cos θ) - q(sin θ - θ cos θ)/π, both small together at small angles.
+    positive = jnp.where(obtuse | (q == 0), 1.0, q + p.c)
+    versine = jnp.where(obtuse, q - p.c, p.determinant / positive)
+    defect = versine - _sine_excess(q, theta, sine, p.c) / jnp.pi
+    norms = jnp.sqrt(p.a) + jnp.sqrt(p.b)
+    difference = (p.a - p.b) / jnp.where(norms == 0, 1.0, norms)
+    gap = difference**2 / 4 + defect / 2
+    return Pair(p.a / 2, p.b / 2, tau, gap, defect * (q + 2 * tau) / 4), rest / (2 * jnp.pi)
 
 
 def _identity(p: Pair) -> tuple[Pair, Array]:
@@ -125,44 +157,87 @@ def _gelu(p: Pair) -> tuple[Array, Array]:
     return tau, derivative
 
 
+# Kernel values that one quadrature pass holds: its table of values times nodes stays in cache.
+_BATCH = 1024
+
+
 def quadrature(function: Callable[[Array], Array], nodes: int = 192) -> Dual:
     r"""Dual of any smooth activation by the trapezoidal rule on the plane of two independent normals.
 
-    On the real line the trapezoidal rule converges geometrically for functions that are analytic in a strip:
-    with h = 2·8.7/nodes the error is about e^{-2π d/h}, d the distance of the singularities of
-    φ(√a z) from the real axis. For tanh, d = π/(2√a): with 192 nodes full accuracy up to a = 15.
-    Gauss-Hermite quadrature with as many nodes converges like e^{-c√nodes} only.
+    On the real line the trapezoidal rule converges geometrically for functions that are analytic in a
+    strip: with h = 2·8.7/nodes the error is about e^{-2π s/h}, s the distance of the singularities of
+    φ(√a z) from the real axis. For tanh, s = π/(2√a): 80√a nodes are enough for float64. Gauss-Hermite
+    quadrature converges like e^{-c√nodes} only.
 
     Args:
         function: The activation, elementwise and differentiable by JAX.
         nodes: Nodes in each direction; the cost is nodes² evaluations for each different kernel value.
     """
-    z = np.linspace(-8.7, 8.7, nodes)
-    w = np.exp(-(z**2) / 2)
-    w /= w.sum()
-    grad = jnp.vectorize(jax.grad(lambda t: function(t).astype(t.dtype)))
+    grid = np.linspace(-8.7, 8.7, nodes)
+    gauss = np.exp(-(grid**2) / 2)
+    gauss /= gauss.sum()
+
+    def both(t: Array) -> tuple[Array, Array]:
+        return jax.jvp(function, (t,), (jnp.ones_like(t),))
+
+    def batch(moments: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        std, slope, rest = moments
+        z, w = jnp.asarray(grid), jnp.asarray(gauss)
+
+        def add(
+            total: tuple[Array, Array], node: tuple[Array, Array]
+        ) -> tuple[tuple[Array, Array], None]:
+            z1, w1 = node
+            value_u, slope_u = both(std * z1)
+            value_v, slope_v = both((slope * z1)[:, None] + rest[:, None] * z)
+            value = total[0] + w1 * value_u * (value_v @ w)
+            return (value, total[1] + w1 * slope_u * (slope_v @ w)), None
+
+        zero = jnp.zeros_like(std)
+        return jax.lax.scan(add, (zero, zero), (z, w))[0]
 
     def tau(p: Pair) -> tuple[Array, Array]:
-        std = jnp.sqrt(p.a)
-        slope = jnp.where(p.a > 0, p.c / jnp.where(p.a > 0, std, 1.0), 0.0)
-        rest = jnp.sqrt(jnp.where(p.a > 0, p.determinant / jnp.where(p.a > 0, p.a, 1.0), p.b))
-        inner_z, inner_w = jnp.asarray(z), jnp.asarray(w)
-
-        def add(total: tuple[Array, Array], node: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-            z1, w1 = node
-            u = std * z1
-            v = (slope * z1)[..., None] + rest[..., None] * inner_z
-            value = w1 * function(u) * (function(v) @ inner_w)
-            derivative = w1 * grad(u) * (grad(v) @ inner_w)
-            return (total[0] + value, total[1] + derivative), None
-
-        shape = jnp.broadcast_shapes(p.a.shape, p.b.shape, p.c.shape)
-        zero = jnp.zeros(shape)
-        std, slope, rest = (jnp.broadcast_to(t, shape) for t in (std, slope, rest))
-        (value, derivative), _ = jax.lax.scan(add, (zero, zero), (inner_z, inner_w))
-        return value, derivative
+        # u = √a z₁ and v = (c/√a) z₁ + √(determinant/a) z₂.
+        safe = jnp.where(p.a > 0, p.a, 1.0)
+        slope = jnp.where(p.a > 0, p.c / jnp.sqrt(safe), 0.0)
+        rest = jnp.sqrt(jnp.where(p.a > 0, p.determinant / safe, p.b))
+        moments = jnp.broadcast_arrays(jnp.sqrt(p.a), slope, rest)
+        flat = tuple(t.ravel() for t in moments)
+        size = min(_BATCH, flat[0].size)
+        padding = -flat[0].size % max(1, size)
+        if not size:
+            return moments[0], moments[0]
+        batches = tuple(jnp.pad(t, (0, padding)).reshape(-1, size) for t in flat)
+        value, derivative = jax.lax.map(batch, batches)
+        shape, count = moments[0].shape, flat[0].size
+        return value.ravel()[:count].reshape(shape), derivative.ravel()[:count].reshape(shape)
 
     return _smooth(tau)
+
+
+@lru_cache(maxsize=128)
+def _checked_quadrature(function: Callable[[Array], Array], nodes: int, deviation: float) -> Dual:
+    """:func:`quadrature`, with a warning if a finer rule gives something else."""
+    dual = quadrature(function, nodes)
+    with jax.ensure_compile_time_eval():
+        a = jnp.asarray(deviation**2)
+        pair = Pair.of(a, a, a * jnp.asarray([0.5, 1.0]))
+        (coarse, slope), (fine, fine_slope) = dual(pair), quadrature(function, 4 * nodes // 3)(pair)
+        tiny = jnp.finfo(fine.c.dtype).tiny
+        error = max(
+            float(jnp.max(jnp.abs(s - t)) / jnp.maximum(jnp.max(jnp.abs(t)), tiny))
+            for s, t in ((coarse.c, fine.c), (slope, fine_slope))
+        )
+    if not error < 1e-10:
+        warnings.warn(
+            f"The kernel of activation {getattr(function, '__name__', function)!r} by quadrature has a "
+            f"relative error of about {error:.0e}: it is not smooth, or not finite, at inputs of "
+            f"standard deviation {deviation:.2g}. Closed forms are known for "
+            f"{', '.join(name for name, act in _ACTIVATIONS.items() if act.density is None)}.",
+            InaccurateKernelWarning,
+            stacklevel=2,
+        )
+    return dual
 
 
 def _exact_gelu(x: Array) -> Array:
@@ -176,7 +251,7 @@ def _gauss(x: Array) -> Array:
 _ACTIVATIONS = {
     "relu": Activation("relu", jax.nn.relu, _relu),
     "erf": Activation("erf", jax.scipy.special.erf, _smooth(_erf)),
-    "tanh": Activation("tanh", jnp.tanh, quadrature(jnp.tanh)),
+    "tanh": Activation("tanh", jnp.tanh, quadrature(jnp.tanh), density=80.0),
     "gelu": Activation("gelu", _exact_gelu, _smooth(_gelu)),
     "sin": Activation("sin", jnp.sin, _smooth(_sin)),
     "cos": Activation("cos", jnp.cos, _smooth(_cos)),
@@ -186,12 +261,20 @@ _ACTIVATIONS = {
 
 
 @lru_cache(maxsize=64)
-def _by_quadrature(function: Callable[[Array], Array]) -> Activation:
-    return Activation(getattr(function, "__name__", repr(function)), function, quadrature(function))
+def _of_function(function: Callable[[Array], Array]) -> Activation:
+    for known in _ACTIVATIONS.values():
+        if known.function is function:
+            return known
+    name = getattr(function, "__name__", repr(function))
+    return Activation(name, function, quadrature(function), density=160.0)
 
 
 def activation(name: str | Callable[[Array], Array]) -> Activation:
-    """The activation of that name, or any JAX function with its dual by quadrature.
+    """The activation of that name, or any smooth JAX function with its dual by quadrature.
+
+    Args:
+        name: One of ``"relu", "erf", "tanh", "gelu", "sin", "cos", "gaussian", "identity"``, or an
+            elementwise function; ``jax.nn.relu``, ``jnp.tanh``, … stand for their names.
 
     Raises:
         InvalidModelError: The name is not known.
@@ -199,15 +282,16 @@ def activation(name: str | Callable[[Array], Array]) -> Activation:
     Example:
         >>> from netket_qsntk.activations import Pair, activation
         >>> import jax.numpy as jnp
-        >>> one, zero = jnp.ones(()), jnp.zeros(())
-        >>> moments, derivative = activation("relu").dual(Pair(one, one, one, zero))
+        >>> one = jnp.ones(())
+        >>> moments, derivative = activation("relu").dual(Pair.of(one, one, one))
         >>> float(moments.c), float(derivative)
         (0.5, 0.5)
     """
     if callable(name):
-        return _by_quadrature(name)
+        return _of_function(name)
     if name not in _ACTIVATIONS:
         raise InvalidModelError(
-            f"activation={name!r} is not known: expected one of {', '.join(_ACTIVATIONS)}, or a JAX function."
+            f"activation={name!r} is not known: expected one of {', '.join(_ACTIVATIONS)}, or a JAX "
+            "function."
         )
     return _ACTIVATIONS[name]

@@ -76,3 +76,31 @@ class DegenerateGroundStateError(QSNTKError, ValueError):
 
 class NeuralTangentsError(QSNTKError, ImportError):
     """No working neural-tangents could be loaded."""
+
+
+class NonLinearOptimizerError(QSNTKError, TypeError):
+    """A closed-form driver got an optimiser whose linearised training has no closed form."""
+
+
+class UndefinedLimitError(QSNTKError, ValueError):
+    """Infinitely many steps of an optimiser whose steps change with time have no limit to report."""
+
+
+class InvalidTrainingError(QSNTKError, ValueError):
+    """Options of a training run contradict one another or are out of range."""
+
+
+class UnstableLearningRateWarning(QSNTKWarning):
+    """The learning rate is beyond the stability limit: the top mode of the kernel diverges."""
+
+
+class InaccurateKernelWarning(QSNTKWarning, RuntimeWarning):
+    """A kernel computed by quadrature is less accurate than float64, and how much."""
+
+
+class InvalidEnsembleError(QSNTKError, ValueError):
+    """An ensemble of networks was asked for that cannot be made, or a member that is not in it."""
+
+
+class UndefinedAmplitudesError(QSNTKError, ValueError):
+    """An ensemble was asked for the amplitudes of one wave function that it does not have."""

@@ -53,11 +53,12 @@ class ExponentialKernel:
 class PerceptronKernel:
     r"""WideMLP: the layer recursion (Jacot et al. 2018; Lee et al. 2018).
 
-    .. math:: K^1 = \sigma_w^2 \frac{x\cdot y}{d} + \sigma_b^2,\quad K^{l+1} = \sigma_w^2\tau(K^l) + \sigma_b^2,\quad
+    .. math:: K^1 = \sigma_w^2 \frac{x\cdot y}{d} + \sigma_b^2,\quad
+        K^{l+1} = \sigma_w^2\tau(K^l) + \sigma_b^2,\quad
         \Theta^{l+1} = c_w\tau(K^l) + c_b + \sigma_w^2\dot\tau(K^l)\,\Theta^l
 
-    with Θ¹ = c_w x·y/d + c_b and (c_w, c_b) = (σ_w², σ_b²) in the NTK parametrisation, (1, 1) in the standard one
-    (c_b = 0 for a layer without bias).
+    with Θ¹ = c_w x·y/d + c_b and (c_w, c_b) = (σ_w², σ_b²) in the NTK parametrisation, (1, 1) in the
+    standard one (c_b = 0 for a layer without bias).
     """
 
     activation: Activation
@@ -69,7 +70,8 @@ class PerceptronKernel:
     translation_invariant_nngp: ClassVar[bool] = False
 
     def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
-        moments, ntk = Pair(*(t / d for t in pair)), jnp.zeros(())
+        a, b, c, gap, determinant = pair
+        moments, ntk = Pair(a / d, b / d, c / d, gap / d, determinant / d**2), jnp.zeros(())
         last = len(self.sigma_w) - 1
         for i, (sw, sb) in enumerate(zip(self.sigma_w, self.sigma_b, strict=True)):
             if i > 0:
@@ -78,8 +80,7 @@ class PerceptronKernel:
             if i == last or self.trainable == "all":
                 c_w, c_b = (1.0, float(sb > 0)) if self.standard else (sw**2, sb**2)
                 ntk = ntk + c_w * moments.c + c_b
-            a, b, c, gap = moments
-            moments = Pair(*(sw**2 * t + sb**2 for t in (a, b, c)), sw**2 * gap)
+            moments = moments.affine(sw**2, sb**2)
         return moments.c, ntk
 
 
@@ -121,9 +122,10 @@ def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKerne
     _check(trainable)
     sigma_w, sigma_b = model.sigmas()
     standard = model.parametrization == "standard"
-    return _kernel(
-        model, PerceptronKernel(model.nonlinearity, sigma_w, sigma_b, standard, trainable)
-    )
+    # For quadratures: the variance of pre-activations where |x|²/d <= 9/4 and |φ| <= 3/2.
+    largest = max(2.25 * w**2 + b**2 for w, b in zip(sigma_w, sigma_b, strict=True))
+    activation = model.nonlinearity.resolved(largest**0.5)
+    return _kernel(model, PerceptronKernel(activation, sigma_w, sigma_b, standard, trainable))
 
 
 @infinite_width.register

@@ -1,9 +1,9 @@
 """Kernels that depend on inner products of encoded inputs alone, evaluated as few times as possible.
 
-K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products take a
-few dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and the n × m
-matrix is an integer product and a look-up: it costs what writing it to memory costs. Cost: 2nmd integer
-operations and 16 nm bytes for the pair of kernels.
+K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products
+take a few dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and
+the n × m matrix is an integer product and a look-up: it costs what writing it to memory costs. Cost: 2nmd
+integer operations and 16 nm bytes for the pair of kernels.
 """
 
 from collections.abc import Callable
@@ -16,36 +16,62 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.activations import Pair
+from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable, check_configurations
 
 # Integer products are done in float32, exact up to 2²⁴; blocks of about this many entries stay in cache.
 _EXACT = 2**24
 _BLOCK = 2**18
+# Coordinates that one fused loop over pairs of real inputs goes through.
+_COORDINATES = 32
 
 
 class Formula(Protocol):
     """(NNGP, NTK) as functions of the input length d and the inner products; elementwise, hashable."""
 
-    def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]: ...
-
-
-def _inner(xx: Array, yy: Array, xy: Array, d: int) -> Pair:
-    gap = (xx + yy) / 2 - xy
-    # Below the rounding of the inner products there is no gap: x and y are the same configuration.
-    noise = 2 * jnp.finfo(jnp.result_type(gap)).eps * d**0.5 * (xx + yy)
-    return Pair(xx, yy, xy, jnp.where(gap <= noise, 0.0, gap))
+    def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
+        """(NNGP, NTK) at these inner products, of the shape of ``pair.c``."""
+        ...
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _evaluate(formula: Formula, d: int, xx: Array, yy: Array, xy: Array) -> tuple[Array, Array]:
-    nngp, ntk = formula(d, _inner(xx, yy, xy, d))
-    return jnp.broadcast_to(nngp, xy.shape), jnp.broadcast_to(ntk, xy.shape)
+def _evaluate(formula: Formula, d: int, pair: Pair) -> tuple[Array, Array]:
+    nngp, ntk = formula(d, pair)
+    return jnp.broadcast_to(nngp, pair.c.shape), jnp.broadcast_to(ntk, pair.c.shape)
+
+
+def _pair(x: Array, y: Array) -> Pair:
+    """Inner products of rows, with |x - y|² and the determinant as sums of squares.
+
+    The determinant is |x|²|y - (x·y/x·x) x|². Neither loses its digits where configurations are nearly
+    equal, antipodal or parallel, as differences of inner products do. One fused loop over the pairs goes
+    through the coordinates, as fast as a matrix product for the lengths that inputs have.
+    """
+    xx, yy = jnp.sum(x * x, -1)[:, None], jnp.sum(y * y, -1)[None, :]
+    xy = x @ y.T
+    ratio = xy / jnp.where(xx == 0, 1.0, xx)
+
+    def add(total: tuple[Array, Array], coordinates: tuple[Array, Array]) -> tuple[Any, None]:
+        gap, rest = total
+        for xk, yk in zip(*coordinates, strict=True):
+            gap = gap + (xk[:, None] - yk[None, :]) ** 2
+            rest = rest + (yk[None, :] - ratio * xk[:, None]) ** 2
+        return (gap, rest), None
+
+    total = jnp.zeros_like(xy), jnp.zeros_like(xy)
+    d = x.shape[-1]
+    if d <= _COORDINATES:
+        total, _ = add(total, (x.T, y.T))
+    else:
+        groups = (jnp.pad(t.T, ((0, -d % _COORDINATES), (0, 0))) for t in (x, y))
+        groups = tuple(t.reshape(-1, _COORDINATES, t.shape[-1]) for t in groups)
+        total, _ = jax.lax.scan(add, total, groups)
+    return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
 
 
 @partial(jax.jit, static_argnums=0)
 def _gram(formula: Formula, x: Array, y: Array) -> tuple[Array, Array]:
-    xx, yy = jnp.sum(x * x, -1)[:, None], jnp.sum(y * y, -1)[None, :]
-    return _evaluate(formula, x.shape[-1], xx, yy, x @ y.T)
+    return _evaluate(formula, x.shape[-1], _pair(x, y))
 
 
 class DotProductKernel(InfiniteWidthKernel):
@@ -53,7 +79,8 @@ class DotProductKernel(InfiniteWidthKernel):
 
     Args:
         formula: ``formula(d, pair) -> (nngp, ntk)``, elementwise in the inner products
-            (:class:`netket_qsntk.activations.Pair` of E[u²], E[v²], E[uv] and the gap), jittable and hashable.
+            (:class:`netket_qsntk.activations.Pair` of x·x, y·y, x·y, their gap and determinant), jittable
+            and hashable.
         model: The model it belongs to, for ``repr``; None where there is none.
         encode: Configurations (n, sites) to real vectors (n, d); None takes them as they are.
         n_parts: 2 for complex ψ, 1 for real ψ.
@@ -91,14 +118,23 @@ class DotProductKernel(InfiniteWidthKernel):
         return np.asarray(x, dtype=np.float64)
 
     def values(self, d: int, xx: Any, yy: Any, xy: Any) -> tuple[Array, Array]:
-        """(NNGP, NTK) at given inner products of encoded inputs of length d, elementwise."""
-        xx, yy, xy = jnp.broadcast_arrays(*(jnp.asarray(t, jnp.float64) for t in (xx, yy, xy)))
-        return _evaluate(self.formula, d, xx, yy, xy)
+        """(NNGP, NTK) at given inner products of encoded inputs of length d, elementwise.
+
+        Full accuracy where x·x + y·y - 2x·y and x·x y·y - (x·y)² are exact, as for (half-)integer inputs.
+        """
+        xx, yy, xy = (jnp.asarray(t, jnp.float64) for t in (xx, yy, xy))
+        xy = jnp.broadcast_to(xy, jnp.broadcast_shapes(xx.shape, yy.shape, xy.shape))
+        return _evaluate(self.formula, d, Pair.of(xx, yy, xy))
 
     def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
-        """(NNGP, NTK) between configurations x (n, sites) and y (m, sites), in one pass: two arrays (n, m)."""
+        """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
         u = self.encode(check_configurations(x))
         v = u if y is None else self.encode(check_configurations(y, "y"))
+        if u.shape[-1] != v.shape[-1]:
+            raise InvalidConfigurationsError(
+                f"x and y are encoded as vectors of length {u.shape[-1]} and {v.shape[-1]}: expected "
+                "configurations of one system, (n, sites) and (m, sites)."
+            )
         if isinstance(u, jax.core.Tracer) or isinstance(v, jax.core.Tracer):
             return _gram(self.formula, u, v)
         scale = _lattice_scale(u, v)
@@ -166,19 +202,22 @@ class DotProductKernel(InfiniteWidthKernel):
 
 
 def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
-    """1 if all entries are integers, 2 if half-integers, 0 if neither or too large for float32 products."""
+    """1 for integers, 2 for half-integers, 0 for other entries or ones too large for float32 products."""
+    if not (u.size and v.size):
+        return 0
     largest = max(np.abs(u).max(initial=0.0), np.abs(v).max(initial=0.0))
     for scale in (1, 2):
         values = 2 * u.shape[-1] * (scale * largest) ** 2 + 1
         # The table index itself must be exact too: at most norms² × values, bounded by values³.
         if all(np.array_equal(np.rint(scale * t), scale * t) for t in (u, v)):
+            # The table index itself must be exact too.
             classes = [len(np.unique((t * t).sum(-1))) for t in (u, v)]
             return scale if values * classes[0] * classes[1] < _EXACT else 0
     return 0
 
 
 def _aligned(n: int, m: int) -> np.ndarray:
-    """An uninitialised (n, m) float64 array on a 64-byte boundary, which JAX on the CPU takes without a copy."""
+    """An uninitialised (n, m) float64 array on the 64-byte boundary that lets JAX alias it on a CPU."""
     raw = np.empty(8 * n * m + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + 8 * n * m].view(np.float64).reshape(n, m)

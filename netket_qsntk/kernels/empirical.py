@@ -8,7 +8,7 @@ from jax import Array
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels import layers
-from netket_qsntk.kernels.base import check_configurations
+from netket_qsntk.kernels.base import Trainable, check_configurations
 from netket_qsntk.kernels.jacobian import kernel_blocks
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
@@ -25,6 +25,7 @@ class EmpiricalKernel:
     Args:
         state: A NetKet state, or ``(apply_fun, variables)`` with apply_fun giving log ψ.
         chunk_size: Configurations in one chunk of a Jacobian; None chooses it from the number of parameters.
+        trainable: ``"all"`` parameters, or the ``"readout"`` alone (this package's models).
 
     Attributes:
         route: ``"layers"`` for this package's models (no Jacobian: products of activations and back-propagated
@@ -39,14 +40,24 @@ class EmpiricalKernel:
         ('jacobian', (16, 16))
     """
 
-    def __init__(self, state: Any, *, chunk_size: int | None = None) -> None:
+    def __init__(
+        self, state: Any, *, chunk_size: int | None = None, trainable: Trainable = "all"
+    ) -> None:
         if chunk_size is not None and chunk_size < 1:
-            raise InvalidModelError(f"chunk_size={chunk_size}: expected a positive integer or None.")
+            raise InvalidModelError(
+                f"chunk_size={chunk_size}: expected a positive integer or None."
+            )
         self.network: PureWaveFunction = (
             state if isinstance(state, PureWaveFunction) else pure_wavefunction(state)
         )
         self.chunk_size = chunk_size
+        self.trainable = trainable
         self.route: Route = "layers" if layers.factorises(self.network.model) else "jacobian"
+        if trainable not in ("all", "readout") or (trainable, self.route) == ("readout", "jacobian"):
+            raise InvalidModelError(
+                f"trainable={trainable!r} for a model of type {type(self.network.model).__name__}: expected "
+                "'all', or 'readout' with one of qs.models."
+            )
 
     def psi(self, x: Any) -> Array:
         """ψ at configurations x (n, sites): (n,)."""
@@ -61,9 +72,7 @@ class EmpiricalKernel:
         size = sum(leaf.size for leaf in jax.tree.leaves(self.network.parameters))
         chunk = self.chunk_size or max(1, min(len(x), _JACOBIAN_NUMBERS // max(1, size)))
         blocks = kernel_blocks(self.network.psi, self.network.parameters, x, y, chunk)
-        return QSNTK(
-            blocks[0, 0], blocks[1, 1], blocks[0, 1], None if y is None else blocks[1, 0]
-        )
+        return QSNTK(blocks[0, 0], blocks[1, 1], blocks[0, 1], None if y is None else blocks[1, 0])
 
     def _from_layers(self, x: Array, y: Array | None) -> QSNTK:
         model, parameters = self.network.model, self.network.parameters
@@ -73,16 +82,18 @@ class EmpiricalKernel:
         found = []
         for path, (network, outputs) in layers.networks(model).items():
             own = layers.subtree(parameters, path)
-            left = layers.layer_factors(network, own, u, outputs)
-            right = left if v is None else layers.layer_factors(network, own, v, outputs)
+            left = layers.layer_factors(network, own, u, outputs, self.trainable)
+            right = left if v is None else layers.layer_factors(network, own, v, outputs, self.trainable)
             found.append((left, right))
         zero = jnp.zeros(shape)
         if len(found) == 2:  # independent networks
             theta_11, theta_22 = (layers.kernel_block(*f, 0, 0) for f in found)
             return QSNTK(theta_11, theta_22, zero, zero if y is not None else None)
-        (left, right), = found
+        ((left, right),) = found
         if left[0].deltas.shape[0] == 1:  # real ψ
-            return QSNTK(layers.kernel_block(left, right, 0, 0), zero, zero, None if y is None else zero)
+            return QSNTK(
+                layers.kernel_block(left, right, 0, 0), zero, zero, None if y is None else zero
+            )
         return QSNTK(
             *(layers.kernel_block(left, right, a, b) for a, b in ((0, 0), (1, 1), (0, 1))),
             None if y is None else layers.kernel_block(left, right, 1, 0),

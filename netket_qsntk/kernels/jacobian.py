@@ -55,7 +55,9 @@ def kernel_blocks(psi: Psi, parameters: Any, x: Array, y: Array | None, chunk: i
         blocks = []
         for j in range(0, len(right), chunk):
             if y is None and j < i:
-                blocks.append(jnp.moveaxis(rows[j // chunk][:, :, :, i : i + chunk], (0, 3), (1, 2)))
+                blocks.append(
+                    jnp.moveaxis(rows[j // chunk][:, :, :, i : i + chunk], (0, 3), (1, 2))
+                )
                 continue
             same = y is None and i == j
             other = left if same else jacobian(psi, parameters, right[j : j + chunk])

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from netket_qsntk.kernels.base import Trainable
 from netket_qsntk.models import FourierFeatures, WaveFunction
 from netket_qsntk.models.dense import Dense
 
@@ -68,9 +69,9 @@ def _factors(network: nn.Module, parameters: Any, v: Array, outputs: int) -> dic
 
 
 def layer_factors(
-    network: nn.Module, parameters: Any, v: Array, outputs: int
+    network: nn.Module, parameters: Any, v: Array, outputs: int, trainable: Trainable = "all"
 ) -> list[LayerFactors]:
-    """The factors of every dense layer of a real network at encoded inputs v (n, d)."""
+    """The factors of every trained dense layer of a real network at encoded inputs v (n, d)."""
     layers: dict[tuple[str, ...], Dense] = {}
 
     def spy(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -84,6 +85,7 @@ def layer_factors(
     return [
         LayerFactors(a, delta, layers[path].factors(a.shape[-1]))
         for path, (a, delta) in found.items()
+        if trainable == "all" or path[-1] == "readout"
     ]
 
 
@@ -93,9 +95,7 @@ def _share(a: Array, b: Array, da: Array, db: Array, cw2: Array, cb2: Array) -> 
     return (cw2 * (a @ b.T) + cb2) * (da @ db.T)
 
 
-def kernel_block(
-    x: list[LayerFactors], y: list[LayerFactors], alpha: int, beta: int
-) -> Array:
+def kernel_block(x: list[LayerFactors], y: list[LayerFactors], alpha: int, beta: int) -> Array:
     """Σᵢ ∂ᵢf_α(x) ∂ᵢf_β(y) from the factors at x and at y: (n, m)."""
     total: Any = 0.0
     for layer_x, layer_y in zip(x, y, strict=True):

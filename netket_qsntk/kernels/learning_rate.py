@@ -13,7 +13,9 @@ def largest_eigenvalue(matrix: Any) -> float:
     a = np.asarray(matrix)
     if len(a) < 32:
         return float(np.linalg.eigvalsh(a)[-1])
-    start = np.ones(len(a)) / np.sqrt(len(a))  # reproducible, and close to the top mode of most kernels
+    start = np.ones(len(a)) / np.sqrt(
+        len(a)
+    )  # reproducible, and close to the top mode of most kernels
     start += 1e-3 * np.cos(np.arange(len(a)))
     return float(eigsh(a, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
 

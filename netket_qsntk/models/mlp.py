@@ -81,7 +81,9 @@ class WideMLP(WaveFunction):
             given = getattr(self, name)
             value = given if isinstance(given, (int, float)) else tuple(given)
             per_layer = value if isinstance(value, tuple) else (value,) * (len(widths) + 1)
-            if len(per_layer) != len(widths) + 1 or not all(0 <= s < float("inf") for s in per_layer):
+            if len(per_layer) != len(widths) + 1 or not all(
+                0 <= s < float("inf") for s in per_layer
+            ):
                 raise InvalidModelError(
                     f"WideMLP({name}={given!r}): expected one finite number >= 0, or one for each "
                     f"of the {len(widths) + 1} layers (hidden layers and readout)."
@@ -100,7 +102,8 @@ class WideMLP(WaveFunction):
         """(σ_w, σ_b), each with one number a layer, readout last."""
         layers = len(self.widths) + 1
         w, b = (
-            s if isinstance(s, tuple) else (float(s),) * layers for s in (self.sigma_w, self.sigma_b)
+            s if isinstance(s, tuple) else (float(s),) * layers
+            for s in (self.sigma_w, self.sigma_b)
         )
         return w, b
 

@@ -1,0 +1,7 @@
+"""Three drivers for one job: train finite networks, linearise them, or take them infinitely wide."""
+
+from netket_qsntk.driver.finite import QSNTKDriver
+from netket_qsntk.driver.infinite import InfiniteWidthDriver
+from netket_qsntk.driver.linearized import LinearizedDriver
+
+__all__ = ["InfiniteWidthDriver", "LinearizedDriver", "QSNTKDriver"]

@@ -1,0 +1,134 @@
+"""What the three drivers share: the target, its split, the names of what is logged."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+import optax
+from jax import Array
+from netket.utils import struct
+
+from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError
+from netket_qsntk.losses import MSE, Infidelity, Loss
+from netket_qsntk.targets import Dataset, Target
+
+_LOSSES = {"mse": MSE, "infidelity": Infidelity}
+
+
+class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
+    """Base of the drivers: one constructor, one ``run``, one set of logged keys.
+
+    At step t, after t updates, every driver logs ``Loss`` (the training loss), ``loss/train``, ``loss/test`` and
+    ``fidelity`` as NetKet ``Stats``: mean and standard error over the members of an ensemble. ``loss/test`` is
+    left out when the training set is the whole basis.
+
+    Args:
+        target: A :class:`~netket_qsntk.targets.Target`, or any NetKet state, taken as it is now.
+        optimizer: An optax optimiser. The ``params`` it sees are the displacements from the initial parameters:
+            weight decay pulls toward the initial networks, in all three drivers.
+        variational_state: The state to train, on the target's Hilbert space.
+        n_train: Size of the training set, drawn from the basis; None is the whole basis.
+        seed: Of the training split (and of minibatches).
+        loss: ``"mse"``, ``"infidelity"``, or a :class:`netket_qsntk.losses.Loss`.
+        batch_size: Configurations in a minibatch; None is the whole training set. Every epoch goes through the
+            training set in a new order; a last incomplete batch is left out.
+        trainable: ``"all"`` parameters, or the ``"readout"`` layer alone.
+        evaluate_every: Log ``loss/test`` and ``fidelity`` every so many steps: finite networks need another
+            pass over the rest of the basis for them.
+
+    Attributes:
+        train, test: The :class:`~netket_qsntk.targets.Dataset` of the split; together the whole basis.
+    """
+
+    target: Target = struct.field(pytree_node=False, serialize=False)
+    loss: Loss = struct.field(pytree_node=False, serialize=False)
+    train: Dataset = struct.field(pytree_node=False, serialize=False)
+    test: Dataset = struct.field(pytree_node=False, serialize=False)
+    batch_size: int | None = struct.field(pytree_node=False, serialize=False)
+    trainable: str = struct.field(pytree_node=False, serialize=False)
+    evaluate_every: int = struct.field(pytree_node=False, serialize=False)
+    _batch_key: Any = struct.field(pytree_node=False, serialize=False)
+
+    def __init__(
+        self,
+        target: Target | nk.vqs.VariationalState,
+        optimizer: optax.GradientTransformation,
+        *,
+        variational_state: nk.vqs.VariationalState,
+        n_train: int | None = None,
+        seed: int | None = None,
+        loss: str | Loss = "mse",
+        batch_size: int | None = None,
+        trainable: str = "all",
+        evaluate_every: int = 1,
+    ) -> None:
+        if not isinstance(target, Target):
+            target = Target.from_state(target)
+        if target.hilbert != variational_state.hilbert:
+            raise HilbertMismatchError(
+                f"The target lives on {target.hilbert}, the state on {variational_state.hilbert}. Build both on "
+                "the same Hilbert space."
+            )
+        if trainable not in ("all", "readout"):
+            raise InvalidTrainingError(f"trainable={trainable!r}: expected 'all' or 'readout'.")
+        if not (isinstance(evaluate_every, int) and evaluate_every >= 1):
+            raise InvalidTrainingError(f"evaluate_every={evaluate_every!r}: expected an integer >= 1.")
+        n_train = target.hilbert.n_states if n_train is None else n_train
+        train, test = target.split(n_train, seed)
+        if batch_size is not None and not 1 <= batch_size <= len(train):
+            raise InvalidTrainingError(
+                f"batch_size={batch_size}: expected an integer from 1 to n_train={len(train)}, or None."
+            )
+        super().__init__(variational_state, optimizer, minimized_quantity_name="Loss")
+        self.target, self.train, self.test = target, train, test
+        self.loss = make_loss(loss, target)
+        self.batch_size = batch_size
+        self.trainable = trainable
+        self.evaluate_every = evaluate_every
+        self._batch_key = jax.random.key(0 if seed is None else seed)
+
+    @property
+    def n_train(self) -> int:
+        """Size of the training set."""
+        return len(self.train)
+
+    def reset_step(self, hard: bool = False) -> None:
+        """Nothing is sampled."""
+
+    def batch(self, step: int) -> Array | None:
+        """Indices into the training set of the minibatch of a step, or None for the whole set.
+
+        Depends on the seed and the step only, so that a resumed run and another driver see the same batches.
+        """
+        if self.batch_size is None or self.batch_size == self.n_train:
+            return None
+        per_epoch = self.n_train // self.batch_size
+        epoch, place = divmod(step, per_epoch)
+        order = jax.random.permutation(jax.random.fold_in(self._batch_key, epoch), self.n_train)
+        return order[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def make_loss(loss: str | Loss, target: Target) -> Loss:
+    """A loss from its name, or the loss itself if it belongs to this target."""
+    if isinstance(loss, Loss):
+        same = loss.target is target or (
+            isinstance(loss.target, Target)
+            and np.array_equal(loss.target.amplitudes, target.amplitudes)
+        )
+        if not same:
+            raise InvalidTrainingError(
+                f"{loss!r} has another target than the driver: expected {target!r}."
+            )
+        return loss
+    if loss not in _LOSSES:
+        raise InvalidTrainingError(
+            f"loss={loss!r}: expected one of {tuple(_LOSSES)}, or an object of qs.losses."
+        )
+    return _LOSSES[loss](target)
+
+
+def exact(value: Any) -> nk.stats.Stats:
+    """A number without statistical error as ``Stats``."""
+    return nk.stats.Stats(mean=float(jnp.real(value)), error_of_mean=0.0, variance=0.0)

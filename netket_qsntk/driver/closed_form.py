@@ -1,0 +1,116 @@
+"""Drivers that know the whole curve: ``run`` reads it out step by step, ``predict`` gives it at once."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+import optax
+from netket.utils import struct
+
+from netket_qsntk.driver.base import SupervisedDriver
+from netket_qsntk.dynamics.optimizers import check_linear
+from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.losses import MSE
+
+_FIRST_BLOCK, _LARGEST_BLOCK = 32, 4096
+
+
+class ClosedFormDriver(SupervisedDriver):
+    """Base of :class:`LinearizedDriver` and :class:`InfiniteWidthDriver`.
+
+    A subclass gives :meth:`_predict`: the logged numbers at given steps. Curves are computed in blocks of steps
+    that grow as the run goes on.
+    """
+
+    _block: Any = struct.field(pytree_node=False, serialize=False)
+
+    def __init__(
+        self,
+        target: Any,
+        optimizer: optax.GradientTransformation,
+        *,
+        variational_state: nk.vqs.VariationalState,
+        **options: Any,
+    ) -> None:
+        check_linear(optimizer)
+        super().__init__(target, optimizer, variational_state=variational_state, **options)
+        name = type(self).__name__
+        if not isinstance(self.loss, MSE):
+            raise InvalidTrainingError(
+                f"{name} solves the mean square error; training on {type(self.loss).__name__} is not linear in "
+                "function space. Use loss='mse', or train with QSNTKDriver."
+            )
+        if self.batch_size not in (None, self.n_train):
+            raise InvalidTrainingError(
+                f"{name} has a closed form for the whole training set only, got batch_size={self.batch_size}. "
+                "Use batch_size=None, or train with QSNTKDriver."
+            )
+        self._block = None
+
+    def _predict(self, steps: np.ndarray) -> dict[str, Any]:
+        """Logged key -> array (steps,), or (mean, error) of such arrays."""
+        raise TypeError(f"{type(self).__name__} does not define _predict.")
+
+    def predict(self, steps: Any) -> dict[str, Any]:
+        """What ``run`` would log at these steps, without a run.
+
+        Args:
+            steps: Numbers of optimiser steps, any array; ∞ allowed. Losses at step t are those after t updates.
+
+        Returns:
+            For each logged key an array (steps,); standard errors over members under ``key/error`` where there are
+            members, and ``steps`` itself.
+        """
+        steps = np.atleast_1d(np.asarray(steps, dtype=float))
+        if (steps < 0).any():
+            raise InvalidTrainingError(f"predict({steps}): steps are counted from 0.")
+        out: dict[str, Any] = {"steps": steps}
+        for key, value in self._predict(steps).items():
+            if isinstance(value, tuple):
+                out[key], out[f"{key}/error"] = (np.asarray(v) for v in value)
+            else:
+                out[key] = np.asarray(value)
+        return out
+
+    def _now(self) -> dict[str, Any]:
+        step = self.step_count
+        if self._block is None or not self._block[0] <= step < self._block[1]:
+            size = _FIRST_BLOCK
+            if self._block is not None and step == self._block[1]:
+                size = min(_LARGEST_BLOCK, 4 * (self._block[1] - self._block[0]))
+            # On a grid, so that a resumed run asks for shapes already compiled.
+            self._block = step, step + size, self._predict(np.arange(step, step + size, dtype=float))
+        start, _, values = self._block
+        i = step - start
+        out = {}
+        for key, value in values.items():
+            mean, error = value if isinstance(value, tuple) else (value, None)
+            sigma = 0.0 if error is None else float(error[i])
+            members = self._members()
+            out[key] = nk.stats.Stats(
+                mean=float(mean[i]), error_of_mean=sigma, variance=members * sigma**2
+            )
+        return out
+
+    def _members(self) -> int:
+        return getattr(self.state, "n_members", None) or 1
+
+    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
+        """The training loss of this step; no parameter moves."""
+        return self._now()["loss/train"], self._dp
+
+    def update_parameters(self, dp: Any) -> None:
+        """Nothing to update: the curve is known."""
+
+    def _log_additional_data(self, log_dict: dict[str, Any]) -> None:
+        super()._log_additional_data(log_dict)
+        evaluate = self.step_count % self.evaluate_every == 0
+        for key, value in self._now().items():
+            if evaluate or key.startswith("loss/train"):
+                log_dict[key] = value
+
+
+def as_numpy(*values: Any) -> tuple[np.ndarray, ...]:
+    """JAX arrays on the host, once for a whole block of steps."""
+    return tuple(np.asarray(jnp.asarray(v)) for v in values)

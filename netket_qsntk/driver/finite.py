@@ -1,0 +1,164 @@
+"""Training of finite networks on a target."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import optax
+from jax import Array
+from netket.utils import struct
+
+from netket_qsntk.driver.base import SupervisedDriver
+from netket_qsntk.driver.gradient import fidelities, losses_and_gradients
+from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.vqs import EnsembleState
+from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
+from netket_qsntk.vqs.expectation import over_members
+from netket_qsntk.wavefunction import pure_wavefunction, psi_function
+
+
+class QSNTKDriver(SupervisedDriver):
+    r"""Supervised training of finite networks toward a target wave function.
+
+    Minimises L = (1/|B|) Σ_B |ψ - ψ_T|² (or another loss) by an optax optimiser,
+    θ ← θ - η (∂L/∂Re θ + i ∂L/∂Im θ). All members of an ensemble take their steps in one compiled program; a
+    single network is an ensemble of one.
+
+    Takes an :class:`~netket_qsntk.vqs.EnsembleState`, or a NetKet ``FullSumState`` or ``MCState`` with any
+    NetKet model (an MCState is not sampled: the training set is). Every optax optimiser works. Arguments, logged
+    keys: :class:`~netket_qsntk.driver.base.SupervisedDriver`.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs, optax
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> vs = qs.vqs.EnsembleState(hi, qs.models.CosNet(32, 1.0, 2.0), n_members=3, seed=0)
+        >>> driver = qs.driver.QSNTKDriver(
+        ...     target, optax.sgd(0.5), variational_state=vs, n_train=12, seed=1)
+        >>> log = nk.logging.RuntimeLog()
+        >>> _ = driver.run(5, out=log, show_progress=False)
+        >>> loss = log.data["loss/train"].Mean
+        >>> bool(loss[-1] < loss[0])
+        True
+    """
+
+    _initial: Any = struct.field(pytree_node=True, serialize=True)
+    _psi: Psi = struct.field(pytree_node=False, serialize=False)
+    _rows: int = struct.field(pytree_node=False, serialize=False)
+    _data: Any = struct.field(pytree_node=False, serialize=False)
+    _evaluation: Any = struct.field(pytree_node=False, serialize=False)
+
+    def __init__(
+        self,
+        target: Any,
+        optimizer: optax.GradientTransformation,
+        *,
+        variational_state: nk.vqs.VariationalState,
+        **options: Any,
+    ) -> None:
+        state = variational_state
+        ensemble = isinstance(state, EnsembleState)
+        wrapped = _per_member(optimizer) if ensemble else optimizer
+        super().__init__(target, wrapped, variational_state=state, **options)
+        self._psi = psi_function(state.model) if ensemble else pure_wavefunction(state).psi
+        self._initial = jax.tree.map(jnp.array, state.parameters)
+        self._rows = getattr(state, "chunk_size", None) or rows_per_chunk(
+            state.parameters, state.n_members if ensemble else 1, state.hilbert.size, self.n_train
+        )
+        if self.trainable == "readout" and not _readout_leaves(state.parameters):
+            raise InvalidTrainingError(
+                f"trainable='readout': {type(state.model).__name__} has no parameters called 'readout'. Use "
+                "trainable='all', or optax.masked to choose parameters of this model."
+            )
+        self._data = [
+            jnp.asarray(part)
+            for data in (self.train, self.test)
+            for part in (data.states, data.amplitudes)
+        ]
+        self._evaluation = {}
+
+    @property
+    def _stacked(self) -> Any:
+        """Parameters with a leading axis of members."""
+        if isinstance(self.state, EnsembleState):
+            return self.state.parameters
+        return jax.tree.map(lambda leaf: leaf[None], self.state.parameters)
+
+    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
+        """The training loss of this step (mean over members) and the gradients."""
+        x, target, x_test, target_test = self._data
+        parameters = self._stacked
+        index = self.batch(self.step_count)
+        x_b, target_b = (x, target) if index is None else (x[index], target[index])
+        losses, psi, gradient = losses_and_gradients(
+            self._psi, self.loss, self._rows, parameters, x_b, target_b
+        )
+        self._evaluation = {}
+        if index is None:
+            self._evaluation["loss/train"] = over_members(losses)
+        if self.step_count % self.evaluate_every == 0:
+            if index is not None:
+                psi = member_amplitudes(self._psi, parameters, x, self._rows)
+                self._evaluation["loss/train"] = over_members(
+                    jax.vmap(lambda p: self.loss.value(p, target))(psi)
+                )
+            psi_test = member_amplitudes(self._psi, parameters, x_test, self._rows)
+            if len(self.test):
+                self._evaluation["loss/test"] = over_members(
+                    jax.vmap(lambda p: self.loss.value(p, target_test))(psi_test)
+                )
+            self._evaluation["fidelity"] = over_members(
+                fidelities(psi, psi_test, target, target_test)
+            )
+        if self.trainable == "readout":
+            gradient = _only_readout(gradient)
+        if not isinstance(self.state, EnsembleState):
+            gradient = jax.tree.map(lambda leaf: leaf[0], gradient)
+        return over_members(losses), gradient
+
+    def update_parameters(self, dp: Any) -> None:
+        """One optimiser step."""
+        parameters, self._optimizer_state = _update(
+            self._optimizer.update, dp, self._optimizer_state, self.state.parameters, self._initial
+        )
+        self.state.parameters = parameters
+
+    def _log_additional_data(self, log_dict: dict[str, Any]) -> None:
+        super()._log_additional_data(log_dict)
+        log_dict.update(self._evaluation)
+
+    def __repr__(self) -> str:
+        return (
+            f"QSNTKDriver(step_count={self.step_count}, loss={type(self.loss).__name__}, "
+            f"n_train={self.n_train}, state={self.state!r})"
+        )
+
+
+def _per_member(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser acting on each member by itself: norms and counters are those of one network."""
+    return optax.GradientTransformation(
+        jax.vmap(optimizer.init), lambda g, s, p=None: jax.vmap(optimizer.update)(g, s, p)
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _update(update: Any, gradient: Any, state: Any, parameters: Any, initial: Any) -> tuple[Any, Any]:
+    displacement = jax.tree.map(jnp.subtract, parameters, initial)
+    updates, state = update(gradient, state, displacement)
+    return optax.apply_updates(parameters, updates), state
+
+
+def _is_readout(path: Any) -> bool:
+    return any(getattr(entry, "key", None) == "readout" for entry in path)
+
+
+def _readout_leaves(parameters: Any) -> list[Array]:
+    return [leaf for path, leaf in jax.tree.leaves_with_path(parameters) if _is_readout(path)]
+
+
+def _only_readout(gradient: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf if _is_readout(path) else jnp.zeros_like(leaf), gradient
+    )

@@ -1,0 +1,88 @@
+"""The linearisation of given networks, trained in closed form."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import netket as nk
+from netket.utils import struct
+
+from netket_qsntk.driver.closed_form import ClosedFormDriver
+from netket_qsntk.dynamics import LinearizedDynamics
+from netket_qsntk.kernels import EmpiricalKernel
+from netket_qsntk.vqs import EnsembleState
+from netket_qsntk.wavefunction import PureWaveFunction, psi_function, pure_wavefunction
+
+
+class LinearizedDriver(ClosedFormDriver):
+    r"""Curves of the networks' linearisation around their present parameters (arXiv:2112.00723, Eqs. 11-13).
+
+    Drop-in for :class:`~netket_qsntk.driver.QSNTKDriver`: same arguments, same ``run``, same logged keys. For
+    every member the kernel of that network is diagonalised once; its whole curve follows. What differs from
+    training is the change of the kernel on the way: wide networks stay close, narrow ones do not.
+
+    The parameters of the state are not touched. Optimisers: optax.sgd with any schedule, momentum, Nesterov and
+    weight decay; for others the linearised model has no closed form.
+
+    Raises:
+        NonLinearOptimizerError: The optimiser has no closed form.
+        InvalidTrainingError: A loss other than ``"mse"``, or minibatches.
+
+    Example:
+        >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs, optax
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> vs = qs.vqs.EnsembleState(hi, qs.models.CosNet(32, 1.0, 2.0), n_members=3, seed=0)
+        >>> driver = qs.driver.LinearizedDriver(
+        ...     target, optax.sgd(0.5), variational_state=vs, n_train=12, seed=1)
+        >>> curve = driver.predict([0, 10, jnp.inf])
+        >>> curve["loss/train"].shape, bool(curve["loss/train"][2] < 1e-12)
+        ((3,), True)
+    """
+
+    _dynamics: Any = struct.field(pytree_node=False, serialize=False)
+
+    def __init__(
+        self,
+        target: Any,
+        optimizer: optax.GradientTransformation,
+        *,
+        variational_state: nk.vqs.VariationalState,
+        **options: Any,
+    ) -> None:
+        super().__init__(target, optimizer, variational_state=variational_state, **options)
+        self._dynamics = [
+            LinearizedDynamics(kernel, self.train, self.test, optimizer=optimizer)
+            for kernel in self._kernels()
+        ]
+
+    def _kernels(self) -> list[EmpiricalKernel]:
+        state = self.state
+        if not isinstance(state, EnsembleState):
+            return [EmpiricalKernel(pure_wavefunction(state), trainable=self.trainable)]
+        psi = psi_function(state.model)
+        return [
+            EmpiricalKernel(
+                PureWaveFunction(psi, jax.tree.map(lambda leaf: leaf[i], state.parameters), state.model),
+                trainable=self.trainable,
+            )
+            for i in range(state.n_members)
+        ]
+
+    def _predict(self, steps: np.ndarray) -> dict[str, Any]:
+        curves = [dynamics.curves(steps) for dynamics in self._dynamics]
+        out = {}
+        for key, name in (("loss/train", "train"), ("loss/test", "test"), ("fidelity", "fidelity")):
+            if key == "loss/test" and not len(self.test):
+                continue
+            values = np.stack([np.asarray(getattr(curve, name)) for curve in curves])
+            m = len(values)
+            error = values.std(0, ddof=1) / np.sqrt(m) if m > 1 else np.zeros(len(steps))
+            out[key] = values.mean(0), error
+        return out
+
+    def __repr__(self) -> str:
+        return (
+            f"LinearizedDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
+        )

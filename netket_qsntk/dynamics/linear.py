@@ -1,0 +1,240 @@
+r"""Training of an infinitely wide network on a quantum state: linear, Gaussian, exact at every time."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from netket_qsntk.dynamics.modes import Modes, TimeBasis
+from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
+from netket_qsntk.kernels import InfiniteWidthKernel
+
+
+class Losses(NamedTuple):
+    """Average losses of the ensemble at given steps, each (steps,) (arXiv:2112.00723, Eqs. 16-18)."""
+
+    L_mu: Array
+    """Of the mean: (1/n) Σ_x |μ_x - ψ_T(x)|²."""
+    L_gamma: Array
+    """Of the fluctuations: (1/n) Σ_x E|γ_x|²."""
+
+    @property
+    def total(self) -> Array:
+        """E[L] = L_μ + L_γ."""
+        return self.L_mu + self.L_gamma
+
+
+class Curves(NamedTuple):
+    """A whole training run of the ensemble, each (steps,)."""
+
+    train: Losses
+    test: Losses
+    fidelity: Array
+    """E|⟨ψ_T|ψ⟩|² / E⟨ψ|ψ⟩ over the whole basis: the ratio of averages, not the average ratio."""
+
+
+class LinearDynamics:
+    r"""Full-batch training of an infinitely wide network toward a target, solved (Eqs. 13-18).
+
+    For the loss L = (1/|B|) Σ_B |ψ - ψ_T|², with Θ_BB = VΛVᵀ and displacements a_t(λ) = (1 - r_t(λ))/λ, where
+    r_t = (1 - 2ηλ/|B|)^t for gradient descent and e^{-2ηλt/|B|} for its flow, the trained ensemble is a Gaussian
+    process ψ(t) = μ(t) + γ(t) with
+
+    .. math:: \mu_x = \Theta_{xB} V a_t V^T \psi_{T},\qquad
+        \operatorname{Var}\gamma_x = K_{xx} - 2A_xK_{Bx} + A_xK_{BB}A_x^T,\quad A_x = \Theta_{xB}V a_t V^T
+
+    for each part; complex ψ has twice that variance. One eigendecomposition (about 10|B|³ operations,
+    16|B|² bytes) serves both parts, all steps and all losses; a data set of m configurations then costs
+    4m|B|² + 4|B|³ once, and T steps a few products of width T.
+
+    Args:
+        kernel: The infinite-width kernel, from :func:`netket_qsntk.kernels.infinite_width`.
+        train: Training set B with ``states`` (|B|, sites) and ``amplitudes`` (|B|,), from ``target.split``.
+        learning_rate: η of plain gradient descent (or of its flow).
+        optimizer: Instead, any optax transformation that is linear and treats all parameters alike; weight decay
+            then pulls toward the initial network.
+        mode: ``"gd"``: steps are optimiser steps, as a finite network takes them; ``"flow"``: continuous time.
+
+    Steps may be any array, ``jnp.inf`` included. Modes whose eigenvalue is zero to rounding never train; at ∞
+    the answer leaves their part of the target unlearned.
+
+    Raises:
+        NonLinearOptimizerError, InvalidTrainingError: See :mod:`netket_qsntk.dynamics.settings`.
+
+    Warns:
+        UnstableLearningRateWarning: The learning rate is beyond |B|/λ_max.
+
+    Example:
+        >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> train, test = target.split(n_train=12, seed=0)
+        >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(1, 1.0, 2.0))
+        >>> eta = 0.9 * qs.kernels.max_learning_rate(kernel, train.states)
+        >>> dynamics = qs.dynamics.LinearDynamics(kernel, train, learning_rate=eta)
+        >>> losses = dynamics.losses(jnp.array([0, 100, jnp.inf]), train)
+        >>> bool(losses.total[0] > losses.total[1] > losses.total[2])
+        True
+    """
+
+    def __init__(
+        self,
+        kernel: InfiniteWidthKernel,
+        train: Any,
+        *,
+        learning_rate: float | None = None,
+        optimizer: optax.GradientTransformation | None = None,
+        mode: Mode = "gd",
+    ) -> None:
+        self.kernel = kernel
+        self.train = train
+        n = len(train.states)
+        response = make_response(n, learning_rate, optimizer, mode)
+        nngp, ntk = kernel.both(train.states)
+        self.modes = Modes(ntk, response)
+        del ntk
+        warn_if_unstable(response, float(self.modes.eigenvalues[-1]))
+        v = self.modes.vectors
+        self._nngp_modes = v.T @ (nngp @ v)
+        amplitudes = jnp.asarray(train.amplitudes)
+        self._amplitude_modes = self.modes.project(amplitudes)
+        self._target_modes, self._unreachable = self._amplitude_modes, 0.0
+        if kernel.n_parts == 1:  # real ψ: the imaginary part of the target is out of reach
+            self._target_modes = self._amplitude_modes.real
+            self._unreachable = jnp.mean(amplitudes.imag**2)
+        self._known: list[_Elsewhere] = []
+
+    def mean(self, steps: Any, x: Any) -> Array:
+        """μ_x: (steps, n) complex, at configurations x (n, sites)."""
+        g = self.kernel.ntk(x, self.train.states) @ self.modes.vectors
+        return (self.modes.displacements(steps) * self._target_modes) @ g.T
+
+    def variance(self, steps: Any, x: Any) -> Array:
+        """E|γ_x|²: (steps, n) real, both parts of ψ added."""
+        nngp, ntk = self.kernel.both(x, self.train.states)
+        g, h = ntk @ self.modes.vectors, nngp @ self.modes.vectors
+        k_xx = self.kernel.nngp_diagonal(x)
+        rows = []
+        for a in self.modes.displacements(steps):
+            ga = g * a
+            moved = jnp.einsum("xi,xi->x", ga, ga @ self._nngp_modes - 2 * h)
+            rows.append(self.kernel.n_parts * jnp.maximum(k_xx + moved, 0.0))
+        return jnp.stack(rows)
+
+    def moments(self, steps: float, x: Any) -> tuple[Array, Array]:
+        """(E[ψ], covariance of one part of ψ) at one step, between configurations x: (n,) and (n, n)."""
+        nngp, ntk = self.kernel.both(x, self.train.states)
+        a = self.modes.displacements(steps)[0]
+        moved = (ntk @ self.modes.vectors) * a
+        cross = moved @ (nngp @ self.modes.vectors).T
+        change = moved @ self._nngp_modes @ moved.T - cross - cross.T
+        return moved @ self._target_modes + 0j, self.kernel.nngp(x) + change
+
+    def losses(self, steps: Any, data: Any) -> Losses:
+        """L_μ, L_γ and their sum at given steps on a data set (``train`` itself, or any other)."""
+        if data is self.train:
+            return self._train_losses(self.modes.evaluate(steps, self._train_weights())[0])
+        a = self.modes.displacements(steps)
+        return self._elsewhere(data).losses(self.modes.time_basis(a))
+
+    def curves(self, steps: Any, test: Any) -> Curves:
+        """Losses on the training set and on ``test``, and the fidelity, at given steps.
+
+        ``test`` holds the configurations of the basis that are not in the training set: both together make the
+        sums over the basis in the fidelity.
+        """
+        sums, a = self.modes.evaluate(steps, self._train_weights())
+        basis = self.modes.time_basis(a)
+        elsewhere = self._elsewhere(test)
+        here, there = self._train_losses(sums), elsewhere.losses(basis)
+        overlap, variance = elsewhere.overlap(basis)
+        distance = len(self.train.states) * here.total + len(test.states) * there.total
+        # E|ψ - ψ_T|² = E⟨ψ|ψ⟩ + 1 - 2 Re E⟨ψ_T|ψ⟩
+        norm = distance - 1 + 2 * overlap.real
+        return Curves(here, there, (jnp.abs(overlap) ** 2 + variance) / norm)
+
+    def _train_weights(self) -> Array:
+        prior = self.kernel.n_parts * jnp.diag(self._nngp_modes)
+        return jnp.stack([jnp.abs(self._target_modes) ** 2, prior], axis=1)
+
+    def _train_losses(self, sums: Array) -> Losses:
+        n = len(self.train.states)
+        return Losses(sums[:, 0] / n + self._unreachable, sums[:, 1] / n)
+
+    def _elsewhere(self, data: Any) -> "_Elsewhere":
+        for known in self._known:
+            if known.data is data:
+                return known
+        self._known = [_Elsewhere(self, data), *self._known[:1]]
+        return self._known[0]
+
+    def __repr__(self) -> str:
+        return (
+            f"LinearDynamics({self.kernel!r}, n_train={len(self.train.states)}, rank={self.modes.rank}, "
+            f"response={type(self.modes.response).__name__})"
+        )
+
+
+class _Elsewhere:
+    """Losses on another set X, from Θ_XB V and sums over X of the variance's quadratic form in a_t."""
+
+    def __init__(self, dynamics: LinearDynamics, data: Any) -> None:
+        d = self._dynamics = dynamics
+        self.data = data
+        v = d.modes.vectors
+        nngp, ntk = d.kernel.both(data.states, d.train.states)
+        self._g = ntk @ v
+        h = nngp @ v
+        del nngp, ntk
+        self._amplitudes = jnp.asarray(data.amplitudes)
+        self._prior = d.kernel.nngp_diagonal(data.states).sum()
+        self._cross = jnp.einsum("xi,xi->i", self._g, h)
+        self._quadratic = (self._g.T @ self._g) * d._nngp_modes
+        self._h_overlap = h.T @ self._amplitudes
+
+    def losses(self, basis: TimeBasis) -> Losses:
+        d = self._dynamics
+        nodes = (basis.nodes * d._target_modes) @ self._g.T
+        l_mu = jnp.concatenate(
+            [
+                _mean_square(basis.coefficients[i : i + 1024], nodes, self._amplitudes)
+                for i in range(0, len(basis.coefficients), 1024)
+            ]
+        )
+        moved = _quadratic_form(basis.nodes, self._quadratic, basis.coefficients)
+        linear = basis.coefficients @ (basis.nodes @ self._cross)
+        n = len(self.data.states)
+        l_gamma = d.kernel.n_parts / n * jnp.maximum(self._prior - 2 * linear + moved, 0.0)
+        return Losses(l_mu, l_gamma)
+
+    def overlap(self, basis: TimeBasis) -> tuple[Array, Array]:
+        """(E⟨ψ_T|ψ⟩, Var⟨ψ_T|ψ⟩), ψ_T on B and X together: complex and real (steps,)."""
+        d = self._dynamics
+        c, w = d._amplitude_modes, self._amplitudes
+        shift = d.modes.eigenvalues * c + self._g.T @ w
+        mean = basis.coefficients @ (basis.nodes @ (d._target_modes * shift.conj()))
+        # ⟨ψ_T|γ⟩ = w·f_X + (V u)·f_B with u = c - a·shift, conjugated: a Gaussian linear form of f.
+        k_xx = d.kernel.nngp(self.data.states)
+        prior = jnp.vdot(w, k_xx @ w).real
+        kv, hw = d._nngp_modes, self._h_overlap
+        constant = prior + 2 * jnp.vdot(c, hw).real + jnp.vdot(c, kv @ c).real
+        linear = -2 * (basis.nodes @ ((shift.conj() * (hw + kv @ c)).real))
+        moved = _quadratic_form(
+            basis.nodes, kv * jnp.real(shift.conj()[:, None] * shift[None, :]), basis.coefficients
+        )
+        variance = constant + basis.coefficients @ linear + moved
+        return mean, d.kernel.n_parts * jnp.maximum(variance, 0.0)
+
+
+@jax.jit
+def _mean_square(coefficients: Array, nodes: Array, amplitudes: Array) -> Array:
+    error = coefficients @ nodes - amplitudes
+    return jnp.mean(error.real**2 + error.imag**2, axis=-1)
+
+
+@jax.jit
+def _quadratic_form(nodes: Array, matrix: Array, coefficients: Array) -> Array:
+    small = nodes @ matrix @ nodes.T
+    return jnp.einsum("tk,kl,tl->t", coefficients, small, coefficients, optimize="optimal")

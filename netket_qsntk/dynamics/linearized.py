@@ -1,0 +1,175 @@
+r"""Training of a given network in its linearisation around the present parameters, solved (Eqs. 11-13)."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from netket_qsntk.dynamics.modes import Modes
+from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
+from netket_qsntk.kernels import EmpiricalKernel
+
+
+class LinearizedCurves(NamedTuple):
+    """Losses and fidelity of one linearised network at given steps, each (steps,)."""
+
+    train: Array
+    test: Array
+    fidelity: Array
+
+
+class LinearizedDynamics:
+    r"""Full-batch training of the linearisation Ψ₀ + J(θ - θ₀) of a network toward a target.
+
+    The same algebra as :class:`~netket_qsntk.dynamics.LinearDynamics` with the kernel of *this* network at
+    *these* parameters, and its present amplitudes to start from:
+
+    .. math:: \Psi_x(t) = \Psi_x(0) - \Omega_{xB} V a_t V^T (\Psi_B(0) - \psi_T)
+
+    When the parts of ψ do not mix (Θ₁₂ = 0) each has its own eigendecomposition of size |B|; otherwise there is
+    one of size 2|B|, of Ω_RI.
+
+    Args:
+        kernel: The kernel of the network, :class:`~netket_qsntk.kernels.EmpiricalKernel`.
+        train: Training set with ``states`` (|B|, sites) and ``amplitudes`` (|B|,).
+        test: The rest of the basis, or any other set.
+        learning_rate, optimizer, mode: As for :class:`~netket_qsntk.dynamics.LinearDynamics`.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> train, test = target.split(n_train=12, seed=0)
+        >>> vs = nk.vqs.FullSumState(hi, qs.models.CosNet(50, 1.0, 2.0), seed=1)
+        >>> kernel = qs.kernels.EmpiricalKernel(vs)
+        >>> eta = 0.5 * qs.kernels.max_learning_rate(kernel, train.states)
+        >>> dynamics = qs.dynamics.LinearizedDynamics(kernel, train, test, learning_rate=eta)
+        >>> curves = dynamics.curves([0, 10, 100])
+        >>> bool(curves.train[2] < curves.train[1] < curves.train[0])
+        True
+    """
+
+    def __init__(
+        self,
+        kernel: EmpiricalKernel,
+        train: Any,
+        test: Any,
+        *,
+        learning_rate: float | None = None,
+        optimizer: optax.GradientTransformation | None = None,
+        mode: Mode = "gd",
+    ) -> None:
+        self.kernel, self.train, self.test = kernel, train, test
+        n, m = len(train.states), len(test.states)
+        response = make_response(n, learning_rate, optimizer, mode)
+        here, there = kernel.qsntk(train.states), kernel.qsntk(test.states, train.states)
+        if here.is_decoupled():
+            blocks = [
+                (here.theta_11, there.theta_11, [0]),
+                (here.theta_22, there.theta_22, [1]),
+            ]
+        else:
+            blocks = [(here.omega_ri, there.omega_ri, [0, 1])]
+        del here, there
+        start = [kernel.psi(data.states) for data in (train, test)]
+        errors = [
+            jnp.stack([z.real, z.imag])
+            for z in (psi - jnp.asarray(d.amplitudes) for psi, d in zip(start, (train, test), strict=True))
+        ]
+        self._start_error = jnp.concatenate(errors, axis=1)  # (2, n + m)
+        self._shape = n, m
+        self._blocks: list[_Block] = []
+        top = 0.0
+        while blocks:
+            theta_bb, theta_xb, parts = blocks.pop(0)
+            if not jnp.any(theta_bb):  # ψ₂ = 0: nothing trains there
+                continue
+            modes = Modes(theta_bb, response)
+            del theta_bb
+            top = max(top, float(modes.eigenvalues[-1]))
+            c = modes.project(errors[0][jnp.asarray(parts)].ravel())
+            self._blocks.append(_Block(modes, c, theta_xb @ (modes.vectors * c), parts))
+        warn_if_unstable(response, top)
+
+    def error(self, steps: Any) -> tuple[Array, Array]:
+        """ψ(t) - ψ_T on the training set (steps, n) and on the test set (steps, m), complex."""
+        n, m = self._shape
+        out = None
+        for modes, c, moved, parts in self._blocks:
+            a = modes.displacements(steps)
+            if out is None:
+                out = jnp.broadcast_to(self._start_error, (len(a), 2, n + m))
+            train = (a * modes.eigenvalues * c) @ modes.vectors.T
+            test = a @ moved.T
+            change = jnp.concatenate(
+                [train.reshape(len(a), len(parts), n), test.reshape(len(a), len(parts), m)], axis=-1
+            )
+            out = out.at[:, jnp.asarray(parts)].add(-change)
+        assert out is not None
+        error = out[:, 0] + 1j * out[:, 1]
+        return error[:, :n], error[:, n:]
+
+    def curves(self, steps: Any) -> LinearizedCurves:
+        """Losses on both sets and the fidelity over both together, at given steps."""
+        n, m = self._shape
+        target = jnp.concatenate([jnp.asarray(d.amplitudes) for d in (self.train, self.test)])
+        train_sum = jnp.zeros(())
+        overlap = jnp.vdot(target, self._start_error[0] + 1j * self._start_error[1])
+        trained = {part for block in self._blocks for part in block.parts}
+        for part in {0, 1} - trained:
+            train_sum = train_sum + jnp.sum(self._start_error[part, :n] ** 2)
+        test_error: dict[int, tuple[Array, Array]] = {}
+        for modes, c, moved, parts in self._blocks:
+            sums, a = modes.evaluate(steps, (c**2)[:, None])
+            train_sum = train_sum + sums[:, 0]
+            basis = modes.time_basis(a)
+            shape = (len(basis.nodes), len(parts), m)
+            nodes = (basis.nodes @ moved.T).reshape(shape)
+            on_train = (basis.nodes * modes.eigenvalues * c) @ modes.vectors.T
+            nodes_all = jnp.concatenate([on_train.reshape(*shape[:2], n), nodes], axis=-1)
+            phase = jnp.asarray([1.0, 1j])[jnp.asarray(parts)]
+            overlap = overlap - basis.coefficients @ jnp.einsum(
+                "kpx,x,p->k", nodes_all, target.conj(), phase
+            )
+            for i, part in enumerate(parts):
+                test_error[part] = basis.coefficients, nodes[:, i]
+        test_sum = jnp.zeros(())
+        for part in (0, 1):
+            start = self._start_error[part, n:]
+            if part in test_error:
+                test_sum = test_sum + _square_norm(start, *test_error[part])
+            else:
+                test_sum = test_sum + jnp.sum(start**2)
+        # ⟨ψ_T|ψ⟩ = 1 + ⟨ψ_T|ψ - ψ_T⟩ and |ψ|² = |ψ - ψ_T|² + 1 + 2 Re⟨ψ_T|ψ - ψ_T⟩
+        unit = jnp.vdot(target, target).real
+        norm = train_sum + test_sum + unit + 2 * overlap.real
+        fidelity = jnp.abs(unit + overlap) ** 2 / (norm * unit)
+        steps_shape = overlap.shape
+        return LinearizedCurves(
+            jnp.broadcast_to(train_sum / n, steps_shape),
+            jnp.broadcast_to(test_sum / max(m, 1), steps_shape),
+            fidelity,
+        )
+
+    def __repr__(self) -> str:
+        n, m = self._shape
+        sizes = [len(block.modes.eigenvalues) for block in self._blocks]
+        return f"LinearizedDynamics({self.kernel!r}, n_train={n}, n_test={m}, eigenproblems={sizes})"
+
+
+class _Block(NamedTuple):
+    """Parts of ψ that train together: modes, their start errors c, and Ω_XB V diag(c)."""
+
+    modes: Modes
+    c: Array
+    moved: Array
+    parts: list[int]
+
+
+def _square_norm(start: Array, coefficients: Array, nodes: Array) -> Array:
+    """Σ_x (start_x - coefficients·nodes_x)² for each row of coefficients."""
+    rows = range(0, len(coefficients), 1024)
+    return jnp.concatenate(
+        [jnp.sum((start - coefficients[i : i + 1024] @ nodes) ** 2, axis=-1) for i in rows]
+    )

@@ -1,0 +1,138 @@
+"""Which optimisers act on function space: optax transformations that are linear and treat coordinates alike.
+
+For these the parameters stay θ₀ + Jᵀα and the transformation can be applied to α instead
+(Ψ_t = Ψ₀ + Θ α_t). sgd with any schedule, momentum, Nesterov and weight decay are; adam, rmsprop, clipping,
+sign, noise and per-parameter rates are not. optax has no flag for it, so it is tested by what they do.
+
+Throughout the package the ``params`` an optimiser sees are the displacement θ - θ₀: weight decay pulls toward
+the initial network, not toward zero (zero is not a point of function space).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from netket_qsntk.errors import NonLinearOptimizerError
+
+_STEPS = 5
+_SIZE = 6
+
+
+def _trajectory(optimizer: optax.GradientTransformation, gradients: np.ndarray) -> np.ndarray:
+    """Positions after each step from zero, for gradients (steps, size) that do not depend on the position."""
+    position = jnp.zeros(gradients.shape[1])
+    state = optimizer.init(position)
+    out = []
+    for gradient in gradients:
+        update, state = optimizer.update(jnp.asarray(gradient), state, position)
+        position = position + update
+        out.append(np.asarray(position))
+    return np.stack(out)
+
+
+def check_linear(optimizer: optax.GradientTransformation) -> None:
+    """Raise unless the optimiser is linear and commutes with rotations of parameter space.
+
+    Tested on random gradients over several steps: f(0) = 0, f(g + 10⁶h) = f(g) + 10⁶f(h), f(Qg) = Q f(g).
+
+    Raises:
+        NonLinearOptimizerError: Says what fails and what to use instead.
+
+    Example:
+        >>> import optax
+        >>> from netket_qsntk.dynamics.optimizers import check_linear
+        >>> check_linear(optax.sgd(0.1, momentum=0.9, nesterov=True))
+    """
+    rng = np.random.default_rng(0)
+    g, h = rng.normal(size=(2, _STEPS, _SIZE))
+    q, _ = np.linalg.qr(rng.normal(size=(_SIZE, _SIZE)))
+    try:
+        f_g, f_h = _trajectory(optimizer, g), _trajectory(optimizer, h)
+        scale = np.abs(f_g).max() + np.abs(f_h).max()
+        mixed = _trajectory(optimizer, g + 1e6 * h)
+        linear = (
+            np.all(np.isfinite(mixed))
+            and np.abs(_trajectory(optimizer, 0 * g)).max() == 0
+            and np.abs(mixed - f_g - 1e6 * f_h).max() <= 1e-3 * scale
+            and np.abs(_trajectory(optimizer, 1e-6 * g) - 1e-6 * f_g).max() <= 1e-12 * scale
+        )
+        alike = np.abs(_trajectory(optimizer, g @ q) - f_g @ q).max() <= 1e-8 * scale
+    except Exception as error:
+        raise NonLinearOptimizerError(
+            "This optimiser could not be applied to a plain vector of parameters, so it distinguishes between "
+            "them. Closed-form dynamics needs one that treats every parameter alike: optax.sgd with any "
+            "schedule, momentum, nesterov, or weight decay. Train it with QSNTKDriver instead."
+        ) from error
+    if not (linear and alike):
+        reason = "is not linear in the gradient" if not linear else "treats coordinates differently"
+        raise NonLinearOptimizerError(
+            f"This optimiser {reason}, so the linearised model has no closed form in function space. Use "
+            "optax.sgd (with any schedule, momentum, nesterov, weight decay), or train with QSNTKDriver, which "
+            "takes every optimiser."
+        )
+
+
+def constant_rate(optimizer: optax.GradientTransformation) -> float | None:
+    """η if the optimiser is plain gradient descent with a constant rate (no state, no decay), else None."""
+    if jax.tree.leaves(optimizer.init(jnp.zeros(1))):
+        return None
+    step = affine_step(optimizer)
+    if step is None or step.from_position[0] != 1.0:
+        return None
+    return -float(step.from_gradient[0])
+
+
+class AffineStep(NamedTuple):
+    """One step of a time-invariant optimiser on z = (α, state): z' = from_state z + from_gradient · g."""
+
+    from_state: np.ndarray
+    from_gradient: np.ndarray
+
+    @property
+    def from_position(self) -> np.ndarray:
+        """How the present position enters: the first column of ``from_state``."""
+        return self.from_state[:, 0]
+
+    def matrix(self, z: Any) -> np.ndarray:
+        """The homogeneous step on modes with 2λ/|B| = z: (…, k, k)."""
+        z = np.asarray(z, dtype=float)
+        gain = np.zeros((*z.shape, *self.from_state.shape))
+        gain[..., :, 0] = z[..., None] * self.from_gradient
+        return self.from_state + gain
+
+    def radius(self, z: float) -> float:
+        """Largest |eigenvalue| of the step on the mode z."""
+        return float(np.abs(np.linalg.eigvals(self.matrix(z))).max())
+
+    def limit(self, eigenvalues: np.ndarray, scale: float) -> np.ndarray:
+        """a_∞ = -α_∞ of each mode: the fixed point; 0 for modes with λ = 0."""
+        k = len(self.from_gradient)
+        out = np.zeros(len(eigenvalues))
+        live = eigenvalues > 0
+        m = np.eye(k) - self.matrix(scale * eigenvalues[live])
+        rhs = np.broadcast_to(scale * self.from_gradient, (live.sum(), k))
+        fixed = np.linalg.solve(m, rhs[..., None])[..., 0]
+        radii = np.abs(np.linalg.eigvals(self.matrix(scale * eigenvalues[live]))).max(-1)
+        out[live] = np.where(radii < 1, -fixed[:, 0], np.inf)
+        return out
+
+
+def affine_step(optimizer: optax.GradientTransformation) -> AffineStep | None:
+    """The step matrix of a linear optimiser, or None if its steps differ (a counter, a schedule)."""
+    zero = jnp.zeros(1)
+    leaves, treedef = jax.tree.flatten(optimizer.init(zero))
+    if any(leaf.shape != (1,) or not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+        return None
+
+    def step(z: np.ndarray, gradient: float) -> np.ndarray:
+        state = treedef.unflatten([jnp.asarray(t)[None] for t in z[1:]])
+        position = jnp.asarray(z[:1])
+        update, state = optimizer.update(jnp.asarray([gradient]), state, position)
+        return np.concatenate([np.asarray(t) for t in (position + update, *jax.tree.leaves(state))])
+
+    k = 1 + len(leaves)
+    columns = [step(row, 0.0) for row in np.eye(k)]
+    return AffineStep(np.stack(columns, axis=1), step(np.zeros(k), 1.0))

@@ -1,0 +1,154 @@
+r"""How a unit of error in one mode of the kernel decays in training.
+
+A linear optimiser that treats every coordinate alike commutes with rotations of parameter space, so in the
+eigenbasis of Θ_BB each mode trains by itself: its residual after t steps is r_t(λ) and the function moves by
+Θ_xB V a_t(Λ) Vᵀ(ψ_T - ψ₀), with r_t(λ) = 1 - λ a_t(λ). A :class:`Response` knows r and a. For the loss
+L = (1/|B|) Σ |ψ - ψ_T|² and s = 2η/|B|:
+
+- gradient descent: r_t = (1 - sλ)^t,
+- gradient flow: r_τ = e^{-sλτ},
+- any other such optax transformation: its own recursion, run on the modes.
+"""
+
+import abc
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from netket_qsntk.dynamics.optimizers import AffineStep, affine_step
+from netket_qsntk.errors import UndefinedLimitError
+
+
+class Response(abc.ABC):
+    """Residual and displacement of modes with eigenvalues λ >= 0 at given steps."""
+
+    @abc.abstractmethod
+    def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
+        """(r, a), each (steps, modes). Steps are finite or ∞; λ = 0 never trains, also at ∞."""
+
+    @abc.abstractmethod
+    def growth(self, eigenvalue: float) -> float:
+        """|r_{t+1}/r_t| at late t: above 1 the mode diverges. 0 if unknown (schedules)."""
+
+    def stability_margin(self, largest_eigenvalue: float) -> float:
+        """The factor by which the learning rate may grow before the top mode diverges."""
+        if self.growth(largest_eigenvalue) == 0.0:
+            return np.inf
+        low, high = 0.0, 1.0
+        while self.growth(high * largest_eigenvalue) <= 1 and high < 1e12:
+            low, high = high, 2 * high
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (
+                (middle, high)
+                if self.growth(middle * largest_eigenvalue) <= 1
+                else (low, middle)
+            )
+        return low
+
+
+@jax.jit
+def _geometric(steps: Array, x: Array, eigenvalues: Array) -> tuple[Array, Array]:
+    # x = log|r₁|, exactly as accurate as log1p gives it for slow modes.
+    log_r = jnp.where(eigenvalues > 0, steps[:, None] * x, 0.0)
+    return jnp.exp(log_r), -jnp.expm1(log_r)
+
+
+class GradientFlow(Response):
+    """Continuous time: r = e^{-sλτ}."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
+        """(r, a) at times τ."""
+        r, one_minus_r = _geometric(steps, -self.rate * eigenvalues, eigenvalues)
+        safe = jnp.where(eigenvalues > 0, eigenvalues, 1.0)
+        # A null mode moves at constant speed and never saturates; at ∞ its part of the answer is left at 0.
+        linear = jnp.where(jnp.isinf(steps), 0.0, self.rate * steps)[:, None]
+        return r, jnp.where(eigenvalues > 0, one_minus_r / safe, linear)
+
+    def growth(self, eigenvalue: float) -> float:
+        """Always below 1: the flow is stable."""
+        return float(np.exp(-self.rate * eigenvalue))
+
+
+class GradientDescent(Response):
+    """Full-batch gradient descent with a constant rate: r = (1 - sλ)^t."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
+        """(r, a) at integer steps t."""
+        z = self.rate * eigenvalues
+        far = jnp.log(jnp.maximum(jnp.abs(1 - z), 1e-300))
+        magnitude = jnp.where(z > 0.5, far, jnp.log1p(-jnp.minimum(z, 0.5)))
+        r, one_minus_r = _geometric(steps, magnitude, eigenvalues)
+        odd = jnp.where(jnp.isinf(steps), 0.0, steps % 2)[:, None]
+        flips = (odd == 1) & (z > 1)
+        r, one_minus_r = jnp.where(flips, -r, r), jnp.where(flips, 1 + r, one_minus_r)
+        safe = jnp.where(eigenvalues > 0, eigenvalues, 1.0)
+        linear = jnp.where(jnp.isinf(steps), 0.0, self.rate * steps)[:, None]
+        return r, jnp.where(eigenvalues > 0, one_minus_r / safe, linear)
+
+    def growth(self, eigenvalue: float) -> float:
+        """|1 - sλ|."""
+        return abs(1 - self.rate * eigenvalue)
+
+
+class OptimizerResponse(Response):
+    """Any optax transformation that passed :func:`netket_qsntk.dynamics.optimizers.check_linear`."""
+
+    def __init__(self, optimizer: optax.GradientTransformation, n_train: int) -> None:
+        self.optimizer = optimizer
+        self.scale = 2 / n_train
+        self.step: AffineStep | None = affine_step(optimizer)
+
+    def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
+        """(r, a): the optimiser's own recursion on the modes; ∞ by its fixed point."""
+        steps = np.asarray(steps)
+        finite = np.isfinite(steps)
+        times, where = np.unique(steps[finite].astype(int), return_inverse=True)
+        a = np.zeros((len(steps), len(eigenvalues)))
+        if finite.any():
+            gaps = jnp.asarray(np.diff(times, prepend=0))
+            a[finite] = np.asarray(_run(self.optimizer, self.scale, gaps, eigenvalues))[where]
+        if not finite.all():
+            if self.step is None:
+                raise UndefinedLimitError(
+                    "The limit of infinitely many steps is not defined for an optimiser with a schedule: "
+                    "use finite steps, or a constant learning rate."
+                )
+            a[~finite] = self.step.limit(np.asarray(eigenvalues), self.scale)
+        a = jnp.asarray(a)
+        return 1 - eigenvalues * a, a
+
+    def growth(self, eigenvalue: float) -> float:
+        """Spectral radius of one step on this mode; 0 for schedules, whose steps are not alike."""
+        return 0.0 if self.step is None else self.step.radius(eigenvalue * self.scale)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(
+    optimizer: optax.GradientTransformation, scale: float, gaps: Array, eigenvalues: Array
+) -> Array:
+    """a after each of consecutive numbers of steps ``gaps``: (len(gaps), modes)."""
+
+    def one(_: Any, carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        alpha, state = carry
+        gradient = scale * (1 + eigenvalues * alpha)
+        update, state = optimizer.update(gradient, state, alpha)
+        return alpha + update, state
+
+    def several(carry: tuple[Array, Any], gap: Array) -> tuple[tuple[Array, Any], Array]:
+        carry = jax.lax.fori_loop(0, gap, one, carry)
+        return carry, carry[0]
+
+    start = jnp.zeros_like(eigenvalues)
+    return -jax.lax.scan(several, (start, optimizer.init(start)), gaps)[1]

@@ -1,0 +1,72 @@
+"""From what a user says about the optimiser to a :class:`~netket_qsntk.dynamics.response.Response`."""
+
+import warnings
+from typing import Literal
+
+import optax
+
+from netket_qsntk.dynamics.optimizers import check_linear, constant_rate
+from netket_qsntk.dynamics.response import (
+    GradientDescent,
+    GradientFlow,
+    OptimizerResponse,
+    Response,
+)
+from netket_qsntk.errors import InvalidTrainingError, UnstableLearningRateWarning
+
+Mode = Literal["gd", "flow"]
+
+
+def make_response(
+    n_train: int,
+    learning_rate: float | None,
+    optimizer: optax.GradientTransformation | None,
+    mode: Mode,
+) -> Response:
+    """The response of the modes to gradient descent (``"gd"``), gradient flow (``"flow"``) or an optimiser.
+
+    Raises:
+        InvalidTrainingError: Both or neither of learning_rate and optimizer, an unknown mode, or a flow of an
+            optimiser that is not plain gradient descent.
+        NonLinearOptimizerError: An optimiser without a closed form.
+    """
+    if mode not in ("gd", "flow"):
+        raise InvalidTrainingError(f"mode={mode!r}: expected 'gd' or 'flow'.")
+    if (learning_rate is None) == (optimizer is None):
+        raise InvalidTrainingError(
+            "Expected exactly one of learning_rate=η and optimizer=optax.sgd(η, …), got "
+            + ("neither." if optimizer is None else "both.")
+        )
+    if optimizer is not None:
+        check_linear(optimizer)
+        learning_rate = constant_rate(optimizer)
+        if learning_rate is None:
+            if mode == "flow":
+                raise InvalidTrainingError(
+                    "mode='flow' is the continuous-time limit of plain gradient descent: give learning_rate=η "
+                    "or optax.sgd(η) with constant η, or use mode='gd'."
+                )
+            return OptimizerResponse(optimizer, n_train)
+    assert learning_rate is not None
+    if not learning_rate > 0:
+        raise InvalidTrainingError(f"learning_rate={learning_rate}: expected a number > 0.")
+    rate = 2 * learning_rate / n_train
+    return GradientFlow(rate) if mode == "flow" else GradientDescent(rate)
+
+
+def warn_if_unstable(response: Response, largest_eigenvalue: float) -> None:
+    """Warn, with the limit, when the top mode of the kernel grows instead of decaying."""
+    if response.growth(largest_eigenvalue) <= 1 + 1e-12:
+        return
+    margin = response.stability_margin(largest_eigenvalue)
+    limit = (
+        f"η = {margin * response.rate / 2:.6g}·|B|, {margin:.4g} times the present one"
+        if isinstance(response, GradientDescent)
+        else f"{margin:.4g} times the present one"
+    )
+    warnings.warn(
+        f"The learning rate is beyond the stability limit ({limit}): the loss will diverge. "
+        "qs.kernels.max_learning_rate(kernel, states) gives the limit of plain gradient descent.",
+        UnstableLearningRateWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,97 @@
+"""Targets by exact diagonalisation."""
+
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from netket_qsntk.errors import DegenerateGroundStateError
+from netket_qsntk.targets.hamiltonian import hermitian_matrix
+from netket_qsntk.targets.target import Target
+
+__all__ = ["ground_state"]
+
+# Up to here LAPACK is as fast as Lanczos.
+_DENSE_STATES = 512
+
+
+def ground_state(hamiltonian: Any, *, degeneracy_tol: float = 1e-8) -> Target:
+    r"""The unique eigenvector of lowest energy, :math:`H|\psi_T\rangle = E_0|\psi_T\rangle`.
+
+    The phase is fixed so that the amplitude of largest modulus, the first in basis order among
+    those equal to 1e-6, is real and positive; a real Hamiltonian so gives a real target.
+
+    Degeneracy is tested by a second diagonalisation with the first vector shifted out of the way,
+    which finds an equal eigenvalue reliably where a single Lanczos run can miss it. The error of
+    the amplitudes is about ε ‖H‖/(E₁ - E₀), ε the float64 precision.
+
+    Args:
+        hamiltonian: Hermitian NetKet operator H, for instance ``nk.operator.Ising`` or
+            ``nk.operator.FermiHubbardJax``.
+        degeneracy_tol: The gap E₁ - E₀ below which the ground state counts as degenerate, as a
+            fraction of the norm ‖H‖₁ (the largest absolute column sum, a bound of the energies).
+
+    Returns:
+        The ground state on ``hamiltonian.hilbert``.
+
+    Raises:
+        DegenerateGroundStateError: The gap is smaller than ``degeneracy_tol · ‖H‖₁``.
+        HamiltonianError: `hamiltonian` is no Hermitian NetKet operator.
+        SystemTooLargeError: The basis is too large for the sparse matrix.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 6)
+        >>> H = nk.operator.Ising(hi, nk.graph.Chain(6), h=2.0, J=-1.0)
+        >>> target = qs.targets.ground_state(H)
+        >>> psi = target.amplitudes
+        >>> round(float((psi.conj() @ (H.to_sparse() @ psi)).real), 6)
+        -12.769389
+    """
+    matrix = hermitian_matrix(hamiltonian)
+    norm = float(abs(matrix).sum(axis=0).max())
+    energies, vector = _lowest_pair(matrix, norm)
+    gap = energies[1] - energies[0]
+    if gap <= degeneracy_tol * norm:
+        raise DegenerateGroundStateError(
+            f"ground_state({hamiltonian}): expected one ground state, but the gap between the two "
+            f"lowest energies, {energies[0]:.10g} and {energies[1]:.10g}, is {gap:.2g} (threshold "
+            f"{degeneracy_tol:g} of ‖H‖₁ = {norm:.4g}). Lift the degeneracy with a small field, "
+            "choose a sector (nk.hilbert.Spin(0.5, n, total_sz=0), n_fermions_per_spin=…), or "
+            "choose one of the states yourself: qs.targets.Target(hilbert, amplitudes)."
+        )
+    return Target(hamiltonian.hilbert, _fix_phase(vector))
+
+
+def _lowest_pair(matrix: sp.csr_matrix, norm: float) -> tuple[tuple[float, float], np.ndarray]:
+    """The two lowest eigenvalues (+∞ for one that is not there) and the lowest eigenvector."""
+    n_states = matrix.shape[0]
+    if n_states == 1:
+        return (float(matrix[0, 0].real), np.inf), np.ones(1)
+    if n_states <= _DENSE_STATES:
+        values, vectors = scipy.linalg.eigh(matrix.toarray(), subset_by_index=[0, 1])
+        return (float(values[0]), float(values[1])), vectors[:, 0]
+
+    rng = np.random.default_rng(0)
+
+    def lowest(operator: Any) -> tuple[float, np.ndarray]:
+        start = rng.normal(size=n_states).astype(matrix.dtype)
+        values, vectors = eigsh(operator, k=1, which="SA", v0=start)
+        return float(values[0]), vectors[:, 0]
+
+    energy, vector = lowest(matrix)
+
+    def without_ground_state(x: np.ndarray) -> np.ndarray:
+        x = x.ravel()
+        return matrix @ x + (2.0 * norm * np.vdot(vector, x)) * vector
+
+    deflated = LinearOperator(matrix.shape, matvec=without_ground_state, dtype=matrix.dtype)
+    return (energy, lowest(deflated)[0]), vector
+
+
+def _fix_phase(vector: np.ndarray) -> np.ndarray:
+    moduli = np.abs(vector)
+    pivot = vector[np.argmax(moduli > (1 - 1e-6) * moduli.max())]
+    return vector * (pivot.conj() / abs(pivot))

@@ -1,0 +1,85 @@
+"""Targets by exact time evolution after a quench."""
+
+from typing import Any
+
+import netket as nk
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse.linalg import expm_multiply
+
+from netket_qsntk.errors import HamiltonianError, HilbertMismatchError, InitialStateError
+from netket_qsntk.targets.hamiltonian import hermitian_matrix
+from netket_qsntk.targets.target import Target
+
+__all__ = ["quench"]
+
+
+def quench(hamiltonian: Any, initial: str | Target | ArrayLike | Any, time: float) -> Target:
+    r"""The state :math:`|\psi_T\rangle = e^{-iHt} |\psi_0\rangle`, evolved exactly.
+
+    The targets of arXiv:2112.00723 are of this kind (below Eq. 20). The exponential acts on the
+    vector by a truncated Taylor series with scaling (Al-Mohy & Higham, SIAM J. Sci. Comput. 33, 488
+    (2011)), to the accuracy of float64; no matrix exponential is formed.
+
+    Args:
+        hamiltonian: Hermitian NetKet operator H, for instance ``nk.operator.Ising`` or
+            ``nk.operator.FermiHubbardJax``.
+        initial: The state at time 0: ``"plus"``, every spin in the +1 eigenstate of σx; a
+            :class:`Target`; amplitudes (n_states,); or a NetKet state.
+        time: t, in units of 1/energy with ħ = 1; negative times evolve backwards.
+
+    Returns:
+        The evolved state on ``hamiltonian.hilbert``.
+
+    Raises:
+        HamiltonianError: `hamiltonian` is no Hermitian NetKet operator, or `time` no finite number.
+        InitialStateError: `initial` is a word other than ``"plus"``, or ``"plus"`` is asked for on
+            a space that is not a product of two-level sites.
+        HilbertMismatchError: `initial` is on another Hilbert space than `hamiltonian`.
+        AmplitudesError: Amplitudes of the wrong length, all zero, or not finite.
+        SystemTooLargeError: The basis is too large for the sparse matrix.
+
+    Example:
+        >>> import netket as nk, numpy as np, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> H = nk.operator.Ising(hi, nk.graph.Chain(4), h=0.1, J=-1.0)
+        >>> target = qs.targets.quench(H, initial="plus", time=2.1)
+        >>> back = qs.targets.quench(H, initial=target, time=-2.1)
+        >>> bool(np.allclose(back.amplitudes, 0.25, atol=1e-12))
+        True
+    """
+    matrix = hermitian_matrix(hamiltonian)
+    start = _initial_target(hamiltonian.hilbert, initial)
+    if not np.isrealobj(time) or np.ndim(time) != 0 or not np.isfinite(time):
+        raise HamiltonianError(f"quench(time={time!r}): expected a finite real number, as in 2.1.")
+    return Target(start.hilbert, expm_multiply(-1j * float(time) * matrix, start.amplitudes))
+
+
+def _initial_target(hilbert: nk.hilbert.DiscreteHilbert, initial: Any) -> Target:
+    if isinstance(initial, str):
+        return _plus(hilbert, initial)
+    if not isinstance(initial, Target):
+        if not hasattr(initial, "to_array"):
+            return Target(hilbert, initial)
+        initial = Target.from_state(initial)
+    if initial.hilbert != hilbert:
+        raise HilbertMismatchError(
+            f"quench(hamiltonian, initial): the Hamiltonian acts on {hilbert}, the initial state "
+            f"lives on {initial.hilbert}. Build both on the same Hilbert space."
+        )
+    return initial
+
+
+def _plus(hilbert: nk.hilbert.DiscreteHilbert, word: str) -> Target:
+    if word != "plus":
+        raise InitialStateError(
+            f'quench(initial={word!r}): expected "plus", a Target, an array of amplitudes or a '
+            "NetKet state."
+        )
+    if hilbert.constrained or any(size != 2 for size in hilbert.shape):
+        raise InitialStateError(
+            'quench(initial="plus"): |+…+⟩ needs two free levels on every site, as on '
+            f"nk.hilbert.Spin(0.5, n), got {hilbert}. Give a Target or amplitudes instead, such as "
+            "initial=qs.targets.ground_state(hamiltonian_before)."
+        )
+    return Target(hilbert, np.ones(hilbert.n_states))

@@ -1,0 +1,50 @@
+"""Evaluating many networks on many configurations within bounded memory, as one compiled program.
+
+Members are taken one after the other and configurations in rows of chunks, inside one XLA program: the hidden
+layers of a chunk stay in the processor's cache, which a wide network's whole batch (rows × width numbers) does
+not. One pass over memory costs as much as the products of a network with few inputs.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Psi = Callable[[Any, Array], Array]
+
+# Hidden numbers in a chunk: 2¹⁹ doubles are 4 MB.
+_CHUNK_NUMBERS = 2**19
+
+
+def rows_per_chunk(parameters: Any, n_members: int, n_inputs: int, n_rows: int) -> int:
+    """A chunk size for which rows × (parameters of one member)/(inputs) numbers fit the cache."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(parameters)) / max(1, n_members)
+    rows = int(_CHUNK_NUMBERS * max(1, n_inputs) / max(1.0, size))
+    return max(1, min(n_rows, max(32, rows)))
+
+
+def chunked(x: Array, rows: int) -> tuple[Array, Array]:
+    """x (n, …) as (chunks, rows, …), the last chunk padded with copies of row 0; and weights 1 or 0 of the rows."""
+    n = len(x)
+    chunks = -(-n // rows)
+    padding = chunks * rows - n
+    padded = jnp.concatenate([x, jnp.broadcast_to(x[:1], (padding, *x.shape[1:]))])
+    weights = jnp.arange(chunks * rows) < n
+    return padded.reshape(chunks, rows, *x.shape[1:]), weights.reshape(chunks, rows)
+
+
+def amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
+    """ψ of one network at configurations x (n, sites): (n,)."""
+    if rows >= len(x):
+        return psi(parameters, x)
+    chunks, _ = chunked(x, rows)
+    return jax.lax.map(partial(psi, parameters), chunks).reshape(-1)[: len(x)]
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def member_amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
+    """ψ of every member (stacked parameters) at configurations x (n, sites): (members, n)."""
+    return jax.lax.map(lambda p: amplitudes(psi, p, x, rows), parameters)

@@ -1,0 +1,64 @@
+"""Expectation values over ensembles, through NetKet's ``expect``."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+from jax import Array
+
+from netket_qsntk.errors import HilbertMismatchError
+from netket_qsntk.vqs.ensemble import EnsembleState
+from netket_qsntk.vqs.infinite import InfiniteState
+
+
+def over_members(values: Any) -> nk.stats.Stats:
+    """Mean, standard error of the mean and variance of one number per member: (n_members,)."""
+    values = np.asarray(values)
+    m = len(values)
+    mean = values.mean()
+    variance = float(np.mean(np.abs(values - mean) ** 2) * m / (m - 1)) if m > 1 else 0.0
+    return nk.stats.Stats(
+        mean=mean.item(), error_of_mean=float(np.sqrt(variance / m)), variance=variance
+    )
+
+
+def _check(state: Any, operator: Any) -> None:
+    if operator.hilbert != state.hilbert:
+        raise HilbertMismatchError(
+            f"The operator acts on {operator.hilbert}, the ensemble lives on {state.hilbert}. Build both on the "
+            "same Hilbert space."
+        )
+
+
+def _real_if_hermitian(operator: Any, values: Array) -> Array:
+    return values.real if operator.is_hermitian else values
+
+
+@nk.vqs.expect.dispatch
+def _expect_ensemble(state: EnsembleState, operator: nk.operator.DiscreteOperator) -> nk.stats.Stats:
+    _check(state, operator)
+    psi = np.asarray(state.to_array())
+    values = np.sum(psi.conj().T * (operator.to_sparse() @ psi.T), axis=0)
+    return over_members(_real_if_hermitian(operator, values))
+
+
+@nk.vqs.expect.dispatch
+def _expect_observable(
+    state: EnsembleState, observable: nk.observable.AbstractObservable
+) -> nk.stats.Stats:
+    values = [state.get_state(i).expect(observable).mean for i in range(state.n_members)]
+    return over_members([complex(v) if np.iscomplexobj(v) else float(v) for v in values])
+
+
+@nk.vqs.expect.dispatch
+def _expect_infinite(state: InfiniteState, operator: nk.operator.DiscreteOperator) -> nk.stats.Stats:
+    """E⟨ψ|O|ψ⟩ / E⟨ψ|ψ⟩: the average over unnormalised members, the way a density matrix averages."""
+    _check(state, operator)
+    matrix = operator.to_sparse().tocoo()
+    mean, covariance = np.asarray(state.mean), np.asarray(state.covariance)
+    # Tr O(Γ + μμ†) over the nonzero elements of O
+    elements = covariance[matrix.col, matrix.row] + mean[matrix.col] * mean[matrix.row].conj()
+    norm = np.trace(covariance) + np.vdot(mean, mean).real
+    value = _real_if_hermitian(operator, jnp.asarray(np.sum(matrix.data * elements) / norm))
+    return nk.stats.Stats(mean=value.item(), error_of_mean=0.0, variance=0.0)

@@ -1,0 +1,135 @@
+"""The infinite-width limit of an ensemble: a Gaussian process over basis states, as a NetKet state."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+from flax import serialization
+from jax import Array
+
+from netket_qsntk.dynamics import LinearDynamics
+from netket_qsntk.errors import InvalidEnsembleError, UndefinedAmplitudesError
+from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
+
+
+class InfiniteState(nk.vqs.VariationalState):
+    r"""Infinitely wide networks: ψ = ψ₁ + iψ₂ with independent Gaussian parts of one covariance.
+
+    At initialisation the mean is zero and the covariance is 2K (K for real ψ), K the NNGP kernel on the whole
+    basis; training by :class:`netket_qsntk.driver.InfiniteWidthDriver` moves both. There are no parameters.
+
+    Args:
+        hilbert: A discrete NetKet Hilbert space small enough to hold n_states² numbers for the covariance.
+        model: A model with a known infinite-width kernel; its width does not matter.
+        trainable: Which parameters training moves, see :func:`netket_qsntk.kernels.infinite_width`.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> vs = qs.vqs.InfiniteState(hi, qs.models.CosNet(1, sigma_a=1.0, sigma_w=2.0))
+        >>> vs.covariance.shape, vs.sample(3, seed=0).shape
+        ((16, 16), (3, 16))
+        >>> round(vs.expect(nk.operator.spin.sigmaz(hi, 0)).mean, 12)
+        0.0
+    """
+
+    def __init__(
+        self,
+        hilbert: nk.hilbert.DiscreteHilbert,
+        model: Any,
+        *,
+        trainable: Any = "all",
+    ) -> None:
+        super().__init__(hilbert)
+        self.mutable = False
+        self._model = model
+        self.kernel: InfiniteWidthKernel = infinite_width(model, trainable)
+        self._training: tuple[LinearDynamics, float] | None = None
+        self._cache: dict[str, Array] = {}
+
+    @property
+    def model(self) -> Any:
+        """The model whose limit this is."""
+        return self._model
+
+    @property
+    def n_members(self) -> None:
+        """None: an ensemble without members to count."""
+        return None
+
+    def set_training(self, dynamics: LinearDynamics, steps: float) -> None:
+        """Make this the ensemble after so many steps of these dynamics (∞ allowed)."""
+        self._training = dynamics, float(steps)
+        self._cache.clear()
+
+    def _moments(self) -> dict[str, Array]:
+        if not self._cache:
+            x = jnp.asarray(self.hilbert.all_states())
+            if self._training is None:
+                self._cache["mean"] = jnp.zeros(len(x), jnp.complex128)
+                self._cache["part"] = self.kernel.nngp(x)
+            else:
+                dynamics, steps = self._training
+                self._cache["mean"], self._cache["part"] = dynamics.moments(steps, x)
+        return self._cache
+
+    @property
+    def mean(self) -> Array:
+        """E[ψ] on the whole basis: (n_states,) complex."""
+        return self._moments()["mean"]
+
+    @property
+    def covariance(self) -> Array:
+        """Γ = E[(ψ - E ψ)(ψ - E ψ)†]: (n_states, n_states), real symmetric, parts added."""
+        return self.kernel.n_parts * self._moments()["part"]
+
+    def to_array(self, normalize: bool = True) -> Array:
+        """The mean wave function E[ψ]: (n_states,), of norm 1 if ``normalize``.
+
+        Raises:
+            UndefinedAmplitudesError: The mean is zero, as before training: there is nothing to normalise.
+        """
+        norm = jnp.linalg.norm(self.mean)
+        if not normalize:
+            return self.mean
+        if norm == 0:
+            raise UndefinedAmplitudesError(
+                "The mean wave function of an untrained infinite ensemble is zero and cannot be normalised. Use "
+                "sample(n_members, seed) for wave functions drawn from it, or to_array(normalize=False)."
+            )
+        return self.mean / norm
+
+    def sample(self, n_members: int, seed: Any = None) -> Array:
+        """Wave functions drawn from the ensemble: (n_members, n_states), unnormalised, complex (real for real ψ).
+
+        Exact: by the symmetric square root of the covariance (one eigendecomposition, 10 n_states³ operations).
+        """
+        if not isinstance(n_members, int) or n_members < 1:
+            raise InvalidEnsembleError(f"n_members={n_members!r}: expected a positive integer.")
+        moments = self._moments()
+        if "root" not in moments:
+            values, vectors = np.linalg.eigh(np.asarray(moments["part"]))
+            moments["root"] = jnp.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+        root, mean = moments["root"], moments["mean"]
+        shape = (self.kernel.n_parts, n_members, len(mean))
+        noise = jax.random.normal(nk.jax.PRNGKey(seed), shape) @ root.T
+        if self.kernel.n_parts == 1:
+            return mean.real + noise[0]
+        return mean + jax.lax.complex(noise[0], noise[1])
+
+    def reset(self) -> None:
+        """Nothing to resample."""
+
+    def __repr__(self) -> str:
+        steps = 0 if self._training is None else f"{self._training[1]:g}"
+        return (
+            f"InfiniteState({self.hilbert}, {type(self.model).__name__}, steps={steps}, {self.kernel!r})"
+        )
+
+
+# The process is determined by hilbert, model and training; a checkpoint has nothing of it to hold.
+serialization.register_serialization_state(
+    InfiniteState, lambda state: {}, lambda state, saved: state
+)
