@@ -7,6 +7,7 @@ training it. After Luo & Halverson, *Infinite neural network quantum states*, ar
 """
 
 from netket_qsntk import (
+    callbacks,
     driver,
     dynamics,
     encodings,
@@ -14,10 +15,11 @@ from netket_qsntk import (
     kernels,
     losses,
     models,
+    plot,
     targets,
     vqs,
 )
 
 __version__ = "0.1.0"
 
-__all__ = ["driver", "dynamics", "encodings", "errors", "kernels", "losses", "models", "targets", "vqs"]
+__all__ = ["callbacks", "driver", "dynamics", "encodings", "errors", "kernels", "losses", "models", "plot", "targets", "vqs"]

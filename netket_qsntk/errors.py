@@ -104,3 +104,27 @@ class InvalidEnsembleError(QSNTKError, ValueError):
 
 class UndefinedAmplitudesError(QSNTKError, ValueError):
     """An ensemble was asked for the amplitudes of one wave function that it does not have."""
+
+
+class MissingDependencyError(QSNTKError, ImportError):
+    """An optional package is needed that is not installed; the message has the line that installs it."""
+
+
+class OperatorShapeError(QSNTKError, ValueError):
+    """A vector or another operator does not fit the shape of a kernel operator."""
+
+
+class StructureError(QSNTKError, ValueError):
+    """A kernel was asked for as an operator of a structure that it does not have on these configurations."""
+
+
+class NoExactSpectrumError(QSNTKError, TypeError):
+    """An exact eigendecomposition was asked of an operator that has only products."""
+
+
+class NotConvergedWarning(QSNTKWarning, RuntimeWarning):
+    """An iteration stopped at its largest number of steps; what it reached is in the message."""
+
+
+class ObservableError(QSNTKError, TypeError):
+    """An observable was asked of a state that it is not defined for, or cannot be estimated from."""

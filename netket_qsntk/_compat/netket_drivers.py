@@ -1,0 +1,32 @@
+"""What NetKet's drivers computed in this step, which they keep in private attributes.
+
+A callback's hook is given the driver, but NetKet 3.23 has no public name for the update, the gradient of the
+loss or the Hamiltonian of a driver.
+"""
+
+from typing import Any
+
+import jax
+import netket as nk
+
+
+def update_direction(driver: Any) -> Any:
+    """The pytree that the optimiser is about to be given; None for a driver that takes no such step (TDVP)."""
+    update = getattr(driver, "_dp", None)
+    same = jax.tree.structure(update) == jax.tree.structure(driver.state.parameters)
+    return update if same else None
+
+
+def loss_gradient(driver: Any) -> Any:
+    """The gradient of the loss in NetKet's convention, or None where a driver has none to give.
+
+    For VMC it was computed on the way. VMC_SR solves for the natural gradient directly: the plain one costs one
+    more estimate.
+    """
+    gradient = getattr(driver, "_loss_grad", None)
+    if gradient is not None:
+        return gradient
+    hamiltonian = getattr(driver, "_ham", None)
+    if isinstance(driver, nk.driver.VMC_SR) and hamiltonian is not None:
+        return driver.state.expect_and_grad(hamiltonian)[1]
+    return None

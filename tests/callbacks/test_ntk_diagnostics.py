@@ -1,0 +1,125 @@
+"""NTKDiagnostics logs what a direct computation gives, in NetKet's drivers and in ours."""
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+import optax
+import pytest
+
+import netket_qsntk as qs
+from netket_qsntk.errors import InvalidTrainingError
+
+HI = nk.hilbert.Spin(0.5, 5)
+H = nk.operator.Ising(HI, nk.graph.Chain(5), h=0.8)
+
+
+def run(driver, steps=13, **options):
+    log = nk.logging.RuntimeLog()
+    options = {"every": 6, "n_samples": 20, **options}
+    driver.run(steps, out=log, callback=qs.callbacks.NTKDiagnostics(**options), show_progress=False)
+    return {key: np.asarray(value.values) for key, value in log.data.items() if key.startswith("ntk")}
+
+
+def vmc(state, driver=nk.driver.VMC, rate=0.01, **options):
+    return driver(H, nk.optimizer.Sgd(rate), variational_state=state, **options)
+
+
+def monte_carlo(model):
+    return nk.vqs.MCState(nk.sampler.MetropolisLocal(HI, n_chains=8), model, n_samples=256, seed=1)
+
+
+def test_spectrum_and_drift_are_those_of_the_log_psi_jacobian():
+    x = HI.all_states()[::2]
+    state = nk.vqs.FullSumState(HI, nk.models.RBM(param_dtype=complex), seed=3)
+
+    def omega():
+        flat, unravel = jax.flatten_util.ravel_pytree(state.parameters)
+        def parts(re, im):
+            value = state.model.apply({"params": unravel(re + 1j * im)}, x)
+            return jnp.concatenate([value.real, value.imag])
+        jacobian = jnp.concatenate(jax.jacrev(parts, (0, 1))(flat.real, flat.imag), axis=1)
+        return np.asarray(jacobian @ jacobian.T)
+
+    start = omega()
+    logged = run(vmc(state, rate=0.1), steps=7, batch=x)
+    # The second evaluation is before the seventh update: take the parameters back by that one step.
+    assert logged["ntk/largest_eigenvalue"][0] == pytest.approx(np.linalg.eigvalsh(start)[-1])
+    state_6 = nk.vqs.FullSumState(HI, nk.models.RBM(param_dtype=complex), seed=3)
+    vmc(state_6, rate=0.1).run(6, show_progress=False)
+    state.parameters = state_6.parameters
+    drift = np.linalg.norm(omega() - start) / np.linalg.norm(start)
+    assert logged["ntk/drift"][0] == 0
+    assert logged["ntk/drift"][1] == pytest.approx(drift, rel=1e-8)
+
+
+@pytest.mark.parametrize("complex_parameters", [False, True])
+def test_small_steps_of_vmc_realise_the_predicted_decrease(complex_parameters):
+    model = nk.models.RBM(param_dtype=complex if complex_parameters else float)
+    logged = run(vmc(nk.vqs.FullSumState(HI, model, seed=3), rate=1e-3))
+    assert np.all(logged["ntk/predicted_decrease"] > 0)
+    np.testing.assert_allclose(
+        logged["ntk/predicted_decrease"], logged["ntk/realised_decrease"], rtol=0.02
+    )
+
+
+def test_natural_gradient_steps_realise_the_predicted_decrease():
+    state = nk.vqs.FullSumState(HI, nk.models.RBM(), seed=3)
+    logged = run(vmc(state, nk.driver.VMC_SR, rate=1e-4, diag_shift=1e-2))
+    np.testing.assert_allclose(
+        logged["ntk/predicted_decrease"], logged["ntk/realised_decrease"], rtol=0.02
+    )
+
+
+def test_ensembles_are_diagnosed_member_by_member_and_sharpness_is_the_curvature():
+    net = qs.models.WideMLP(widths=(64,), sigma_w=1.0)
+    state = qs.vqs.EnsembleState(HI, net, n_members=3, seed=0)
+    member = state.get_state(1)
+    target = qs.targets.ground_state(H)
+    driver = qs.driver.QSNTKDriver(
+        target, optax.sgd(1e-3), variational_state=state, n_train=20, seed=1
+    )
+    logged = run(driver, member=1)
+    kernel = qs.kernels.empirical(member, driver.train.states)
+    limit = qs.kernels.max_learning_rate(qs.kernels.EmpiricalKernel(member), driver.train.states)
+    assert logged["ntk/sharpness"][0] == pytest.approx(2 / limit)
+    assert logged["ntk/decoupling_error"][0] == 0
+    assert kernel.is_decoupled()
+    np.testing.assert_allclose(
+        logged["ntk/predicted_decrease"], logged["ntk/realised_decrease"], rtol=0.05
+    )
+    assert np.all((logged["ntk/alignment"] > 0) & (logged["ntk/alignment"] <= 1))
+
+
+@pytest.mark.parametrize("batch", ["fixed", "sampled"])
+def test_monte_carlo_runs_log_finite_numbers(batch):
+    driver = vmc(monte_carlo(nk.models.RBMModPhase()), nk.driver.VMC_SR, diag_shift=1e-2)
+    logged = run(driver, batch=batch)
+    assert set(logged) >= {"ntk/drift", "ntk/alignment", "ntk/effective_rank", "ntk/condition_number"}
+    assert all(np.all(np.isfinite(values)) for values in logged.values())
+    assert logged["ntk/drift"][0] == pytest.approx(0, abs=1e-12)
+
+
+def test_infidelity_and_time_evolution_drivers_take_it():
+    states = [nk.vqs.FullSumState(HI, nk.models.RBM(param_dtype=complex), seed=s) for s in (1, 2)]
+    driver = nk.driver.Infidelity_SR(
+        states[0], optax.sgd(0.01), diag_shift=1e-2, variational_state=states[1]
+    )
+    assert "ntk/alignment" in run(driver, steps=2)
+    tdvp = nk.experimental.driver.TDVP(
+        H, states[0], nk.experimental.dynamics.Euler(dt=0.01), qgt=nk.optimizer.qgt.QGTJacobianDense(holomorphic=True)
+    )
+    log = nk.logging.RuntimeLog()
+    tdvp.run(
+        0.03, out=log, show_progress=False, callback=qs.callbacks.NTKDiagnostics(every=1, n_samples=8)
+    )
+    assert len(log.data["ntk/drift"].values) >= 2
+
+
+def test_bad_options_say_what_was_expected():
+    with pytest.raises(InvalidTrainingError, match="every=0"):
+        qs.callbacks.NTKDiagnostics(every=0)
+    with pytest.raises(InvalidTrainingError, match="'fixed'"):
+        qs.callbacks.NTKDiagnostics(batch="all")
+    with pytest.raises(InvalidTrainingError, match="MCState"):
+        run(vmc(nk.vqs.FullSumState(HI, nk.models.RBM())), steps=1, batch="sampled")
