@@ -78,7 +78,7 @@ class Activation:
         """The same activation with a dual that is accurate for inputs of this standard deviation."""
         if self.density is None:
             return self
-        nodes = max(64, math.ceil(self.density * deviation))
+        nodes = max(40, math.ceil(self.density * deviation))
         return replace(self, dual=_checked_quadrature(self.function, nodes, deviation))
 
 

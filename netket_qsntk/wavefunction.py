@@ -6,12 +6,13 @@ the first into the second.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 from jax import Array
-from jax.tree_util import Partial
 
 from netket_qsntk.errors import NotANetworkError
 
@@ -27,19 +28,48 @@ class PureWaveFunction:
             function as it is, and equal models share one compilation.
         parameters: The pytree of trained parameters.
         model: The flax linen module behind it, or None.
+        log_psi: log ψ, called alike; safe where ψ itself would overflow.
     """
 
     psi: Psi
     parameters: Any
     model: Any = None
+    log_psi: Psi | None = None
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["rest"], meta_fields=["function"])
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """``function(rest, parameters, x)`` with its first argument given: a pytree, and hashable.
+
+    Without arrays in ``rest`` two that wrap equal models are equal, also as static arguments of
+    :func:`jax.jit`.
+    """
+
+    function: Callable[[Any, Any, Array], Array]
+    rest: Any
+
+    def __call__(self, parameters: Any, x: Array) -> Array:
+        return self.function(self.rest, parameters, x)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Bound) or jax.tree.leaves((self.rest, other.rest)):
+            return self is other
+        return self.function == other.function
+
+    def __hash__(self) -> int:
+        return id(self) if jax.tree.leaves(self.rest) else hash(self.function)
 
 
 @dataclass(frozen=True)
 class _LinenPsi:
     module: Any
+    log: bool = False
 
     def __call__(self, rest: dict[str, Any], parameters: Any, x: Array) -> Array:
         variables = {"params": parameters, **rest}
+        if self.log:
+            return self.module.apply(variables, x)
         if callable(getattr(type(self.module), "psi", None)):
             return self.module.apply(variables, x, method="psi")
         return jnp.exp(self.module.apply(variables, x))
@@ -48,33 +78,40 @@ class _LinenPsi:
 @dataclass(frozen=True)
 class _NnxPsi:
     graph: Any
+    log: bool = False
 
     def __call__(self, rest: Any, parameters: Any, x: Array) -> Array:
         module = nnx.merge(self.graph, parameters, rest)
+        if self.log:
+            return module(x)
         return module.psi(x) if callable(getattr(module, "psi", None)) else jnp.exp(module(x))
 
 
 @dataclass(frozen=True)
 class _FunctionPsi:
     log_psi: Callable[[Any, Array], Array]
+    log: bool = False
 
     def __call__(self, rest: dict[str, Any], parameters: Any, x: Array) -> Array:
-        return jnp.exp(self.log_psi({"params": parameters, **rest}, x))
+        value = self.log_psi({"params": parameters, **rest}, x)
+        return value if self.log else jnp.exp(value)
 
 
-def psi_function(model: Any, model_state: Any = None) -> Psi:
+def psi_function(model: Any, model_state: Any = None, *, log: bool = False) -> Psi:
     """``psi(parameters, x)`` of a flax module: its own ``psi`` method, or exp of its log ψ.
 
     Args:
         model: A linen or an nnx module (an nnx module's own parameters are not used).
         model_state: Variables that are not trained, as NetKet states hold them.
+        log: Give log ψ instead.
 
     Raises:
         NotANetworkError: It is not a flax module.
     """
     if isinstance(model, nnx.Module):
-        graph, _, rest = nnx.split(model, nnx.Param, ...)
-        return Partial(_NnxPsi(graph), nnx.to_pure_dict(rest))
+        graph, state = nnx.split(model)
+        _, rest = nnx.split_state(state, nnx.Param, ...)
+        return _Bound(_NnxPsi(graph, log), nnx.to_pure_dict(rest))
     if isinstance(model, linen.Module) and model.scope is not None:
         model = model.unbind()[0]
     if not callable(getattr(model, "apply", None)):
@@ -82,7 +119,7 @@ def psi_function(model: Any, model_state: Any = None) -> Psi:
             f"Expected a flax linen or nnx module, got {type(model).__name__}; pass a pair (apply_fun, "
             "variables) with apply_fun(variables, x) = log ψ(x) instead."
         )
-    return Partial(_LinenPsi(model), dict(model_state or {}))
+    return _Bound(_LinenPsi(model, log), dict(model_state or {}))
 
 
 def pure_wavefunction(state: Any) -> PureWaveFunction:
@@ -107,7 +144,8 @@ def pure_wavefunction(state: Any) -> PureWaveFunction:
         apply_fun, variables = state
         rest = dict(variables)
         parameters = rest.pop("params", {})
-        return PureWaveFunction(Partial(_FunctionPsi(apply_fun), rest), parameters)
+        psi, log_psi = (_Bound(_FunctionPsi(apply_fun, log), rest) for log in (False, True))
+        return PureWaveFunction(psi, parameters, log_psi=log_psi)
     if getattr(state, "n_members", None) is not None:
         raise NotANetworkError(
             f"{type(state).__name__} holds {state.n_members} networks; pass one of them, "
@@ -115,9 +153,11 @@ def pure_wavefunction(state: Any) -> PureWaveFunction:
         )
     if all(hasattr(state, name) for name in ("model", "parameters", "model_state")):
         model = state.model
-        psi = psi_function(model, state.model_state)
+        of_model, log_of_model = (
+            psi_function(model, state.model_state, log=log) for log in (False, True)
+        )
         known = model if isinstance(model, linen.Module) and model.scope is None else None
-        return PureWaveFunction(psi, state.parameters, known)
+        return PureWaveFunction(of_model, state.parameters, known, log_of_model)
     raise NotANetworkError(
         f"Expected a NetKet variational state or (apply_fun, variables), got {type(state).__name__}."
     )

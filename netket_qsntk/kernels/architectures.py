@@ -40,6 +40,7 @@ class ExponentialKernel:
         return self.sigma_a**2 * (0.5 if self.network == "CosNet" else 1.0)
 
     def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
+        """(NNGP, NTK) for inputs of length d with these inner products."""
         nngp = self.amplitude * jnp.exp(-(self.sigma_w**2) * pair.gap / d)
         c_a = 1 / self.sigma_a**2 if self.standard else 1.0
         if self.trainable == "readout":
@@ -70,6 +71,7 @@ class PerceptronKernel:
     translation_invariant_nngp: ClassVar[bool] = False
 
     def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
+        """(NNGP, NTK) for inputs of length d with these inner products."""
         a, b, c, gap, determinant = pair
         moments, ntk = Pair(a / d, b / d, c / d, gap / d, determinant / d**2), jnp.zeros(())
         last = len(self.sigma_w) - 1

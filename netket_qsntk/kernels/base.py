@@ -1,13 +1,16 @@
 """What every infinite-width kernel can do."""
 
 import abc
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax.numpy as jnp
 from jax import Array
 
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.qsntk import QSNTK
+
+if TYPE_CHECKING:
+    from netket_qsntk.operators import KernelOperator
 
 Trainable = Literal["all", "readout"]
 
@@ -66,6 +69,27 @@ class InfiniteWidthKernel(abc.ABC):
     def ntk_diagonal(self, x: Any) -> Array:
         """Θ(x, x) for each configuration: (n,)."""
         return self.diagonals(x)[1]
+
+    def operator(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        which: Literal["ntk", "nngp"] = "ntk",
+        hint: Literal["dense", "hypercube", "kronecker", "tiled"] | None = None,
+    ) -> "KernelOperator":
+        """The kernel as a linear operator of the cheapest exact structure (:func:`netket_qsntk.operators.choose`).
+
+        Example:
+            >>> import netket as nk, netket_qsntk as qs
+            >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(10))
+            >>> kernel.operator(nk.hilbert.Spin(0.5, 20).all_states()).shape
+            (1048576, 1048576)
+        """
+        # Late: operators are built from kernels and import them; kernels are complete without operators.
+        from netket_qsntk.operators import choose
+
+        return choose(self, x, y, which=which, hint=hint)
 
     def qsntk(self, x: Any, y: Any = None) -> QSNTK:
         """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0."""

@@ -63,9 +63,9 @@ def _pair(x: Array, y: Array) -> Pair:
     if d <= _COORDINATES:
         total, _ = add(total, (x.T, y.T))
     else:
-        groups = (jnp.pad(t.T, ((0, -d % _COORDINATES), (0, 0))) for t in (x, y))
-        groups = tuple(t.reshape(-1, _COORDINATES, t.shape[-1]) for t in groups)
-        total, _ = jax.lax.scan(add, total, groups)
+        padded = (jnp.pad(t.T, ((0, -d % _COORDINATES), (0, 0))) for t in (x, y))
+        left, right = (t.reshape(-1, _COORDINATES, t.shape[-1]) for t in padded)
+        total, _ = jax.lax.scan(add, total, (left, right))
     return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
 
 

@@ -1,124 +1,170 @@
 """The QS-NTK of a given network at its present parameters."""
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.tree_util import Partial
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels import layers
 from netket_qsntk.kernels.base import Trainable, check_configurations
-from netket_qsntk.kernels.jacobian import kernel_blocks
+from netket_qsntk.kernels.jacobian import is_complex, jacobian_blocks, real_coordinates
 from netket_qsntk.kernels.qsntk import QSNTK
+from netket_qsntk.kernels.tiles import balanced_chunk
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
-Route = Literal["layers", "jacobian"]
+Route = Literal["layers", "jacobian", "blocks"]
 
-# Numbers in one chunk of a Jacobian when the caller gives no chunk_size: 2 parts of 2²⁴ are 256 MB.
-_JACOBIAN_NUMBERS = 2**24
+# Numbers that whole Jacobians may hold (1 GiB), and those of one chunk where they may not.
+_WHOLE = 2**27
+_CHUNK = 2**24
 
 
 class EmpiricalKernel:
-    """QS-NTK of one network: what :class:`~netket_qsntk.kernels.InfiniteWidthKernel` is for the ensemble.
+    """QS-NTK of one network: what an infinite-width kernel is for the ensemble.
+
+    Three routes lead to the same blocks; :meth:`route` tells which one a call takes:
+
+    ========== ============================================ ==========================================
+    route      taken for                                    numbers held beside the result
+    ========== ============================================ ==========================================
+    "layers"   this package's models                        (n + m) × units of one network
+    "jacobian" other models, up to 1 GiB of Jacobians       (n + m) × k × P
+    "blocks"   other models beyond, or a ``chunk_size``     2 × chunk_size × k × P
+    ========== ============================================ ==========================================
+
+    P counts real parameters (complex ones twice), k = 2 parts of ψ (1 if ψ is real).
 
     Args:
         state: A NetKet state, or ``(apply_fun, variables)`` with apply_fun giving log ψ.
-        chunk_size: Configurations in one chunk of a Jacobian; None chooses it from the number of parameters.
-        trainable: ``"all"`` parameters, or the ``"readout"`` alone (this package's models).
+        chunk_size: Configurations in one chunk of a Jacobian, on both sides; "layers" needs none.
+        route: Take this route, whatever the size.
+        trainable: ``"all"`` parameters, or the ``"readout"`` alone (route "layers").
 
-    Attributes:
-        route: ``"layers"`` for this package's models (no Jacobian: products of activations and back-propagated
-            errors), ``"jacobian"`` for any other.
+    Raises:
+        InvalidModelError: An option makes no sense, or not for this model.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> hi = nk.hilbert.Spin(0.5, 3)
         >>> vs = nk.vqs.FullSumState(hi, nk.models.RBM(alpha=2))
         >>> kernel = qs.kernels.EmpiricalKernel(vs)
-        >>> kernel.route, kernel.qsntk(hi.all_states()).omega.shape
+        >>> kernel.route(hi.all_states()), kernel.qsntk(hi.all_states()).omega.shape
         ('jacobian', (16, 16))
     """
 
     def __init__(
-        self, state: Any, *, chunk_size: int | None = None, trainable: Trainable = "all"
+        self,
+        state: Any,
+        *,
+        chunk_size: int | None = None,
+        route: Route | None = None,
+        trainable: Trainable = "all",
     ) -> None:
         if chunk_size is not None and chunk_size < 1:
             raise InvalidModelError(
                 f"chunk_size={chunk_size}: expected a positive integer or None."
             )
-        self.network: PureWaveFunction = (
-            state if isinstance(state, PureWaveFunction) else pure_wavefunction(state)
-        )
+        network = state if isinstance(state, PureWaveFunction) else pure_wavefunction(state)
+        if any(leaf is network.psi for leaf in jax.tree.leaves(network.psi)):
+            network = replace(network, psi=Partial(network.psi))
+        self.network = network
         self.chunk_size = chunk_size
-        self.trainable = trainable
-        self.route: Route = "layers" if layers.factorises(self.network.model) else "jacobian"
-        if trainable not in ("all", "readout") or (trainable, self.route) == ("readout", "jacobian"):
+        self._layers = layers.factorises(network.model)
+        if route is not None and route not in get_args(Route):
+            raise InvalidModelError(f"route={route!r}: expected one of {get_args(Route)} or None.")
+        name = type(network.model).__name__ if network.model is not None else "apply_fun"
+        if route == "layers" and not self._layers:
             raise InvalidModelError(
-                f"trainable={trainable!r} for a model of type {type(self.network.model).__name__}: expected "
-                "'all', or 'readout' with one of qs.models."
+                f"route='layers' is for the models of qs.models, whose layers are known; got {name}. "
+                "Leave route=None."
             )
+        layered = route == "layers" or (route is None and self._layers)
+        self._route = route
+        self.trainable = trainable
+        if trainable not in ("all", "readout") or (trainable == "readout" and not layered):
+            raise InvalidModelError(
+                f"trainable={trainable!r} with {name} by route {route or 'jacobian'!r}: expected 'all', "
+                "or 'readout' with one of qs.models by route 'layers'."
+            )
+
+    def route(self, x: Any, y: Any = None) -> Route:
+        """The route that :meth:`qsntk` takes between x and y."""
+        if self._route is not None:
+            return self._route
+        if self._layers:
+            return "layers"
+        rows = len(x) + (0 if y is None else len(y))
+        longest = max(len(x), 0 if y is None else len(y))
+        fits = 2 * rows * real_coordinates(self.network.parameters) <= _WHOLE
+        chunked = self.chunk_size is not None and self.chunk_size < longest
+        return "jacobian" if fits and not chunked else "blocks"
 
     def psi(self, x: Any) -> Array:
         """ψ at configurations x (n, sites): (n,)."""
         return self.network.psi(self.network.parameters, jnp.asarray(check_configurations(x)))
 
     def qsntk(self, x: Any, y: Any = None) -> QSNTK:
-        """The kernel between configurations x (n, sites) and y (m, sites); ``y=None`` stands for y = x."""
+        """The kernel between configurations x (n, sites), y (m, sites); ``y=None`` is y = x."""
         x = jnp.asarray(check_configurations(x))
         y = None if y is None else jnp.asarray(check_configurations(y, "y"))
-        if self.route == "layers":
-            return self._from_layers(x, y)
-        size = sum(leaf.size for leaf in jax.tree.leaves(self.network.parameters))
-        chunk = self.chunk_size or max(1, min(len(x), _JACOBIAN_NUMBERS // max(1, size)))
-        blocks = kernel_blocks(self.network.psi, self.network.parameters, x, y, chunk)
-        return QSNTK(blocks[0, 0], blocks[1, 1], blocks[0, 1], None if y is None else blocks[1, 0])
+        route, psi, parameters = self.route(x, y), self.network.psi, self.network.parameters
+        if route == "layers":
+            model = self.network.model
+            u, v = model.encode(x), None if y is None else model.encode(y)
+            blocks = layers.network_kernels(model, parameters, u, v, self.trainable)
+            return self._assembled(blocks, y)
+        parts: tuple[tuple[int, int], ...] = ((0, 0),)
+        if is_complex(psi, parameters, x):
+            parts = ((0, 0), (1, 1), (0, 1)) + (() if y is None else ((1, 0),))
+        longest = max(len(x), 0 if y is None else len(y))
+        if route == "jacobian":
+            chunk = balanced_chunk(longest)
+        else:
+            size = 2 * max(1, real_coordinates(parameters))
+            chunk = self.chunk_size or max(1, min(longest, _CHUNK // size))
+        keep = route == "jacobian"
+        blocks = jacobian_blocks(psi, parameters, x, y, parts=parts, chunk=chunk, keep=keep)
+        return self._assembled(blocks, y)
 
-    def _from_layers(self, x: Array, y: Array | None) -> QSNTK:
-        model, parameters = self.network.model, self.network.parameters
-        u = model.encode(x)
-        v = None if y is None else model.encode(y)
-        shape = (len(x), len(x) if y is None else len(y))
-        found = []
-        for path, (network, outputs) in layers.networks(model).items():
-            own = layers.subtree(parameters, path)
-            left = layers.layer_factors(network, own, u, outputs, self.trainable)
-            right = left if v is None else layers.layer_factors(network, own, v, outputs, self.trainable)
-            found.append((left, right))
-        zero = jnp.zeros(shape)
-        if len(found) == 2:  # independent networks
-            theta_11, theta_22 = (layers.kernel_block(*f, 0, 0) for f in found)
-            return QSNTK(theta_11, theta_22, zero, zero if y is not None else None)
-        ((left, right),) = found
-        if left[0].deltas.shape[0] == 1:  # real ψ
-            return QSNTK(
-                layers.kernel_block(left, right, 0, 0), zero, zero, None if y is None else zero
-            )
-        return QSNTK(
-            *(layers.kernel_block(left, right, a, b) for a, b in ((0, 0), (1, 1), (0, 1))),
-            None if y is None else layers.kernel_block(left, right, 1, 0),
-        )
+    @staticmethod
+    def _assembled(blocks: dict[tuple[int, int], Array], y: Any) -> QSNTK:
+        if len(blocks) < 3:
+            zero = jnp.zeros_like(blocks[0, 0])
+            blocks = {(1, 1): zero, (0, 1): zero, (1, 0): zero, **blocks}
+        theta_21 = None if y is None else blocks[1, 0]
+        return QSNTK(blocks[0, 0], blocks[1, 1], blocks[0, 1], theta_21)
 
     def __repr__(self) -> str:
         model = self.network.model
-        return f"EmpiricalKernel({type(model).__name__ if model else 'apply_fun'}, route={self.route!r})"
+        how = self._route or ("layers" if self._layers else "jacobian or blocks, by size")
+        name = "apply_fun" if model is None else type(model).__name__
+        return f"EmpiricalKernel({name}, route={how!r})"
 
 
-def empirical(state: Any, x: Any, y: Any = None, *, chunk_size: int | None = None) -> QSNTK:
+def empirical(
+    state: Any, x: Any, y: Any = None, *, chunk_size: int | None = None, route: Route | None = None
+) -> QSNTK:
     """The quantum-state NTK of a network at its present parameters (arXiv:2112.00723, Eqs. 6-8).
 
     Args:
         state: A NetKet state with any model, or ``(apply_fun, variables)`` with apply_fun giving log ψ.
         x: Configurations (n, sites).
         y: Configurations (m, sites); None stands for y = x.
-        chunk_size: Configurations in one chunk of a Jacobian, where one is needed.
+        chunk_size: Configurations in one chunk of a Jacobian, on both sides: bounds the memory.
+        route: ``"layers"``, ``"jacobian"`` or ``"blocks"``; None chooses by model and size
+            (:class:`EmpiricalKernel`).
 
     Returns:
-        The kernels of ψ itself (not of log ψ), uncentred; blocks (n, m) float64.
+        The kernels of ψ itself (not of log ψ), uncentred; blocks (n, m) in the parameters' precision.
 
     Raises:
         NotANetworkError: ``state`` is neither a state nor such a pair.
         InvalidConfigurationsError: x or y is not of shape (n, sites).
+        InvalidModelError: chunk_size or route makes no sense for this model.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -127,4 +173,4 @@ def empirical(state: Any, x: Any, y: Any = None, *, chunk_size: int | None = Non
         >>> qs.kernels.empirical(vs, hi.all_states())
         QSNTK(configurations=(8, 8), decoupled=True)
     """
-    return EmpiricalKernel(state, chunk_size=chunk_size).qsntk(x, y)
+    return EmpiricalKernel(state, chunk_size=chunk_size, route=route).qsntk(x, y)

@@ -1,66 +1,96 @@
-"""Jacobians of ψ with respect to real coordinates of its parameters, for any model.
+"""Kernels from Jacobians of ψ with respect to real coordinates of its parameters, for any model.
 
-Complex parameters count as two real ones, Re θ and Im θ. The Jacobian of a chunk of configurations is n × P
-numbers for each part of ψ; the kernel is built from pairs of chunks, so that 2 · 2 · chunk · P numbers are the
-most that is held.
+Complex parameters count as two real ones, Re θ and Im θ. Two ways: the whole Jacobians, n × P numbers for
+each part of ψ and one matrix product; or pairs of chunks of them, of which only two are held at a time and
+which are computed again for every pair.
 """
 
-from collections.abc import Callable
-from functools import partial
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-Psi = Callable[[Any, Array], Array]
+from netket_qsntk.kernels.tiles import Operand, Part, assemble
+
+# Configurations differentiated at a time: their activations and gradients stay near the cache.
+_BATCH = 64
 
 
-def _to_real(parameters: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Real leaves, and the function that makes the original pytree of them again."""
-    leaves, treedef = jax.tree.flatten(parameters)
+def real_coordinates(parameters: Any) -> int:
+    """P, the number of parameters with complex ones counted twice."""
+    return sum(
+        leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in jax.tree.leaves(parameters)
+    )
+
+
+def is_complex(psi: Any, parameters: Any, x: Array) -> bool:
+    """Whether ψ has an imaginary part, by its dtype."""
+    return bool(jnp.issubdtype(jax.eval_shape(psi, parameters, x[:1]).dtype, jnp.complexfloating))
+
+
+@jax.jit
+def jacobian(psi: Any, parameters: Any, x: Array) -> Array:
+    """(n, k, P): derivatives of Re ψ and, if ψ is complex (k = 2), Im ψ at configurations x (n, sites).
+
+    ``psi`` is a pytree, as :class:`~netket_qsntk.wavefunction.PureWaveFunction` has it.
+    """
+    leaves = jax.tree.leaves(parameters)
+    treedef: Any = jax.tree.structure(parameters)
     complex_leaf = [jnp.iscomplexobj(leaf) for leaf in leaves]
     real = [
         (leaf.real, leaf.imag) if c else leaf for leaf, c in zip(leaves, complex_leaf, strict=True)
     ]
-
-    def restore(real: Any) -> Any:
-        return treedef.unflatten(
-            [jax.lax.complex(*r) if c else r for r, c in zip(real, complex_leaf, strict=True)]
-        )
-
-    return real, restore
-
-
-@partial(jax.jit, static_argnums=0)
-def jacobian(psi: Psi, parameters: Any, x: Array) -> Array:
-    """(2, n, P): derivatives of Re ψ and Im ψ at configurations x (n, sites)."""
-    real, restore = _to_real(parameters)
     flat, unravel = ravel_pytree(real)
 
     def parts(flat: Array, x1: Array) -> Array:
-        value = psi(restore(unravel(flat)), x1[None])[0]
-        return jnp.stack([value.real, value.imag])
+        restored = [
+            lax.complex(*r) if c else r for r, c in zip(unravel(flat), complex_leaf, strict=True)
+        ]
+        value = psi(treedef.unflatten(restored), x1[None])[0]
+        return jnp.stack([value.real, value.imag] if jnp.iscomplexobj(value) else [value])
 
-    return jnp.moveaxis(jax.vmap(jax.jacrev(parts), in_axes=(None, 0))(flat, x), 1, 0)
+    return lax.map(lambda x1: jax.jacrev(parts)(flat, x1), x, batch_size=min(_BATCH, len(x)))
 
 
-def kernel_blocks(psi: Psi, parameters: Any, x: Array, y: Array | None, chunk: int) -> Array:
-    """(2, 2, n, m): Σᵢ ∂ᵢψ_a(x) ∂ᵢψ_b(y), from Jacobians of at most ``chunk`` rows of x and of y at a time."""
-    right = x if y is None else y
-    rows = []
-    for i in range(0, len(x), chunk):
-        left = jacobian(psi, parameters, x[i : i + chunk])
-        blocks = []
-        for j in range(0, len(right), chunk):
-            if y is None and j < i:
-                blocks.append(
-                    jnp.moveaxis(rows[j // chunk][:, :, :, i : i + chunk], (0, 3), (1, 2))
-                )
-                continue
-            same = y is None and i == j
-            other = left if same else jacobian(psi, parameters, right[j : j + chunk])
-            blocks.append(jnp.einsum("anp,bmp->abnm", left, other))
-        rows.append(jnp.concatenate(blocks, axis=-1))
-    return jnp.concatenate(rows, axis=2)
+def _tile(left: Array, right: Array, parts: tuple[Part, ...]) -> dict[Part, Array]:
+    n, k, size = left.shape
+    product = left.reshape(-1, size) @ right.reshape(-1, size).T
+    product = product.reshape(n, k, len(right), k)
+    return {(a, b): product[:, a, :, b] for a, b in parts}
+
+
+def jacobian_blocks(
+    psi: Any,
+    parameters: Any,
+    x: Array,
+    y: Array | None,
+    *,
+    parts: tuple[Part, ...],
+    chunk: int,
+    keep: bool,
+) -> dict[Part, Array]:
+    """Θ_αβ (n, m) for each (α, β) of ``parts``; ``y=None`` stands for y = x.
+
+    Args:
+        psi: (parameters, x) -> ψ, a pytree.
+        parameters: Of ψ.
+        x: Configurations (n, sites).
+        y: Configurations (m, sites).
+        parts: The Θ_αβ wanted.
+        chunk: Configurations differentiated at a time, on each side.
+        keep: Whether to keep every Jacobian (n + m rows), or two chunks of them at a time.
+    """
+    shape = (len(x), len(x if y is None else y))
+
+    def operand(states: Array) -> Operand:
+        def compute(i: int) -> Array:
+            return jacobian(psi, parameters, states[i : i + chunk])
+
+        return cache(compute) if keep else compute
+
+    dtype = jax.eval_shape(jacobian, psi, parameters, x[:1]).dtype
+    right = None if y is None else operand(y)
+    return assemble(_tile, operand(x), right, shape, parts, chunk=chunk, dtype=dtype)

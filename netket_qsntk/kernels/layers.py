@@ -1,12 +1,13 @@
 r"""Kernels of networks of dense layers, without their Jacobian.
 
-The gradient of an output f with respect to the weights of a dense layer y = c_w W a + c_b b is an outer product,
-c_w δ ⊗ a with δ = ∂f/∂y, so that a layer's share of Σᵢ ∂ᵢf_α(x) ∂ᵢf_β(y) is
+The gradient of an output f with respect to the weights of a dense layer y = c_w W a + c_b b is an outer
+product, c_w δ ⊗ a with δ = ∂f/∂y, so that a layer's share of Σᵢ ∂ᵢf_α(x) ∂ᵢf_β(y) is
 
 .. math:: (c_w^2\, A A'^T + c_b^2) \circ (\Delta_\alpha \Delta_\beta'^T)
 
-with the rows of A (n, fan_in) the inputs and of Δ (n, features) the δ's. For one hidden layer of width N this is
-4n²N operations instead of the 2n²P of the Jacobian route, P = N(d + 2), and (2n)N numbers instead of nP.
+with the rows of A (n, fan_in) the inputs and of Δ (n, features) the δ's. For one hidden layer of width N
+this is 4n²N operations instead of the 2n²P of the Jacobian route, P = N(d + 2), half of them where x = y;
+it holds 2nN numbers instead of nP.
 """
 
 from functools import partial
@@ -18,16 +19,19 @@ from flax import linen as nn
 from jax import Array
 
 from netket_qsntk.kernels.base import Trainable
+from netket_qsntk.kernels.tiles import Operand, Part, assemble, balanced_chunk, starts
 from netket_qsntk.models import FourierFeatures, WaveFunction
-from netket_qsntk.models.dense import Dense
 
 
 class LayerFactors(NamedTuple):
-    """Of one dense layer: inputs (n, fan_in), δ for each output (outputs, n, features), (c_w, c_b)."""
+    """Of one dense layer and a chunk of configurations."""
 
     inputs: Array
+    """A (n, fan_in)"""
     deltas: Array
-    factors: tuple[float, float]
+    """δ of each output (n, outputs, features)"""
+    scales: Array
+    """(c_w, c_b)"""
 
 
 def factorises(model: Any) -> bool:
@@ -45,70 +49,83 @@ def _paths(tree: Any, leaf: str, prefix: tuple[str, ...] = ()) -> dict[tuple[str
     return found
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _factors(network: nn.Module, parameters: Any, v: Array, outputs: int) -> dict[Any, Any]:
-    shapes = jax.eval_shape(
-        lambda: network.apply(
-            {"params": parameters}, v, mutable=["perturbations", "intermediates"]
-        )[1]["perturbations"]
-    )
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    def summed(perturbations: Any, output: int) -> tuple[Array, Any]:
-        out, sown = network.apply(
-            {"params": parameters, "perturbations": perturbations}, v, mutable=["intermediates"]
-        )
-        return out[..., output].sum(), sown["intermediates"]
-
-    deltas, sown = [], None
-    for output in range(outputs):
-        grad, sown = jax.grad(summed, has_aux=True)(zeros, output)
-        deltas.append(_paths(grad, "output"))
-    inputs = _paths(sown, "input")
-    return {path: (inputs[path], jnp.stack([d[path] for d in deltas])) for path in inputs}
-
-
+@partial(jax.jit, static_argnames=("network", "outputs", "trainable"))
 def layer_factors(
     network: nn.Module, parameters: Any, v: Array, outputs: int, trainable: Trainable = "all"
 ) -> list[LayerFactors]:
     """The factors of every trained dense layer of a real network at encoded inputs v (n, d)."""
-    layers: dict[tuple[str, ...], Dense] = {}
 
-    def spy(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, Dense):
-            layers[context.module.path] = context.module
-        return call(*args, **kwargs)
+    def sown(perturbations: Any) -> tuple[Array, Any]:
+        variables = {"params": parameters, "perturbations": perturbations}
+        out, state = network.apply(variables, v, mutable=["intermediates"])
+        return out, state["intermediates"]
 
-    with nn.intercept_methods(spy):
-        jax.eval_shape(lambda: network.apply({"params": parameters}, v))
-    found = _factors(network, parameters, v, outputs)
+    shapes = jax.eval_shape(
+        lambda: network.apply({"params": parameters}, v, mutable=["perturbations"])[1]
+    )["perturbations"]
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    out, pullback, intermediates = jax.vjp(sown, zeros, has_aux=True)
+    deltas = [
+        _paths(pullback(jnp.zeros_like(out).at[..., k].set(1.0))[0], "output")
+        for k in range(outputs)
+    ]
+    inputs, scales = _paths(intermediates, "input"), _paths(intermediates, "scales")
     return [
-        LayerFactors(a, delta, layers[path].factors(a.shape[-1]))
-        for path, (a, delta) in found.items()
+        LayerFactors(inputs[path], jnp.stack([d[path] for d in deltas], axis=1), scales[path])
+        for path in sorted(inputs)
         if trainable == "all" or path[-1] == "readout"
     ]
 
 
-@jax.jit
-def _share(a: Array, b: Array, da: Array, db: Array, cw2: Array, cb2: Array) -> Array:
-    # A one-dimensional δ (the readout's constant 1) or input makes its product an outer product: XLA sees it.
-    return (cw2 * (a @ b.T) + cb2) * (da @ db.T)
+def _products(a: Array, b: Array) -> Array:
+    """Inner products of rows; an outer product where they are numbers."""
+    return a * b.T if a.shape[-1] == 1 else a @ b.T
 
 
-def kernel_block(x: list[LayerFactors], y: list[LayerFactors], alpha: int, beta: int) -> Array:
-    """Σᵢ ∂ᵢf_α(x) ∂ᵢf_β(y) from the factors at x and at y: (n, m)."""
-    total: Any = 0.0
-    for layer_x, layer_y in zip(x, y, strict=True):
-        cw, cb = layer_x.factors
-        total = total + _share(
-            layer_x.inputs,
-            layer_y.inputs,
-            layer_x.deltas[alpha],
-            layer_y.deltas[beta],
-            jnp.asarray(cw**2),
-            jnp.asarray(cb**2),
-        )
+def _tile(
+    x: list[LayerFactors], y: list[LayerFactors], parts: tuple[Part, ...]
+) -> dict[Part, Array]:
+    total: dict[Part, Array] = {}
+    for left, right in zip(x, y, strict=True):
+        weight, bias = left.scales**2
+        gram = weight * _products(left.inputs, right.inputs) + bias
+        for a, b in parts:
+            share = gram * _products(left.deltas[:, a], right.deltas[:, b])
+            total[a, b] = total[a, b] + share if (a, b) in total else share
     return total
+
+
+def network_blocks(
+    network: nn.Module,
+    parameters: Any,
+    u: Array,
+    v: Array | None,
+    parts: tuple[Part, ...],
+    trainable: Trainable = "all",
+) -> dict[Part, Array]:
+    """Σᵢ ∂ᵢf_α(x) ∂ᵢf_β(y) of a real network for each (α, β) of ``parts``.
+
+    Args:
+        network: From inputs (…, d) to one output more than the largest index in ``parts``.
+        parameters: Its parameters.
+        u: Encoded x (n, d).
+        v: Encoded y (m, d); None stands for y = x.
+        parts: The outputs wanted.
+        trainable: Sum over all layers, or the readout's parameters alone.
+    """
+    outputs = 1 + max(a for a, _ in parts)
+    shape = (len(u), len(u if v is None else v))
+    chunk = balanced_chunk(max(shape))
+
+    def factors(inputs: Array) -> Operand:
+        stop = min(chunk, len(inputs))
+        return {
+            i: layer_factors(network, parameters, inputs[i : i + stop], outputs, trainable)
+            for i in starts(len(inputs), chunk)
+        }.__getitem__
+
+    right = None if v is None else factors(v)
+    return assemble(_tile, factors(u), right, shape, parts, chunk=chunk, dtype=u.dtype)
 
 
 def networks(model: Any) -> dict[str, tuple[nn.Module, int]]:
@@ -127,3 +144,18 @@ def subtree(parameters: Any, path: str) -> Any:
     for name in path.split("/"):
         parameters = parameters[name]
     return parameters
+
+
+def network_kernels(
+    model: Any, parameters: Any, u: Array, v: Array | None, trainable: Trainable = "all"
+) -> dict[Part, Array]:
+    """The blocks Θ_αβ that do not vanish, one network at a time, at encoded inputs u (n, d), v (m, d)."""
+    blocks: dict[Part, Array] = {}
+    for k, (path, (network, outputs)) in enumerate(networks(model).items()):
+        own = subtree(parameters, path)
+        if outputs == 1:
+            blocks[k, k] = network_blocks(network, own, u, v, ((0, 0),), trainable)[0, 0]
+        else:
+            parts: tuple[Part, ...] = ((0, 0), (1, 1), (0, 1)) + (() if v is None else ((1, 0),))
+            blocks = network_blocks(network, own, u, v, parts, trainable)
+    return blocks

@@ -5,18 +5,19 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
+from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import check_configurations
 
 
 def largest_eigenvalue(matrix: Any) -> float:
     """λ_max of a symmetric positive semidefinite matrix (n, n), by Lanczos for all but the smallest n."""
     a = np.asarray(matrix)
+    if not a.any():
+        return 0.0
     if len(a) < 32:
         return float(np.linalg.eigvalsh(a)[-1])
-    start = np.ones(len(a)) / np.sqrt(
-        len(a)
-    )  # reproducible, and close to the top mode of most kernels
-    start += 1e-3 * np.cos(np.arange(len(a)))
+    # Reproducible, and close to the top mode of most kernels.
+    start = np.ones(len(a)) / np.sqrt(len(a)) + 1e-3 * np.cos(np.arange(len(a)))
     return float(eigsh(a, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
 
 
@@ -33,6 +34,9 @@ def max_learning_rate(kernel: Any, states: Any) -> float:
         kernel: An infinite-width kernel or an :class:`~netket_qsntk.kernels.EmpiricalKernel`.
         states: The training configurations B, (n, sites).
 
+    Raises:
+        InvalidConfigurationsError: ``states`` is not of shape (n, sites), or empty.
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(10,)))
@@ -40,10 +44,14 @@ def max_learning_rate(kernel: Any, states: Any) -> float:
         True
     """
     x = check_configurations(states, "states")
+    if not len(x):
+        raise InvalidConfigurationsError(
+            "states is empty: expected training configurations (n, sites)."
+        )
     if hasattr(kernel, "ntk"):
-        return len(x) / largest_eigenvalue(kernel.ntk(x))
-    block = kernel.qsntk(x)
-    if block.is_decoupled():
-        parts = [block.theta_11, block.theta_22]
-        return len(x) / max(largest_eigenvalue(part) for part in parts)
-    return len(x) / largest_eigenvalue(block.omega_ri)
+        top = largest_eigenvalue(kernel.ntk(x))
+    else:
+        block = kernel.qsntk(x)
+        parts = [block.theta_11, block.theta_22] if block.is_decoupled() else [block.omega_ri]
+        top = max(largest_eigenvalue(part) for part in parts)
+    return len(x) / top if top > 0 else float("inf")

@@ -1,10 +1,12 @@
-r"""The quantum-state NTK: three real blocks and the complex kernels made of them (arXiv:2112.00723, Eqs. 6-12)."""
+r"""The quantum-state NTK: real blocks and the complex kernels made of them (arXiv:2112.00723, Eqs. 6-12)."""
 
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from netket_qsntk.errors import InvalidConfigurationsError
 
 
 @jax.tree_util.register_dataclass
@@ -13,8 +15,15 @@ class QSNTK:
     r"""The quantum-state neural tangent kernel between configurations x (n) and y (m).
 
     Held as the three real kernels of the parts of ψ = ψ₁ + iψ₂, each (n, m):
-    :math:`\Theta_{ab}(x, y) = \sum_i \partial_i\psi_a(x)\,\partial_i\psi_b(y)`. For x ≠ y the block Θ₂₁(x, y) is
-    another array; ``theta_21=None`` stands for Θ₁₂ᵀ, its value when x and y are the same.
+    :math:`\Theta_{ab}(x, y) = \sum_i \partial_i\psi_a(x)\,\partial_i\psi_b(y)`, complex parameters counted
+    as two real ones. For x ≠ y the block Θ₂₁(x, y) is another array; ``theta_21=None`` stands for Θ₁₂ᵀ, its
+    value when x and y are the same.
+
+    Attributes:
+        theta_11: Θ₁₁ (n, m).
+        theta_22: Θ₂₂ (n, m).
+        theta_12: Θ₁₂ (n, m), the mixing kernel.
+        theta_21: Θ₂₁ (n, m), or None.
 
     Example:
         >>> import jax.numpy as jnp, netket_qsntk as qs
@@ -31,7 +40,15 @@ class QSNTK:
 
     @property
     def _theta_21(self) -> Array:
-        return self.theta_12.T if self.theta_21 is None else self.theta_21
+        if self.theta_21 is not None:
+            return self.theta_21
+        n, m = self.theta_12.shape
+        if n != m:
+            raise InvalidConfigurationsError(
+                f"QSNTK of blocks ({n}, {m}) without theta_21: only for y = x is it the transpose of "
+                "theta_12; give QSNTK(..., theta_21=...)."
+            )
+        return self.theta_12.T
 
     @property
     def theta(self) -> Array:
@@ -61,5 +78,7 @@ class QSNTK:
         return bool(mixing <= tol * scale)
 
     def __repr__(self) -> str:
-        n, m = self.theta_11.shape
-        return f"QSNTK(configurations=({n}, {m}), decoupled={self.is_decoupled()})"
+        shape = getattr(self.theta_11, "shape", None)
+        if shape is None or isinstance(self.theta_12, jax.core.Tracer):
+            return f"QSNTK(theta_11={self.theta_11!r})"
+        return f"QSNTK(configurations={tuple(shape)}, decoupled={self.is_decoupled()})"

@@ -5,6 +5,7 @@ A concrete model says only what its real network is (:meth:`WaveFunction.network
 """
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -47,10 +48,15 @@ class WaveFunction(nn.Module, kw_only=True):
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
-            if value not in allowed:
+            if not isinstance(value, str) or value not in allowed:
                 raise InvalidModelError(
                     f"{type(self).__name__}({name}={value!r}): expected one of {allowed}."
                 )
+        if self.encoding is not None and not callable(self.encoding):
+            raise InvalidModelError(
+                f"{type(self).__name__}(encoding={self.encoding!r}): expected a function from "
+                "configurations (…, sites) to real vectors (…, d), such as qs.encodings.fermion_sites."
+            )
         if not jnp.issubdtype(self.param_dtype, jnp.floating):
             raise InvalidModelError(
                 f"{type(self).__name__}(param_dtype={self.param_dtype}): the parameters are real; "
@@ -69,6 +75,7 @@ class WaveFunction(nn.Module, kw_only=True):
         return (x if self.encoding is None else self.encoding(x)).astype(self.param_dtype)
 
     def setup(self) -> None:
+        """Create the real networks (called by flax)."""
         if self.parts == "shared":
             self.trunk = self.network(2)
         else:
@@ -90,8 +97,17 @@ class WaveFunction(nn.Module, kw_only=True):
         return jnp.log(self.psi(x) + 0j)
 
 
-def check_positive(model: str, **values: float) -> None:
-    """Raise :class:`InvalidModelError` unless every value is a finite number > 0."""
+def check_positive(model: str, **values: Any) -> None:
+    """Raise :class:`InvalidModelError` unless every value is a finite real number > 0."""
     for name, value in values.items():
-        if not (value > 0 and math.isfinite(value)):
+        if not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
             raise InvalidModelError(f"{model}({name}={value!r}): expected a finite number > 0.")
+
+
+def check_width(model: str, width: Any) -> int:
+    """``width`` as an int, or :class:`InvalidModelError` unless it is a whole number > 0."""
+    if not isinstance(width, numbers.Integral) or isinstance(width, bool) or width < 1:
+        raise InvalidModelError(
+            f"{model}(width={width!r}): expected a positive whole number of hidden units, as in 512."
+        )
+    return int(width)

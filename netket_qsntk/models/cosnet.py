@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from netket_qsntk.models.base import Parametrization, WaveFunction, check_positive
+from netket_qsntk.models.base import Parametrization, WaveFunction, check_positive, check_width
 from netket_qsntk.models.dense import Dense
 
 
@@ -73,9 +73,9 @@ class CosNet(WaveFunction):
     sigma_w: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(
-            type(self).__name__, width=self.width, sigma_a=self.sigma_a, sigma_w=self.sigma_w
-        )
+        name = type(self).__name__
+        self.width = check_width(name, self.width)
+        check_positive(name, sigma_a=self.sigma_a, sigma_w=self.sigma_w)
         super().__post_init__()
 
     @nn.nowrap
@@ -116,9 +116,9 @@ class GaussNet(WaveFunction):
     sigma_w: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(
-            type(self).__name__, width=self.width, sigma_a=self.sigma_a, sigma_w=self.sigma_w
-        )
+        name = type(self).__name__
+        self.width = check_width(name, self.width)
+        check_positive(name, sigma_a=self.sigma_a, sigma_w=self.sigma_w)
         super().__post_init__()
 
     @nn.nowrap

@@ -19,8 +19,8 @@ class Dense(nn.Module):
 
     With ``parametrization="standard"`` the factors σ are in the distribution of W and b instead of in the
     forward pass. ``sigma_b=0`` means that there is no bias parameter; ``sigma_b="phase"`` is a bias drawn from
-    U[-π, π] with factor 1. The output can be perturbed (collection ``"perturbations"``) and the input is
-    offered as an intermediate: from these two the kernel of any network of dense layers follows
+    U[-π, π] with factor 1. The output can be perturbed (collection ``"perturbations"``) and the input and
+    the factors are offered as intermediates: from these the kernel of any network of dense layers follows
     (:mod:`netket_qsntk.kernels.layers`).
     """
 
@@ -40,19 +40,21 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """y (…, features) for x (…, fan_in)."""
         ntk = self.parametrization == "ntk"
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", normal(1.0 if ntk else self.sigma_w), shape, self.param_dtype)
-        weight_factor, bias_factor = self.factors(x.shape[-1])
+        scales = jnp.asarray(self.factors(x.shape[-1]), self.param_dtype)
         self.sow("intermediates", "input", x)
+        self.sow("intermediates", "scales", scales)
         # The factor goes on the weights, the smaller operand: the layer's output is not touched twice.
-        y = x @ (kernel * jnp.asarray(weight_factor, self.param_dtype))
+        y = x @ (kernel * scales[0])
         if self.sigma_b:
             if self.sigma_b == "phase":
                 initializer = _phase
             else:
                 initializer = normal(1.0 if ntk else self.sigma_b)
             bias = self.param("bias", initializer, (self.features,), self.param_dtype)
-            y = y + bias * jnp.asarray(bias_factor, self.param_dtype)
+            y = y + bias * scales[1]
         # `init` must not leave the perturbation among the state's variables.
         return y if self.is_initializing() else self.perturb("output", y)

@@ -1,6 +1,7 @@
 """Multilayer perceptrons of any depth, in the parametrisations that have an infinite-width limit."""
 
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flax import linen as nn
@@ -8,7 +9,7 @@ from jax import Array
 
 from netket_qsntk.activations import Activation, activation
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.models.base import Parametrization, WaveFunction
+from netket_qsntk.models.base import Parametrization, WaveFunction, check_width
 from netket_qsntk.models.dense import Dense
 
 
@@ -34,6 +35,22 @@ class _MLPNetwork(nn.Module):
             )(x)
             x = x if i == last else self.activation(x)
         return x
+
+
+def _per_layer(model: str, name: str, given: Any, layers: int) -> float | tuple[float, ...]:
+    """One σ >= 0 for all layers, or a tuple with one for each."""
+    single = isinstance(given, numbers.Real)
+    values = (given,) * layers if single else given
+    if (
+        not isinstance(values, Sequence)
+        or len(values) != layers
+        or not all(isinstance(s, numbers.Real) and 0 <= float(s) < float("inf") for s in values)
+    ):
+        raise InvalidModelError(
+            f"{model}({name}={given!r}): expected one finite number >= 0, or one for each of the "
+            f"{layers} layers (hidden layers and readout)."
+        )
+    return float(given) if single else tuple(float(s) for s in values)
 
 
 class WideMLP(WaveFunction):
@@ -71,24 +88,15 @@ class WideMLP(WaveFunction):
     sigma_b: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        widths = (self.widths,) if isinstance(self.widths, int) else tuple(self.widths)
-        if not all(isinstance(n, int) and n > 0 for n in widths):
+        name = type(self).__name__
+        given = (self.widths,) if isinstance(self.widths, numbers.Integral) else self.widths
+        if isinstance(given, str) or not isinstance(given, Iterable):
             raise InvalidModelError(
-                f"WideMLP(widths={self.widths!r}): expected positive integers, as in widths=(512, 512)."
+                f"{name}(widths={given!r}): expected hidden widths, as in widths=(512, 512)."
             )
-        self.widths = widths
-        for name in ("sigma_w", "sigma_b"):
-            given = getattr(self, name)
-            value = given if isinstance(given, (int, float)) else tuple(given)
-            per_layer = value if isinstance(value, tuple) else (value,) * (len(widths) + 1)
-            if len(per_layer) != len(widths) + 1 or not all(
-                0 <= s < float("inf") for s in per_layer
-            ):
-                raise InvalidModelError(
-                    f"WideMLP({name}={given!r}): expected one finite number >= 0, or one for each "
-                    f"of the {len(widths) + 1} layers (hidden layers and readout)."
-                )
-            setattr(self, name, value)
+        self.widths = tuple(check_width(name, n) for n in given)
+        self.sigma_w = _per_layer(name, "sigma_w", self.sigma_w, len(self.widths) + 1)
+        self.sigma_b = _per_layer(name, "sigma_b", self.sigma_b, len(self.widths) + 1)
         self.nonlinearity  # noqa: B018  an unknown name is an error now, not at the first call
         super().__post_init__()
 
@@ -101,10 +109,7 @@ class WideMLP(WaveFunction):
     def sigmas(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """(σ_w, σ_b), each with one number a layer, readout last."""
         layers = len(self.widths) + 1
-        w, b = (
-            s if isinstance(s, tuple) else (float(s),) * layers
-            for s in (self.sigma_w, self.sigma_b)
-        )
+        w, b = (s if isinstance(s, tuple) else (s,) * layers for s in (self.sigma_w, self.sigma_b))
         return w, b
 
     @nn.nowrap

@@ -1,0 +1,249 @@
+r"""What the spectrum of a kernel says about training: which modes train, how fast, and which never.
+
+For L = (1/|B|) Σ_B |ψ - ψ_T|² full-batch gradient descent multiplies the residual in mode k of the kernel by
+1 - 2ηλ_k/|B| a step (arXiv:2112.00723, Eq. 13, in this package's convention), the flow by e^{-2ηλ_k/|B|} a
+unit of time.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import scipy.linalg
+
+from netket_qsntk.errors import InvalidConfigurationsError
+from netket_qsntk.kernels.base import check_configurations
+from netket_qsntk.kernels.qsntk import QSNTK
+
+Mode = Literal["gd", "flow"]
+
+
+@dataclass(frozen=True, repr=False)
+class Spectrum:
+    """Eigenvalues of a kernel on |B| configurations, and the residual ψ_T - ψ in its modes.
+
+    Attributes:
+        eigenvalues: (modes,) float64, largest first.
+        n_states: |B|.
+        shares: (modes,) part of the loss in each mode, |⟨v_k, ψ_T - ψ⟩|²/|B|; None without a residual.
+        loss: The loss ‖ψ_T - ψ‖²/|B|; None without a residual. What the shares do not add up to (the
+            imaginary part for a real network) never trains.
+    """
+
+    eigenvalues: np.ndarray
+    n_states: int
+    shares: np.ndarray | None = None
+    loss: float | None = None
+
+    @property
+    def largest(self) -> float:
+        """λ_max."""
+        return float(self.eigenvalues[0])
+
+    @property
+    def smallest(self) -> float:
+        """λ_min as computed; below :attr:`floor` its digits mean nothing, nor does its sign."""
+        return float(self.eigenvalues[-1])
+
+    @property
+    def floor(self) -> float:
+        """modes · ε · λ_max: the rounding error of an eigenvalue; smaller ones cannot be told from 0."""
+        eps = np.finfo(self.eigenvalues.dtype).eps
+        return float(len(self.eigenvalues) * eps * np.abs(self.eigenvalues).max())
+
+    @property
+    def condition_number(self) -> float:
+        """λ_max/λ_min, infinite where λ_min is not above the floor."""
+        return self.largest / self.smallest if self.smallest > self.floor else float("inf")
+
+    @property
+    def effective_rank(self) -> float:
+        """e^H, H the Shannon entropy of λ/Σλ (Roy & Vetterli, 2007): 1 to the number of modes."""
+        weights = np.maximum(self.eigenvalues, 0.0)
+        weights = weights[weights > 0] / weights.sum() if weights.any() else np.ones(1)
+        return float(np.exp(-(weights * np.log(weights)).sum()))
+
+    @property
+    def max_learning_rate(self) -> float:
+        """|B|/λ_max, the stability limit of gradient descent."""
+        return self.n_states / self.largest if self.largest > 0 else float("inf")
+
+    @property
+    def alignment(self) -> np.ndarray:
+        """(modes,) fraction of the loss in each mode."""
+        shares, loss = self._residual()
+        return shares / loss if loss > 0 else np.zeros_like(shares)
+
+    def rank(self, rtol: float = 0.0) -> int:
+        """Number of eigenvalues above ``rtol``·λ_max and above the floor."""
+        return int((self.eigenvalues > max(rtol * self.largest, self.floor)).sum())
+
+    def mode_steps(
+        self, learning_rate: float, *, reduction: float = np.exp(-1), mode: Mode = "gd"
+    ) -> np.ndarray:
+        """Steps (or time, ``mode="flow"``) until the residual of each mode is ``reduction`` times its start.
+
+        Returns:
+            (modes,) float64; infinite for modes below the floor and, with "gd", beyond the stability limit.
+        """
+        with np.errstate(divide="ignore"):
+            return -np.log(reduction) / self._rates(learning_rate, mode)
+
+    def losses(self, steps: Any, learning_rate: float, *, mode: Mode = "gd") -> np.ndarray:
+        """The loss after ``steps`` (any shape, infinity included) of the linearised network."""
+        shares, loss = self._residual()
+        t = np.asarray(steps, dtype=float)[..., None]
+        rates = np.where(shares > 0, self._rates(learning_rate, mode, diverging=True), 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            decay = np.where(rates == 0, 1.0, np.exp(-2 * np.where(t == 0, 0.0, rates * t)))
+        return decay @ shares + max(loss - shares.sum(), 0.0)
+
+    def steps_to_loss(self, loss: float, learning_rate: float, *, mode: Mode = "gd") -> float:
+        """The first step (or the time, ``mode="flow"``) at which the loss is at most ``loss``.
+
+        Infinite if the modes that train do not suffice, or if one diverges.
+        """
+        if self.losses(0.0, learning_rate, mode=mode) <= loss:
+            return 0.0
+        if not self.losses(np.inf, learning_rate, mode=mode) <= loss:
+            return float("inf")
+        low, high = 0.0, 1.0
+        while self.losses(high, learning_rate, mode=mode) > loss:
+            if not np.isfinite(high):
+                return high
+            low, high = high, 2 * high
+        while high - low > 1e-12 * high:
+            middle = (low + high) / 2
+            if middle in (low, high):
+                break
+            if self.losses(middle, learning_rate, mode=mode) > loss:
+                low = middle
+            else:
+                high = middle
+        return float(np.ceil(high * (1 - 1e-11))) if mode == "gd" else float(high)
+
+    def summary(self) -> dict[str, float]:
+        """The numbers a logger would keep."""
+        return {
+            "largest": self.largest,
+            "smallest": self.smallest,
+            "floor": self.floor,
+            "condition_number": self.condition_number,
+            "effective_rank": self.effective_rank,
+            "rank": float(self.rank()),
+        }
+
+    def _residual(self) -> tuple[np.ndarray, float]:
+        if self.shares is None or self.loss is None:
+            raise InvalidConfigurationsError(
+                "This spectrum was made without a residual: use spectrum(kernel, states, "
+                "residual=target amplitudes - present amplitudes)."
+            )
+        return self.shares, self.loss
+
+    def _rates(self, learning_rate: float, mode: Mode, diverging: bool = False) -> np.ndarray:
+        """-log|mode factor| a step; 0 below the floor and, unless ``diverging``, where it would grow."""
+        values = np.where(self.eigenvalues > self.floor, self.eigenvalues, 0.0)
+        exponent = 2 * learning_rate * values / self.n_states
+        if mode == "flow":
+            return exponent
+        with np.errstate(divide="ignore"):
+            # log1p keeps the digits of slow modes.
+            slow = -np.log1p(-np.minimum(exponent, 1.0))
+            rates = np.where(exponent < 1, slow, -np.log(np.abs(1 - exponent)))
+        return rates if diverging else np.maximum(rates, 0.0)
+
+    def __repr__(self) -> str:
+        return (
+            f"Spectrum(modes={len(self.eigenvalues)}, largest={self.largest:.4g}, "
+            f"smallest={self.smallest:.4g}, floor={self.floor:.2g}, rank={self.rank()}, "
+            f"effective_rank={self.effective_rank:.4g})"
+        )
+
+
+def spectrum(kernel: Any, states: Any = None, *, residual: Any = None) -> Spectrum:
+    """The spectrum of a kernel, and what is left to learn in each of its modes.
+
+    Args:
+        kernel: A matrix (n, n), symmetric or Hermitian; a :class:`~netket_qsntk.kernels.QSNTK`; or an
+            infinite-width or empirical kernel, together with ``states``. Where ψ₁ and ψ₂ train
+            independently with the same kernel it is listed once, with different ones the modes of both are;
+            where they mix the modes are those of Ω_RI.
+        states: Configurations (n, sites).
+        residual: ψ_T - ψ at the configurations, (n,) real or complex.
+
+    Returns:
+        The spectrum. Cost: one symmetric eigendecomposition, without eigenvectors if no residual is given.
+
+    Raises:
+        InvalidConfigurationsError: The kernel is not square, the residual is not of its length, or states
+            are missing.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(100, sigma_w=2.0))
+        >>> found = qs.kernels.spectrum(kernel, nk.hilbert.Spin(0.5, 4).all_states())
+        >>> found.rank(), found.max_learning_rate > 0
+        (16, True)
+    """
+    blocks = _blocks(kernel, states)
+    n = len(blocks[0][0]) // (2 if blocks[0][1] == "both" else 1)
+    amplitudes = None if residual is None else np.asarray(residual)
+    if amplitudes is not None and amplitudes.shape != (n,):
+        raise InvalidConfigurationsError(
+            f"residual has shape {amplitudes.shape}: expected ({n},), one amplitude for each configuration."
+        )
+    values, shares = [], []
+    for matrix, which in blocks:
+        if amplitudes is None:
+            values.append(scipy.linalg.eigvalsh(matrix))
+            continue
+        eigenvalues, modes = scipy.linalg.eigh(matrix)
+        seen = {
+            "each": amplitudes,
+            "real": amplitudes.real,
+            "imag": amplitudes.imag,
+            "both": np.concatenate([amplitudes.real, amplitudes.imag]),
+        }[which]
+        values.append(eigenvalues)
+        shares.append(np.abs(modes.conj().T @ seen) ** 2 / n)
+    eigenvalues = np.concatenate(values)
+    order = np.argsort(eigenvalues)[::-1]
+    if amplitudes is None:
+        return Spectrum(eigenvalues[order], n)
+    loss = float((np.abs(amplitudes) ** 2).sum() / n)
+    return Spectrum(eigenvalues[order], n, np.concatenate(shares)[order], loss)
+
+
+def _blocks(kernel: Any, states: Any) -> list[tuple[np.ndarray, str]]:
+    """Matrices to diagonalise, each with the part of the residual that it moves."""
+    if hasattr(kernel, "ntk") or hasattr(kernel, "qsntk"):
+        if states is None:
+            raise InvalidConfigurationsError(
+                f"{type(kernel).__name__} is a function: expected spectrum(kernel, states), for instance "
+                "hilbert.all_states()."
+            )
+        x = check_configurations(states, "states")
+        if hasattr(kernel, "ntk"):
+            return [(np.asarray(kernel.ntk(x)), "each" if kernel.n_parts == 2 else "real")]
+        kernel = kernel.qsntk(x)
+    if isinstance(kernel, QSNTK):
+        shape = kernel.theta_11.shape
+        first, second = np.asarray(kernel.theta_11), np.asarray(kernel.theta_22)
+        if not kernel.is_decoupled():
+            return [(_square(np.asarray(kernel.omega_ri)), "both")]
+        if not second.any():
+            return [(_square(first), "real")]
+        if shape == second.shape and np.array_equal(first, second):
+            return [(_square(first), "each")]
+        return [(_square(first), "real"), (_square(second), "imag")]
+    return [(_square(np.asarray(kernel)), "each")]
+
+
+def _square(matrix: np.ndarray) -> np.ndarray:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
+        raise InvalidConfigurationsError(
+            f"A spectrum is that of a square matrix, got shape {matrix.shape}; a kernel between x and "
+            "y = x has one."
+        )
+    return matrix
