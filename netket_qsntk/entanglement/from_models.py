@@ -1,0 +1,113 @@
+"""From a model to its Gaussian ensemble at infinite width, in the cheapest exact form."""
+
+from collections.abc import Callable
+from typing import Any
+
+import netket as nk
+import numpy as np
+from netket.hilbert import DiscreteHilbert
+
+from netket_qsntk.entanglement.ensembles import (
+    DenseEnsemble,
+    GaussianEnsemble,
+    HammingEnsemble,
+    ProductEnsemble,
+    ProductKernel,
+)
+from netket_qsntk.errors import SystemTooLargeError
+from netket_qsntk.kernels import DotProductKernel, infinite_width
+
+# Beyond this many basis states a dense covariance is more than 2 GiB.
+_MAX_DENSE = 2**14
+
+
+def site_values(encode: Callable[[Any], Any] | None, hilbert: DiscreteHilbert) -> np.ndarray | None:
+    """What an encoding makes of each local state, or None when it does not act on every site alike.
+
+    Args:
+        encode: Configurations (n, sites) to real vectors; None is the identity.
+        hilbert: The space. Constrained spaces, fermions and mixed sites give None: they are no
+            product of equal sites.
+
+    Example:
+        >>> site_values(None, nk.hilbert.Spin(0.5, 200))
+        array([ 1., -1.])
+    """
+    local = getattr(hilbert, "local_states", None)
+    if local is None or hilbert.constrained or isinstance(hilbert, nk.hilbert.SpinOrbitalFermions):
+        return None
+    values = np.asarray(local, dtype=float)
+    if encode is None:
+        return values
+    # Each local state everywhere, and once beside another: that is where a site-wise map shows.
+    uniform = np.repeat(values[:, None], hilbert.size, axis=1)
+    mixed = np.resize(values, hilbert.size)[None, :]
+    encoded = [np.asarray(encode(x), dtype=float) for x in (uniform, mixed)]
+    if encoded[0].shape != uniform.shape:
+        return None
+    result = encoded[0][:, 0]
+    if np.any(encoded[0] != result[:, None]) or np.any(
+        encoded[1][0] != np.resize(result, hilbert.size)
+    ):
+        return None
+    return result
+
+
+def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
+    """The Gaussian process that a model's ψ is at infinite width, with its kernel's structure.
+
+    CosNet and GaussNet on unconstrained spaces are products over sites, and every WideMLP on
+    unconstrained spins 1/2 is a function of the Hamming distance: both work at hundreds of sites.
+    Everything else (fixed particle number, fermions, Fourier features) becomes a dense covariance
+    over the basis.
+
+    Args:
+        model: A model, or a kernel, that :func:`netket_qsntk.kernels.infinite_width` knows.
+        hilbert: NetKet's space of the configurations.
+
+    Raises:
+        UnknownKernelError: The model has no known infinite-width kernel.
+        SystemTooLargeError: The kernel has no structure on this space and the basis is too large
+            to hold it.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> gaussian_ensemble(qs.models.WideMLP(widths=(10,)), nk.hilbert.Spin(0.5, 30)).n_sites
+        30
+    """
+    kernel = infinite_width(model)
+    two_parts = kernel.n_parts == 2
+    if isinstance(kernel, DotProductKernel):
+        values = site_values(kernel.encode, hilbert)
+        if values is not None and getattr(kernel.formula, "translation_invariant_nngp", False):
+            product = _product(kernel, hilbert)
+            return ProductEnsemble.from_parts(product, product if two_parts else None)
+        if values is not None and len(values) == 2 and values[0] == -values[1] and hilbert.size > 1:
+            k = _hamming(kernel, hilbert)
+            return HammingEnsemble.from_parts(k, k if two_parts else None)
+    if not hilbert.is_indexable or hilbert.n_states > _MAX_DENSE:
+        raise SystemTooLargeError(
+            f"The kernel of {type(model).__name__} has no structure on {hilbert}, and a dense "
+            f"covariance is held up to {_MAX_DENSE} basis states. Products (CosNet, GaussNet) and "
+            "functions of the Hamming distance (WideMLP) need unconstrained spins; otherwise "
+            "average entropies over members."
+        )
+    dense = np.asarray(kernel.nngp(np.asarray(hilbert.all_states())))
+    return DenseEnsemble.from_parts(dense, dense if two_parts else None, hilbert)
+
+
+def _product(kernel: DotProductKernel, hilbert: DiscreteHilbert) -> ProductKernel:
+    """Configurations that differ on one site show that site's factor."""
+    local = np.asarray(hilbert.local_states)  # type: ignore[attr-defined]
+    x = np.full((len(local), hilbert.size), local[0])
+    x[:, 0] = local
+    table = np.asarray(kernel.nngp(x))
+    return ProductKernel(table / table[0, 0], n_sites=hilbert.size, scale=float(table[0, 0]))
+
+
+def _hamming(kernel: DotProductKernel, hilbert: DiscreteHilbert) -> np.ndarray:
+    """Kernel between one configuration and those with its first h spins flipped."""
+    d = hilbert.size
+    up, down = np.asarray(hilbert.local_states)  # type: ignore[attr-defined]
+    flipped = np.where(np.arange(d) < np.arange(d + 1)[:, None], down, up)
+    return np.asarray(kernel.nngp(flipped[:1], flipped))[0]

@@ -1,0 +1,72 @@
+"""Entropies of ensembles: averages over members, closed forms and draws at infinite width."""
+
+import math
+
+import netket as nk
+import numpy as np
+
+from netket_qsntk.entanglement.annealed import log_average_moment
+from netket_qsntk.entanglement.from_models import gaussian_ensemble
+from netket_qsntk.entanglement.sampling import sample_wavefunctions
+from netket_qsntk.entanglement.spectrum import entropies
+from netket_qsntk.entanglement.wick import MAX_ORDER
+from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
+from netket_qsntk.vqs import EnsembleState, InfiniteState
+from netket_qsntk.vqs.expectation import over_members
+
+
+@nk.vqs.expect.dispatch
+def _members(state: EnsembleState, entropy: EntanglementEntropy) -> nk.stats.Stats:
+    entropy.check_state(state)
+    return over_members(_entropies(state.to_array(normalize=False), entropy))
+
+
+@nk.vqs.expect.dispatch
+def _ensemble(state: EnsembleState, entropy: EnsembleEntropy) -> nk.stats.Stats:
+    entropy.check_state(state)
+    return _average(state.to_array(normalize=False), entropy)
+
+
+@nk.vqs.expect.dispatch
+def _infinite(state: InfiniteState, entropy: EntanglementEntropy) -> nk.stats.Stats:
+    quenched = EnsembleEntropy(
+        entropy.hilbert, entropy.partition, entropy.n, "quenched", entropy.log_base
+    )
+    return nk.vqs.expect(state, quenched)
+
+
+@nk.vqs.expect.dispatch
+def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.stats.Stats:
+    entropy.check_state(state)
+    if state._training is not None:
+        return _average(state.sample(entropy.n_draws, entropy.seed), entropy)
+    ensemble = gaussian_ensemble(state.kernel, state.hilbert)
+    if entropy.average == "annealed" and entropy.n in range(2, MAX_ORDER + 1):
+        n = int(entropy.n)
+        log_moment = log_average_moment(ensemble, entropy.partition, n, normalization="exact")
+        value = log_moment / (1 - n) / math.log(entropy.log_base)
+        return nk.stats.Stats(mean=value, error_of_mean=0.0, variance=0.0)
+    return _average(sample_wavefunctions(ensemble, entropy.n_draws, entropy.seed), entropy)
+
+
+def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> np.ndarray:
+    return entropies(
+        np.asarray(psi), entropy.hilbert, entropy.partition, n=entropy.n, log_base=entropy.log_base
+    )
+
+
+def _average(psi: object, entropy: EnsembleEntropy) -> nk.stats.Stats:
+    values = _entropies(psi, entropy)
+    if entropy.average == "quenched":
+        return over_members(values)
+    # log E Tr ρⁿ relative to the largest member: at large entropies the moments underflow.
+    unit = (1 - entropy.n) * math.log(entropy.log_base)
+    logs = values * unit
+    top = np.max(logs)
+    moments = over_members(np.exp(logs - top))
+    slope = 1 / (moments.mean * unit)
+    return nk.stats.Stats(
+        mean=float((top + math.log(moments.mean)) / unit),
+        error_of_mean=float(abs(slope) * moments.error_of_mean),
+        variance=float(slope**2 * moments.variance),
+    )
