@@ -1,0 +1,55 @@
+"""How a kernel acts on vectors over a batch of configurations, and what can be computed from products alone."""
+
+from netket_qsntk.operators.algebra import ScaledIdentity, Sum
+from netket_qsntk.operators.base import KernelOperator
+from netket_qsntk.operators.basis import BasisIndex
+from netket_qsntk.operators.choose import choose
+from netket_qsntk.operators.conjugate_residuals import Solution, conjugate_residuals
+from netket_qsntk.operators.decomposition import Eigendecomposition
+from netket_qsntk.operators.dense import Dense
+from netket_qsntk.operators.functions import FunctionResult, apply_function, chebyshev
+from netket_qsntk.operators.hypercube import Hypercube
+from netket_qsntk.operators.kronecker import Kronecker
+from netket_qsntk.operators.krylov import Krylov
+from netket_qsntk.operators.lanczos import lanczos, largest_eigenvalue
+from netket_qsntk.operators.stochastic import (
+    Estimate,
+    estimate_diagonal,
+    estimate_trace,
+    parities,
+    top_modes,
+    trace_of_function,
+    xtrace,
+)
+from netket_qsntk.operators.tiled import Tiled
+from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
+
+__all__ = [
+    "KernelOperator",
+    "Dense",
+    "Hypercube",
+    "Kronecker",
+    "Tiled",
+    "Sum",
+    "ScaledIdentity",
+    "choose",
+    "BasisIndex",
+    "Eigendecomposition",
+    "Krylov",
+    "lanczos",
+    "largest_eigenvalue",
+    "apply_function",
+    "chebyshev",
+    "FunctionResult",
+    "conjugate_residuals",
+    "Solution",
+    "estimate_trace",
+    "estimate_diagonal",
+    "trace_of_function",
+    "xtrace",
+    "top_modes",
+    "parities",
+    "Estimate",
+    "walsh_hadamard",
+    "apply_factors",
+]

@@ -1,0 +1,242 @@
+"""What every kernel operator can do."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jax import Array
+
+from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError
+from netket_qsntk.operators.decomposition import Eigendecomposition
+
+
+class KernelOperator(lx.AbstractLinearOperator):
+    """A real kernel between a batch of n configurations (rows) and one of m (columns), as products with vectors.
+
+    A lineax operator: it goes into ``lineax.linear_solve`` and the like as it is, and carries the tags symmetric
+    and positive semidefinite where they hold. A pytree: it goes through ``jax.jit`` as an argument. Sums, multiples,
+    ``restrict`` and ``add_diagonal`` keep the structure.
+
+    A subclass defines :meth:`product`'s work on real arrays, :meth:`as_matrix`, :meth:`diagonal`, :meth:`restrict`
+    and :meth:`transpose`.
+
+    Attributes:
+        shape: (n, m).
+        dtype: float64 or float32.
+        symmetric: Rows and columns are the same batch.
+        positive: It is known to be positive semidefinite (a covariance or a sum of squares), up to rounding.
+        reason: Why this structure was chosen, or "" if nobody chose.
+    """
+
+    reason: eqx.AbstractVar[str]
+    symmetric: eqx.AbstractVar[bool]
+    positive: eqx.AbstractVar[bool]
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(n, m)."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> Any:
+        """Dtype of the entries."""
+
+    @abc.abstractmethod
+    def _product(self, v: Array) -> Array:
+        """(…, m) -> (…, n) for real v of the operator's dtype."""
+
+    @abc.abstractmethod
+    def restrict(self, rows: Any, columns: Any = None) -> "KernelOperator":
+        """The block of some rows and columns, given by their numbers; ``columns=None`` takes the same numbers.
+
+        On a symmetric operator ``restrict(rows)`` is symmetric again.
+        """
+
+    @abc.abstractmethod
+    def diagonal(self) -> Array:
+        """Entries (i, i): (min(n, m),)."""
+
+    @abc.abstractmethod
+    def scaled(self, factor: Any) -> "KernelOperator":
+        """``factor`` times this, of the same structure; positive only if the factor is known to be >= 0."""
+
+    @abc.abstractmethod
+    def _describe(self) -> str:
+        """The structure, for ``repr``."""
+
+    def product(self, v: Array) -> Array:
+        """Products with vectors along the last axis: (…, m) -> (…, n), real or complex."""
+        v = jnp.asarray(v)
+        if v.ndim == 0 or v.shape[-1] != self.shape[1]:
+            raise OperatorShapeError(
+                f"This operator of shape {self.shape} multiplies vectors of length {self.shape[1]} along the last "
+                f"axis, got shape {v.shape}; for columns (m, k) use matvec."
+            )
+        if jnp.iscomplexobj(v):
+            parts = self._product(jnp.stack([v.real, v.imag]).astype(self.dtype))
+            return jax.lax.complex(parts[0], parts[1])
+        return self._product(v.astype(self.dtype))
+
+    def matvec(self, v: Any) -> Array:
+        """The product with a vector (m,) or with k columns (m, k), real or complex: (n,) or (n, k).
+
+        Raises:
+            OperatorShapeError: The first axis is not m, or there are more than two.
+        """
+        v = jnp.asarray(v)
+        if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
+            raise OperatorShapeError(
+                f"matvec of an operator of shape {self.shape} takes ({self.shape[1]},) or ({self.shape[1]}, k), "
+                f"got {v.shape}."
+            )
+        return self.product(v) if v.ndim == 1 else self.product(v.T).T
+
+    def as_matrix(self) -> Array:
+        """The matrix itself: 8nm bytes in float64."""
+        return self._product(jnp.eye(self.shape[1], dtype=self.dtype)).T
+
+    def trace(self) -> Array:
+        """Sum of the diagonal."""
+        return jnp.sum(self.diagonal())
+
+    def eigh(self) -> Eigendecomposition:
+        """The exact eigendecomposition, where the structure has one.
+
+        Raises:
+            NoExactSpectrumError: It has not; the message says what else there is.
+        """
+        raise NoExactSpectrumError(
+            f"{self!r} has no exact eigendecomposition: on a part of the basis there are only products. Use "
+            "lanczos(operator, v) or chebyshev(operator, …), conjugate_residuals(operator, b), or "
+            "Dense(operator.as_matrix(), positive=True).eigh() if the matrix fits into memory."
+        )
+
+    @property
+    def has_cheap_spectrum(self) -> bool:
+        """Whether :meth:`eigh` exists and costs no more than a few products."""
+        return False
+
+    def add_diagonal(self, value: Any) -> "KernelOperator":
+        """This plus ``value`` times the identity (noise of observations, a shift)."""
+        # Late: the sum is itself a kernel operator.
+        from netket_qsntk.operators.algebra import ScaledIdentity
+
+        if not self.symmetric:
+            raise OperatorShapeError(
+                f"add_diagonal needs the same rows and columns; {self!r} is a block between different batches."
+            )
+        return self + ScaledIdentity(value, self.shape[0], self.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays it holds."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self) if hasattr(leaf, "nbytes"))
+
+    def mv(self, vector: Array) -> Array:
+        """lineax's name for the product with one vector."""
+        return self._product(vector.astype(self.dtype))
+
+    def in_structure(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of a vector it takes (lineax)."""
+        return jax.ShapeDtypeStruct((self.shape[1],), self.dtype)
+
+    def out_structure(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of a vector it gives (lineax)."""
+        return jax.ShapeDtypeStruct((self.shape[0],), self.dtype)
+
+    def _plus(self, other: "KernelOperator") -> "KernelOperator | None":
+        """The sum as one operator of the same structure, or None if there is none."""
+        return None
+
+    def __add__(self, other: Any) -> Any:
+        if not isinstance(other, KernelOperator):
+            return super().__add__(other)
+        if self.shape != other.shape:
+            raise OperatorShapeError(
+                f"Operators of shapes {self.shape} and {other.shape} cannot be added."
+            )
+        # Late: the sum is itself a kernel operator.
+        from netket_qsntk.operators.algebra import add
+
+        return add(self, other)
+
+    def __sub__(self, other: Any) -> Any:
+        return self + (-other)
+
+    def __neg__(self) -> "KernelOperator":
+        return self.scaled(-1.0)
+
+    def __mul__(self, factor: Any) -> Any:
+        return self.scaled(factor)
+
+    def __rmul__(self, factor: Any) -> Any:
+        return self.scaled(factor)
+
+    def __truediv__(self, factor: Any) -> Any:
+        return self.scaled(1 / factor)
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, lx.AbstractLinearOperator):
+            return super().__matmul__(other)
+        return self.matvec(other)
+
+    def __repr__(self) -> str:
+        n, m = self.shape
+        tags = "".join(f", {tag}" for tag in ("symmetric", "positive") if getattr(self, tag))
+        memory = f"{human_bytes(self.nbytes)} (as a matrix {human_bytes(8 * n * m)})"
+        why = f", because {self.reason}" if self.reason else ""
+        return f"{type(self).__name__}({n} × {m}, {self._describe()}{tags}, memory={memory}{why})"
+
+
+def human_bytes(n: float) -> str:
+    """Bytes in units a person reads.
+
+    Example:
+        >>> human_bytes(2.88e12)
+        '2.88 TB'
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} PB"
+
+
+def is_nonnegative(factor: Any) -> bool:
+    """Whether a scalar is known to be >= 0: no under tracing, where nobody knows."""
+    return not isinstance(factor, jax.core.Tracer) and bool(factor >= 0)
+
+
+lx.is_symmetric.register(KernelOperator, lambda operator: operator.symmetric)
+lx.is_positive_semidefinite.register(
+    KernelOperator, lambda operator: operator.symmetric and operator.positive
+)
+for _never in (
+    lx.is_diagonal,
+    lx.is_tridiagonal,
+    lx.is_lower_triangular,
+    lx.is_upper_triangular,
+    lx.has_unit_diagonal,
+    lx.is_negative_semidefinite,
+):
+    _never.register(KernelOperator, lambda operator: False)
+lx.linearise.register(KernelOperator, lambda operator: operator)
+lx.conj.register(KernelOperator, lambda operator: operator)
+lx.diagonal.register(KernelOperator, lambda operator: operator.diagonal())
+
+
+@lx.materialise.register(KernelOperator)
+def _(operator: KernelOperator) -> lx.AbstractLinearOperator:
+    tags = [
+        tag
+        for tag, holds in (
+            (lx.symmetric_tag, operator.symmetric),
+            (lx.positive_semidefinite_tag, operator.symmetric and operator.positive),
+        )
+        if holds
+    ]
+    return lx.MatrixLinearOperator(operator.as_matrix(), tags)

@@ -1,0 +1,177 @@
+"""Solving with a symmetric positive semidefinite operator by products alone.
+
+Conjugate residuals are the variant of conjugate gradients that makes the residual smallest in each Krylov space
+(Stiefel 1955; MINRES in other words). For the same work it also converges where the kernel is singular and the
+right-hand side is not in its range; conjugate gradients diverge there.
+"""
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from netket_qsntk.errors import NotConvergedWarning, OperatorShapeError
+from netket_qsntk.operators.base import KernelOperator
+from netket_qsntk.operators.columns import real_rows
+
+# Steps without a gain after which a row has reached what it can.
+_PATIENCE = 3
+
+
+class Solution(NamedTuple):
+    """x with A x ≈ b, and how well it solves."""
+
+    value: Array
+    """(n,) or (n, columns)."""
+    residual: Array
+    """‖b - A x‖ / ‖b‖ of each column, recomputed at the end: () or (columns,)."""
+    steps: int
+    """Products used."""
+    converged: bool
+    """Whether every residual is below the tolerance."""
+
+
+class _State(NamedTuple):
+    """One iterate of each row; ``image`` is A p, ``curvature`` zᵀAz, ``stuck`` the steps without a gain."""
+
+    x: Array
+    r: Array
+    z: Array
+    p: Array
+    image: Array
+    curvature: Array
+    stuck: Array
+    steps: Array
+
+
+def conjugate_residuals(
+    operator: KernelOperator,
+    b: Any,
+    *,
+    preconditioner: KernelOperator | None = None,
+    start: Any = None,
+    tol: float = 1e-10,
+    max_steps: int = 1000,
+    warn: bool = True,
+) -> Solution:
+    r"""A⁻¹b by preconditioned conjugate residuals, each column with its own iteration.
+
+    If A is singular and b has a part outside of its range, no x solves. The residual then converges to that part
+    (and to the part on eigenvalues below rounding): the iteration stops when it gains nothing more, and the
+    residual returned says how much it is. For training to ∞ that residual is the error that gradient descent
+    keeps: components of the target that the kernel cannot express stay where they were at initialisation. A x is
+    then the projection of b on the range of A.
+
+    Args:
+        operator: Symmetric and positive semidefinite, n × n.
+        b: (n,) or (n, columns), real or complex.
+        preconditioner: An approximation of A⁻¹, symmetric and positive definite: ``operator.preconditioner()`` of a
+            Hypercube or Kronecker operator is the inverse over the whole basis, restricted to the batch.
+        start: First guess; 0 if None.
+        tol: Wanted ‖b - A x‖ / ‖b‖.
+        max_steps: Products at most.
+        warn: Whether to warn if the tolerance is not reached.
+
+    Raises:
+        OperatorShapeError: Not symmetric, or b does not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, netket_qsntk as qs
+        >>> a = qs.operators.Hypercube([1.0, 0.5, 0.25], positive=True).restrict([0, 1, 2])
+        >>> x = qs.operators.conjugate_residuals(a, jnp.ones(3), preconditioner=a.preconditioner())
+        >>> bool(jnp.allclose(a.matvec(x.value), 1.0)), x.converged
+        (True, True)
+    """
+    for name, given in (("operator", operator), ("preconditioner", preconditioner)):
+        if given is not None and not given.symmetric:
+            raise OperatorShapeError(f"The {name} must be symmetric, got {given!r}.")
+    if preconditioner is not None and preconditioner.shape != operator.shape:
+        raise OperatorShapeError(
+            f"A preconditioner of shape {preconditioner.shape} does not fit an operator of shape {operator.shape}."
+        )
+    rows, columns = real_rows(b, operator.shape[0])
+    rows = rows.astype(operator.dtype)
+    first = jnp.zeros_like(rows)
+    if start is not None:
+        first, form = real_rows(start, operator.shape[0])
+        if form.is_complex != columns.is_complex or first.shape != rows.shape:
+            raise OperatorShapeError("start must have the shape and the kind of b.")
+    x, steps = _iterate(operator, preconditioner, rows, first.astype(rows.dtype), tol, max_steps)
+    size = columns.combine(jnp.linalg.norm(rows, axis=-1))
+    left = columns.combine(jnp.linalg.norm(rows - operator.product(x), axis=-1))
+    residual = left / jnp.where(size > 0, size, 1.0)
+    converged = bool(jnp.all(residual <= 2 * tol))
+    if warn and not converged:
+        warnings.warn(
+            f"Conjugate residuals left a relative residual of {float(jnp.max(residual)):.1e} after {int(steps)} "
+            f"products, not {tol:.1e}. Either the kernel is singular to working precision on these configurations, "
+            "and this is the part of the target that it cannot express, or more steps, a preconditioner or a "
+            "larger tol are needed.",
+            NotConvergedWarning,
+            stacklevel=2,
+        )
+    return Solution(columns.restore(x), residual, int(steps), converged)
+
+
+@jax.jit
+def _iterate(
+    operator: KernelOperator,
+    preconditioner: KernelOperator | None,
+    b: Array,
+    start: Array,
+    tol: Array,
+    max_steps: Array,
+) -> tuple[Array, Array]:
+    """The solution for each row, and the number of products."""
+
+    def dot(u: Array, w: Array) -> Array:
+        return jnp.sum(u * w, axis=-1)
+
+    def conditioned(r: Array) -> Array:
+        return r if preconditioner is None else preconditioner._product(r)
+
+    def ratio(a: Array, c: Array, use: Array) -> Array:
+        return jnp.where(use, a / jnp.where(use, c, 1.0), 0.0)[:, None]
+
+    size = jnp.linalg.norm(b, axis=-1)
+    eps = jnp.finfo(b.dtype).eps
+
+    def active(r: Array, stuck: Array) -> Array:
+        return (jnp.linalg.norm(r, axis=-1) > tol * size) & (stuck < _PATIENCE)
+
+    def condition(state: _State) -> Array:
+        return (state.steps < max_steps) & jnp.any(active(state.r, state.stuck))
+
+    def step(s: _State) -> _State:
+        # p and z = M r with their images A p and A z; both images are carried along, one product each with A and M.
+        conditioned_image = conditioned(s.image)
+        length_squared = dot(s.image, conditioned_image)
+        use = active(s.r, s.stuck) & (length_squared > 0) & (s.curvature > 0)
+        length = ratio(s.curvature, length_squared, use)
+        gained = length[:, 0] * s.curvature  # what rᵀMr loses
+        r, z = s.r - length * s.image, s.z - length * conditioned_image
+        z_image = operator._product(z)
+        curvature = dot(z, z_image)
+        turn = ratio(curvature, s.curvature, use)
+        little = ~use | (gained <= 16 * eps * jnp.abs(dot(s.r, s.z)))
+        return _State(
+            x=s.x + length * s.p,
+            r=r,
+            z=z,
+            p=jnp.where(use[:, None], z + turn * s.p, s.p),
+            image=jnp.where(use[:, None], z_image + turn * s.image, s.image),
+            curvature=jnp.where(use, curvature, s.curvature),
+            stuck=jnp.where(little, s.stuck + 1, 0),
+            steps=s.steps + 1,
+        )
+
+    r = b - operator._product(start)
+    z = conditioned(r)
+    image = operator._product(z)
+    state = _State(
+        start, r, z, z, image, dot(z, image), jnp.zeros(len(b), jnp.int32), jnp.zeros((), jnp.int32)
+    )
+    state = jax.lax.while_loop(condition, step, state)
+    return state.x, state.steps

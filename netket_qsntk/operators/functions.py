@@ -1,0 +1,187 @@
+"""Functions of a symmetric operator times vectors: gradient descent, gradient flow, or any other."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.fft import dct
+
+from netket_qsntk.errors import NotConvergedWarning, OperatorShapeError
+from netket_qsntk.operators.base import KernelOperator
+from netket_qsntk.operators.columns import real_rows
+from netket_qsntk.operators.krylov import Function, Krylov
+from netket_qsntk.operators.lanczos import lanczos, largest_eigenvalue
+
+
+class FunctionResult(NamedTuple):
+    """f(A)v with its estimated error."""
+
+    value: Array
+    """(…, n), or (…, n, columns)."""
+    error: Array
+    """Estimated error norm of each: (…,), or (…, columns)."""
+    steps: int
+    """Products used."""
+
+
+def apply_function(
+    operator: KernelOperator,
+    v: Any,
+    function: Function,
+    *,
+    tol: float = 1e-10,
+    max_steps: int = 300,
+) -> FunctionResult:
+    """f(A)v for one or many functions at once, to an estimated accuracy.
+
+    Args:
+        operator: Symmetric, n × n.
+        v: (n,) or (n, columns), real or complex.
+        function: From eigenvalues (m,) to (m,), or to (…, m): ``lambda e: (1 - s * e) ** t[:, None]``.
+        tol: Wanted error norm relative to ‖v‖.
+        max_steps: Products at most; where they do not suffice a warning says what was reached.
+
+    Returns:
+        Value, estimated error and number of products. Where the operator's eigendecomposition is at hand there is no
+        iteration and the error is that of rounding, given as 0.
+
+    Example:
+        >>> import jax.numpy as jnp, netket_qsntk as qs
+        >>> a = qs.operators.Hypercube([1.0, 0.5, 0.25]).restrict([0, 1, 2])
+        >>> t = jnp.array([1.0, 2.0])
+        >>> qs.operators.apply_function(a, jnp.ones(3), lambda e: jnp.exp(-t[:, None] * e)).value.shape
+        (2, 3)
+    """
+    rows, columns = real_rows(v, operator.shape[0])
+    if operator.has_cheap_spectrum:
+        value = columns.restore(operator.eigh().apply(function, rows))
+        return FunctionResult(value, jnp.zeros(value.shape[: -1 if columns.is_vector else -2]), 0)
+    size = columns.combine(jnp.linalg.norm(rows, axis=-1))
+
+    def reached(krylov: Krylov) -> bool:
+        return bool(jnp.all(krylov.error(function) <= tol * size))
+
+    krylov = lanczos(operator, v, max_steps=max_steps, until=reached)
+    error = krylov.error(function)
+    exhausted = not krylov.beta[:, -1].any()
+    if not exhausted and not reached(krylov):
+        worst = float(jnp.max(error / jnp.where(size > 0, size, 1.0)))
+        warnings.warn(
+            f"Lanczos reached an estimated relative error of {worst:.1e} in {krylov.steps} products, not {tol:.1e}: "
+            f"give more than max_steps={max_steps}, or a larger tol.",
+            NotConvergedWarning,
+            stacklevel=2,
+        )
+    return FunctionResult(krylov.apply(function), error, krylov.steps)
+
+
+def chebyshev(
+    operator: KernelOperator,
+    v: Any,
+    function: Function,
+    *,
+    interval: tuple[float, float] | None = None,
+    tol: float = 1e-12,
+    max_degree: int = 4096,
+) -> FunctionResult:
+    r"""f(A)v by a Chebyshev series on an interval that contains the spectrum.
+
+    The alternative to Lanczos where memory is short: it holds three vectors and the answers, whatever the degree.
+    The degree is that of the worst spectrum on the interval: about √(2t log(1/tol)) for step t of gradient descent.
+
+    Args:
+        operator: Symmetric, n × n.
+        v: (n,) or (n, columns), real or complex.
+        function: From eigenvalues (m,) to (m,), or to (times, m); defined on the whole interval.
+        interval: (λ_min, λ_max) or wider; None takes 0 (for a positive operator) and Lanczos's λ_max. Outside of
+            it the series grows exponentially.
+        tol: Wanted error relative to ‖v‖.
+        max_degree: Largest degree; a warning says what was reached if it does not suffice.
+
+    Returns:
+        Value; the error from the part of the series left out (an upper bound for f on the interval, to the accuracy
+        with which that part is known); products used.
+
+    Example:
+        >>> import jax.numpy as jnp, netket_qsntk as qs
+        >>> a = qs.operators.Hypercube([1.0, 0.5, 0.25], positive=True)
+        >>> result = qs.operators.chebyshev(a, jnp.ones(4), lambda e: jnp.exp(-e))
+        >>> bool(jnp.allclose(result.value, jnp.exp(-2.25)))
+        True
+    """
+    if not operator.symmetric:
+        raise OperatorShapeError(
+            f"A Chebyshev series needs a symmetric operator, got {operator!r}."
+        )
+    rows, columns = real_rows(v, operator.shape[0])
+    rows = rows.astype(operator.dtype)
+    low, high = _interval(operator) if interval is None else interval
+    coefficients, tail = _series(function, low, high, tol, max_degree)
+    size = columns.combine(jnp.linalg.norm(rows, axis=-1))
+    if np.max(tail) > tol:
+        warnings.warn(
+            f"The Chebyshev series leaves out {np.max(tail):.1e} relative to ‖v‖ at degree {max_degree}, not "
+            f"{tol:.1e}: give a larger max_degree, a larger tol, or use lanczos.",
+            NotConvergedWarning,
+            stacklevel=2,
+        )
+    flat = coefficients.reshape(-1, coefficients.shape[-1])
+    total = _sum_series(operator, rows, jnp.asarray(flat.T), low, high)
+    value = columns.restore(total.reshape(*coefficients.shape[:-1], *rows.shape))
+    error = jnp.asarray(tail).reshape(*tail.shape, *([1] * size.ndim)) * size
+    return FunctionResult(value, error, coefficients.shape[-1] - 1)
+
+
+def _interval(operator: KernelOperator) -> tuple[float, float]:
+    top, slack = largest_eigenvalue(operator)
+    high = (top + slack) * (1 + 1e-6)
+    if operator.positive:
+        return -1e-12 * high, high
+    bottom, below = largest_eigenvalue(-operator)
+    low = -(bottom + below)
+    return low - 1e-6 * abs(low), high
+
+
+def _series(
+    function: Function, low: float, high: float, tol: float, max_degree: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chebyshev coefficients (…, degree + 1), cut where the rest sums to less than tol, and that rest (…,)."""
+    n = 64
+    while True:
+        angles = np.pi * (np.arange(n) + 0.5) / n
+        nodes = (high + low) / 2 + (high - low) / 2 * np.cos(angles)
+        values = np.asarray(function(jnp.asarray(nodes)))
+        c = dct(values, type=2, axis=-1) / n
+        c[..., 0] /= 2
+        # From the end: what a cut at each degree leaves out.
+        rest = np.cumsum(np.abs(c[..., ::-1]), axis=-1)[..., ::-1]
+        resolved = np.max(rest[..., 3 * n // 4]) <= max(tol, 1e-15) or n > 2 * max_degree
+        if resolved:
+            break
+        n *= 2
+    enough = np.nonzero(np.max(rest.reshape(-1, n), axis=0) <= tol)[0]
+    degree = min(max_degree, n - 2, enough[0] - 1 if len(enough) else n)
+    return c[..., : max(degree, 0) + 1], rest[..., max(degree, 0) + 1]
+
+
+@jax.jit
+def _sum_series(
+    operator: KernelOperator, v: Array, coefficients: Array, low: Array, high: Array
+) -> Array:
+    """Σ_j c_j T_j(x) v with x = A mapped to [-1, 1]: coefficients (degree + 1, times), result (times, k, n)."""
+
+    def mapped(u: Array) -> Array:
+        return (2 * operator._product(u) - (high + low) * u) / (high - low)
+
+    def step(carry: Any, c: Array) -> tuple[Any, None]:
+        previous, current, total = carry
+        total = total + c[:, None, None] * current
+        return (current, 2 * mapped(current) - previous, total), None
+
+    zero = jnp.zeros((coefficients.shape[1], *v.shape), v.dtype)
+    # T₋₁ = T₁ starts the recursion at T₀.
+    (_, _, total), _ = jax.lax.scan(step, (mapped(v), v, zero), coefficients.astype(v.dtype))
+    return total

@@ -1,0 +1,72 @@
+"""Functions of the Hamming distance on d spins and their Walsh-Hadamard spectrum."""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+
+@lru_cache(maxsize=64)
+def krawtchouk_integers(d: int) -> tuple[tuple[int, ...], ...]:
+    """K_w(h) = Σ_j (-1)^j C(h, j) C(d - h, w - j) for w, h = 0, …, d, as exact integers.
+
+    The sum of a parity of w spins over the sphere of radius w, or of all parities of weight w at distance h.
+    """
+    rows = [[0] * (d + 1) for _ in range(d + 1)]
+    for h in range(d + 1):
+        # Coefficients of (1 - z)^h (1 + z)^{d-h}.
+        polynomial = [1]
+        for sign in [-1] * h + [1] * (d - h):
+            shifted = [0, *polynomial]
+            polynomial = [a + sign * b for a, b in zip([*polynomial, 0], shifted, strict=True)]
+        for w in range(d + 1):
+            rows[w][h] = polynomial[w]
+    return tuple(tuple(row) for row in rows)
+
+
+def multiplicities(d: int) -> np.ndarray:
+    """C(d, w) for w = 0, …, d: float64, exact up to d = 56."""
+    return np.array([float(math.comb(d, w)) for w in range(d + 1)])
+
+
+def hamming_levels(values: Any) -> np.ndarray:
+    r"""Eigenvalues of the matrix k(distance(x, y)) over all 2^d configurations.
+
+    .. math:: \lambda_w = \sum_{h=0}^d k(h)\, K_h(w)
+
+    with Krawtchouk polynomials K; the eigenvectors are the C(d, w) parities of w spins. The terms are huge and of
+    both signs, and the small eigenvalues are what is left of them: the sum is done in exact integer arithmetic on
+    the binary numbers k(h), and rounded once. What remains is the rounding of k itself, eps Σ_h |k(h) K_h(w)|,
+    which for the middle levels is far below eps λ_max, the limit of an eigensolver on the matrix.
+
+    Args:
+        values: k(0), …, k(d).
+
+    Returns:
+        (d + 1,) float64.
+
+    Example:
+        >>> hamming_levels([1.0, 0.5, 0.25]).tolist()
+        [2.25, 0.75, 0.25]
+    """
+    ratios = [float(k).as_integer_ratio() for k in np.asarray(values, dtype=np.float64)]
+    d = len(ratios) - 1
+    common = max(denominator for _, denominator in ratios)  # powers of two
+    integers = [numerator * (common // denominator) for numerator, denominator in ratios]
+    table = krawtchouk_integers(d)
+    totals = [sum(k * table[h][w] for h, k in enumerate(integers)) for w in range(d + 1)]
+    return np.array([total / common for total in totals])
+
+
+@lru_cache(maxsize=64)
+def mean_parities(d: int) -> np.ndarray:
+    """2^{-d} K_w(h), (d + 1, d + 1): k(h) = Σ_w mean_parities[w, h] λ_w inverts :func:`hamming_levels`."""
+    table = np.array([[k / 2**d for k in row] for row in krawtchouk_integers(d)])
+    table.flags.writeable = False
+    return table
+
+
+def hamming_values(levels: Any) -> Any:
+    """k(0), …, k(d) of the matrix whose eigenvalues are ``levels``; NumPy or JAX, (…, d + 1)."""
+    return levels @ mean_parities(levels.shape[-1] - 1)

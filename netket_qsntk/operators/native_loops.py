@@ -1,0 +1,121 @@
+"""Loops of the compiled Walsh-Hadamard transform, and the C function through which XLA calls them.
+
+Imported by :mod:`netket_qsntk.operators.native` alone, and late: numba compiles them at import (once; the machine
+code is cached beside this file or in the user's cache directory).
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+# Numbers of a block that stays in the level-2 cache while all of its passes run.
+_BLOCK = 2**14
+
+# Positions, in 8-byte words, within XLA_FFI_CallFrame, XLA_FFI_Buffer and XLA_FFI_Metadata.
+_EXTENSION, _ARGUMENTS, _RESULTS = 1, 9, 14
+_DATA, _RANK, _DIMENSIONS = 3, 4, 5
+_EXTENSION_TYPE, _METADATA, _VERSION = 1, 3, 3
+_IS_METADATA = 1
+_API_VERSION = 1 << 32  # two 32-bit integers: major 0, minor 1
+
+_compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
+
+
+@intrinsic
+def _pointer(context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), generate
+
+
+@_compiled
+def _first_three(x: Any, y: Any) -> None:
+    """Passes 1, 2 and 4, from x into y."""
+    for i in range(0, x.size, 8):
+        a0, a1 = x[i] + x[i + 1], x[i] - x[i + 1]
+        a2, a3 = x[i + 2] + x[i + 3], x[i + 2] - x[i + 3]
+        a4, a5 = x[i + 4] + x[i + 5], x[i + 4] - x[i + 5]
+        a6, a7 = x[i + 6] + x[i + 7], x[i + 6] - x[i + 7]
+        b0, b1, b2, b3 = a0 + a2, a1 + a3, a0 - a2, a1 - a3
+        b4, b5, b6, b7 = a4 + a6, a5 + a7, a4 - a6, a5 - a7
+        y[i], y[i + 1], y[i + 2], y[i + 3] = b0 + b4, b1 + b5, b2 + b6, b3 + b7
+        y[i + 4], y[i + 5], y[i + 6], y[i + 7] = b0 - b4, b1 - b5, b2 - b6, b3 - b7
+
+
+@_compiled
+def _one(y: Any, h: int) -> None:
+    """Pass h."""
+    for start in range(0, y.size, 2 * h):
+        u, v = y[start : start + h], y[start + h : start + 2 * h]
+        for i in range(h):
+            u[i], v[i] = u[i] + v[i], u[i] - v[i]
+
+
+@_compiled
+def _two(y: Any, h: int) -> None:
+    """Passes h and 2h, reading and writing once."""
+    for start in range(0, y.size, 4 * h):
+        u, v = y[start : start + h], y[start + h : start + 2 * h]
+        w, z = y[start + 2 * h : start + 3 * h], y[start + 3 * h : start + 4 * h]
+        for i in range(h):
+            a, b = u[i] + v[i], u[i] - v[i]
+            c, d = w[i] + z[i], w[i] - z[i]
+            u[i], v[i], w[i], z[i] = a + c, b + d, a - c, b - d
+
+
+@_compiled
+def _from(y: Any, h: int) -> None:
+    """Pass h and all later ones."""
+    while 4 * h <= y.size:
+        _two(y, h)
+        h *= 4
+    if 2 * h <= y.size:
+        _one(y, h)
+
+
+@_compiled
+def _transform(x: Any, y: Any) -> None:
+    block = min(x.size, _BLOCK)
+    for start in range(0, x.size, block):
+        _first_three(x[start : start + block], y[start : start + block])
+        _from(y[start : start + block], 8)
+    _from(y, block)
+
+
+def _handler(dtype: Any, size: int) -> Any:
+    @numba.cfunc(types.int64(types.voidptr), cache=True)
+    def call(address: Any) -> int:
+        """XLA_FFI_Handler: transforms the last axis of its one argument into its one result."""
+        frame = numba.carray(address, 15, np.int64)
+        if frame[_EXTENSION] != 0:
+            extension = numba.carray(_pointer(frame[_EXTENSION]), 4, np.int64)
+            if extension[_EXTENSION_TYPE] & 0xFFFFFFFF == _IS_METADATA:
+                metadata = numba.carray(_pointer(extension[_METADATA]), 4, np.int64)
+                metadata[_VERSION] = _API_VERSION
+                return 0
+        source = numba.carray(_pointer(frame[_ARGUMENTS]), 1, np.int64)[0]
+        target = numba.carray(_pointer(frame[_RESULTS]), 1, np.int64)[0]
+        buffer = numba.carray(_pointer(source), 6, np.int64)
+        result = numba.carray(_pointer(target), 6, np.int64)[_DATA]
+        last = buffer[_RANK] - 1
+        shape = numba.carray(_pointer(buffer[_DIMENSIONS]), last + 1, np.int64)
+        n, rows = shape[last], 1
+        for axis in range(last):
+            rows *= shape[axis]
+        for row in range(rows):
+            offset = row * n * size
+            _transform(
+                numba.carray(_pointer(buffer[_DATA] + offset), n, dtype),
+                numba.carray(_pointer(result + offset), n, dtype),
+            )
+        return 0
+
+    return call
+
+
+HANDLERS = {"float64": _handler(types.float64, 8), "float32": _handler(types.float32, 4)}

@@ -1,0 +1,168 @@
+"""Kernels without structure, evaluated as they are needed and never stored."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from netket_qsntk.errors import StructureError
+from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.operators.base import KernelOperator, is_nonnegative
+
+# Entries of a block: 32 MB, so that memory stays small and each block is still a large product.
+_BLOCK = 2**22
+
+
+class Tiled(KernelOperator):
+    """A kernel between two batches, in blocks of rows made on the fly by ``kernel.both``.
+
+    A product costs n m evaluations of the kernel; memory is that of one block. Called directly, it takes the
+    kernel's fastest path (for lattice inputs a table on the host); inside ``jax.jit`` the kernel is traced.
+
+    Args:
+        kernel: An infinite-width kernel.
+        x: Rows: configurations (n, sites).
+        y: Columns, (m, sites); None for the same batch as the rows.
+        which: ``"ntk"`` or ``"nngp"``.
+        block: Rows evaluated at a time; None chooses about 4 million entries.
+        scale: A factor.
+        positive: Whether it is known to be positive semidefinite.
+        reason: Why it was chosen, for ``repr``.
+
+    Raises:
+        StructureError: ``which`` is neither, or ``block`` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
+        >>> x = nk.hilbert.Spin(0.5, 4).all_states()
+        >>> tiles = qs.operators.Tiled(kernel, x, block=5)
+        >>> bool(jnp.allclose(tiles.matvec(jnp.ones(16)), kernel.ntk(x).sum(1)))
+        True
+    """
+
+    x: Array
+    y: Array | None
+    scale: Array
+    kernel: InfiniteWidthKernel = eqx.field(static=True)
+    which: str = eqx.field(static=True)
+    block: int = eqx.field(static=True)
+    positive: bool = eqx.field(static=True)
+    reason: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        kernel: InfiniteWidthKernel,
+        x: Any,
+        y: Any = None,
+        *,
+        which: str = "ntk",
+        block: int | None = None,
+        scale: Any = 1.0,
+        positive: bool = False,
+        reason: str = "",
+    ) -> None:
+        if which not in ("ntk", "nngp"):
+            raise StructureError(f"which={which!r}: expected 'ntk' or 'nngp'.")
+        if block is not None and block < 1:
+            raise StructureError(f"block={block}: expected a positive number of rows, or None.")
+        self.kernel, self.which = kernel, which
+        self.x = jnp.asarray(check_configurations(x))
+        self.y = None if y is None else jnp.asarray(check_configurations(y, "y"))
+        self.scale = jnp.asarray(scale, jnp.float64)
+        self.block = min(len(self.x), block or max(1, _BLOCK // max(1, len(self._columns)))) or 1
+        self.positive = positive and y is None
+        self.reason = reason
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, m)."""
+        return self.x.shape[0], self._columns.shape[0]
+
+    @property
+    def dtype(self) -> Any:
+        """float64."""
+        return jnp.dtype("float64")
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether rows and columns are the same batch."""
+        return self.y is None
+
+    @property
+    def _columns(self) -> Array:
+        return self.x if self.y is None else self.y
+
+    def _entries(self, x: Any, y: Any) -> Array:
+        return self.kernel.both(x, y)[0 if self.which == "nngp" else 1]
+
+    def _product(self, v: Array) -> Array:
+        if any(
+            isinstance(leaf, jax.core.Tracer) for leaf in (v, self.x, self._columns, self.scale)
+        ):
+            return self.scale * self._traced(v)
+        x, y = np.asarray(self.x), np.asarray(self._columns)
+        blocks = [
+            _times(v, self._entries(x[i : i + self.block], y)) for i in range(0, len(x), self.block)
+        ]
+        return self.scale * jnp.concatenate(blocks, axis=-1)
+
+    def _traced(self, v: Array) -> Array:
+        n, y = self.shape[0], self._columns
+        blocks = -(-n // self.block)
+        padded = jnp.pad(self.x, ((0, blocks * self.block - n), (0, 0)), mode="edge")
+        rows = padded.reshape(blocks, self.block, -1)
+        parts = jax.lax.map(lambda tile: v @ self._entries(tile, y).T, rows)
+        joined = jnp.moveaxis(parts, 0, -2)
+        return joined.reshape(*v.shape[:-1], blocks * self.block)[..., :n]
+
+    def as_matrix(self) -> Array:
+        """The whole matrix, evaluated at once."""
+        return self.scale * self._entries(self.x, self.y)
+
+    def diagonal(self) -> Array:
+        """K(x, x) without the matrix; between two batches, one pair at a time."""
+        if self.symmetric:
+            return self.scale * self.kernel.diagonals(self.x)[0 if self.which == "nngp" else 1]
+        n = min(self.shape)
+        pairs = jax.lax.map(
+            lambda pair: self._entries(pair[0][None], pair[1][None])[0, 0],
+            (self.x[:n], self._columns[:n]),
+        )
+        return self.scale * pairs
+
+    def transpose(self) -> "Tiled":
+        """Rows and columns exchanged."""
+        return self if self.symmetric else self._with(x=self._columns, y=self.x)
+
+    def restrict(self, rows: Any, columns: Any = None) -> "Tiled":
+        """The block of some rows and columns."""
+        same = self.symmetric and columns is None
+        chosen = jnp.asarray(rows if columns is None else columns)
+        return self._with(
+            x=self.x[jnp.asarray(rows)],
+            y=None if same else self._columns[chosen],
+            positive=self.positive and same,
+        )
+
+    def scaled(self, factor: Any) -> "Tiled":
+        """``factor`` times this."""
+        return self._with(
+            scale=factor * self.scale, positive=self.positive and is_nonnegative(factor)
+        )
+
+    def _with(self, **changes: Any) -> "Tiled":
+        names = ("x", "y", "which", "scale", "positive", "reason")
+        new = {name: getattr(self, name) for name in names} | changes
+        return Tiled(self.kernel, new.pop("x"), new.pop("y"), **new)
+
+    def _describe(self) -> str:
+        return f"{self.which} of {self.kernel!r} in blocks of {self.block} rows"
+
+
+@jax.jit
+def _times(v: Array, block: Array) -> Array:
+    return v @ block.T
