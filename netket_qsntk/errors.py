@@ -106,6 +106,10 @@ class UndefinedAmplitudesError(QSNTKError, ValueError):
     """An ensemble was asked for the amplitudes of one wave function that it does not have."""
 
 
+class UnsupportedObservableError(QSNTKError, TypeError):
+    """A state has no expectation value for this kind of observable."""
+
+
 class MissingDependencyError(QSNTKError, ImportError):
     """An optional package is needed that is not installed; the message has the line that installs it."""
 
@@ -128,3 +132,7 @@ class NotConvergedWarning(QSNTKWarning, RuntimeWarning):
 
 class ObservableError(QSNTKError, TypeError):
     """An observable was asked of a state that it is not defined for, or cannot be estimated from."""
+
+
+class MeasurementError(QSNTKError, ValueError):
+    """Measured outcomes, their counts or bases do not fit the Hilbert space."""

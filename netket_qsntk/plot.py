@@ -139,6 +139,89 @@ def learning_curves(results: Mapping[str, Mapping[str, Any]], *, ax: Any = None)
     return ax
 
 
+def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> Any:
+    """What :class:`~netket_qsntk.callbacks.NTKDiagnostics` logged, beside the loss of the run.
+
+    Args:
+        log: A NetKet log of a run (``RuntimeLog``, or its ``data``).
+        axes: Three matplotlib axes: the loss, the spectrum, drift and alignment; None makes a figure.
+        exact: The value that the minimised quantity should reach (a ground state energy): the first panel then
+            shows the relative error |L - exact|/|exact|.
+
+    Returns:
+        The array of axes.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> H = nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0)
+        >>> vs = nk.vqs.FullSumState(hi, nk.models.RBM(), seed=0)
+        >>> driver = nk.driver.VMC(H, nk.optimizer.Sgd(0.05), variational_state=vs)
+        >>> log = nk.logging.RuntimeLog()
+        >>> ntk = qs.callbacks.NTKDiagnostics(every=5, n_samples=16)
+        >>> _ = driver.run(11, out=log, callback=ntk, show_progress=False)
+        >>> axes = qs.plot.diagnostics(log)
+        >>> axes[0].get_ylabel()
+        'Energy'
+    """
+    plt = _pyplot()
+    data = getattr(log, "data", log)
+    if axes is None:
+        _, axes = plt.subplots(1, 3, figsize=(13.2, 3.8), layout="constrained")
+    axes = np.atleast_1d(axes)
+    name = next(key for key in data if hasattr(data[key], "Mean"))
+    steps, mean, _ = _read(data, name)
+    if exact is None:
+        axes[0].plot(steps, np.real(mean), color=COLOURS[0])
+        axes[0].set_ylabel(name)
+    else:
+        axes[0].semilogy(steps, np.abs(np.real(mean) - exact) / abs(exact), color=COLOURS[0])
+        axes[0].set_ylabel(f"relative error of {name}")
+    axes[0].set_title("training")
+
+    def curve(key: str) -> tuple[np.ndarray, np.ndarray]:
+        history = data[f"ntk/{key}"]
+        return np.asarray(history.iters), np.asarray(history.values)
+
+    if "ntk/eigenvalues" in data:
+        steps, values = curve("eigenvalues")
+        floor = values.shape[1] * np.finfo(values.dtype).eps * values[:, :1]
+        ranks = np.unique(np.geomspace(1, values.shape[1], 9).astype(int))
+        for i, rank in enumerate(ranks):
+            shown = np.where(values > floor, values, np.nan)[:, rank - 1]
+            shade = 1 - 0.8 * i / len(ranks)
+            axes[1].semilogy(steps, shown, "-", color=COLOURS[0], alpha=shade)
+            if np.isfinite(shown[-1]):
+                axes[1].annotate(
+                    f"{rank}", (steps[-1], shown[-1]), xytext=(4, -3), textcoords="offset points", fontsize=8
+                )
+        axes[1].set_title("eigenvalues of the NTK (by rank)")
+    else:
+        steps, values = curve("largest_eigenvalue")
+        axes[1].semilogy(steps, values, color=COLOURS[0], label="largest")
+        axes[1].semilogy(
+            steps, values / curve("condition_number")[1], color=COLOURS[5], label="smallest above rounding"
+        )
+        axes[1].legend(frameon=False)
+        axes[1].set_title("eigenvalues of the NTK")
+
+    labels = {
+        "drift": ("drift of the kernel", COLOURS[1], "-"),
+        "alignment": ("update in the top modes", COLOURS[2], "--"),
+        "decoupling_error": ("mixing of the parts", COLOURS[3], ":"),
+    }
+    for key, (label, colour, style) in labels.items():
+        if f"ntk/{key}" in data:
+            axes[2].plot(*curve(key), style, color=colour, label=label)
+    axes[2].set_ylim(bottom=0)
+    axes[2].legend(frameon=False)
+    axes[2].set_title("drift and alignment")
+    for ax in axes:
+        ax.set_xlabel("optimiser step")
+        ax.grid(alpha=0.3)
+    return axes
+
+
 def _log_spaced(steps: np.ndarray, count: int = 24) -> np.ndarray:
     """Indices of about ``count`` steps, evenly spaced on a logarithmic axis."""
     wanted = np.geomspace(1, steps[-1] + 1, count) - 1

@@ -13,13 +13,15 @@ from netket_qsntk._compat.netket_drivers import loss_gradient, update_direction
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
+from netket_qsntk.vqs import InfiniteState
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
 
 class NTKDiagnostics(nk.callbacks.AbstractCallback):
     r"""Logs the spectrum of the QS-NTK, its drift and how the training uses it, every few steps.
 
-    On a batch of m configurations it computes Ω_RI (2m × 2m) and logs, under ``ntk/``:
+    On a batch of m configurations it computes Ω_RI (2m × 2m; Θ₁₁ alone, m × m, where the function is real) and
+    logs, under ``ntk/``:
 
     - ``largest_eigenvalue``, ``smallest_eigenvalue``, ``condition_number`` (of the eigenvalues above rounding),
       ``effective_rank`` (exponential of the entropy of the normalised eigenvalues);
@@ -37,9 +39,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     The kernel is that of ψ for this package's drivers and of log ψ otherwise: sampled configurations carry the
     weight |ψ|², and J_logψ = J_ψ/ψ does not depend on the norm of ψ.
 
-    Cost of one evaluation: the Jacobian of m configurations (m forward and backward passes) and 8m³ + 8m²P
-    operations for P parameters; ``sampled`` batches need it at the initial parameters too. With m = 128 and
-    ``every=20`` below a tenth of a VMC run with a thousand samples and more.
+    Cost of one evaluation: the Jacobian of m configurations (m backward passes for each part of the function),
+    2(2m)²P operations for the kernel with P parameters and about 10(2m)³ for its eigendecomposition, with m for
+    2m where the function is real; with VMC_SR one more estimate of the energy gradient; ``sampled`` batches need
+    the kernel at the initial parameters too. With the defaults this is below a tenth of a VMC run with a
+    thousand samples (``examples/vmc_diagnostics.py`` measures it).
 
     Args:
         every: Steps between evaluations.
@@ -49,6 +53,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
             time; or an array (m, sites).
         of: ``"psi"``, ``"log_psi"``, or None for the choice above.
         n_modes: Modes counted as top in ``alignment``.
+        eigenvalues: Whether to log all of them too, largest first, as an array under ``ntk/eigenvalues``.
         member: Member looked at when the state is an ensemble.
         seed: Of the draw from |ψ|².
 
@@ -70,6 +75,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     batch: Any = struct.field(pytree_node=False, serialize=False)
     of: str | None = struct.field(pytree_node=False, serialize=False)
     n_modes: int = struct.field(pytree_node=False, serialize=False)
+    eigenvalues: bool = struct.field(pytree_node=False, serialize=False)
     member: int = struct.field(pytree_node=False, serialize=False)
     seed: int = struct.field(pytree_node=False, serialize=False)
     _x: Any = struct.field(pytree_node=False, serialize=False)
@@ -85,6 +91,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         batch: Literal["fixed", "sampled"] | Any = "fixed",
         of: Literal["psi", "log_psi"] | None = None,
         n_modes: int = 5,
+        eigenvalues: bool = False,
         member: int = 0,
         seed: int = 0,
     ) -> None:
@@ -99,6 +106,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
             )
         self.every, self.n_samples, self.batch = every, n_samples, batch
         self.of, self.n_modes, self.member, self.seed = of, n_modes, member, seed
+        self.eigenvalues = eigenvalues
         self._x = None if isinstance(batch, str) else jnp.asarray(batch)
         self._initial = self._omega_0 = self._pending = None
 
@@ -111,6 +119,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         """Choose the batch and remember the kernel of the start, once."""
         if self.of is None:
             self.of = "psi" if isinstance(driver, SupervisedDriver) else "log_psi"
+        if isinstance(driver.state, InfiniteState):
+            raise InvalidTrainingError(
+                "An infinitely wide network has one kernel, qs.kernels.infinite_width(model), which training does "
+                "not change. Look at it with qs.kernels.spectrum(kernel, states); NTKDiagnostics is for networks."
+            )
         if isinstance(self.batch, str) and self.batch == "sampled":
             if not isinstance(driver.state, nk.vqs.MCState):
                 raise InvalidTrainingError(
@@ -145,6 +158,8 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         summary = summarise(kernel, self._omega_0, velocity, self.n_modes)
         if self.of == "psi":
             summary["sharpness"] = 2 * summary["largest_eigenvalue"] / len(x)
+        if not self.eigenvalues:
+            del summary["eigenvalues"]
         log_data.update({f"ntk/{name}": value for name, value in summary.items()})
         if loss is not None:
             derivative = _directional_derivative(driver)
@@ -160,7 +175,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return PureWaveFunction(wavefunction.log_psi, wavefunction.parameters)
 
     def _choose(self, driver: Any) -> Array:
-        if isinstance(driver, SupervisedDriver):
+        if isinstance(driver, SupervisedDriver) and driver.train is not None:
             return jnp.asarray(driver.train.states[: self.n_samples])
         state = driver.state
         if isinstance(state, nk.vqs.MCState):
@@ -181,10 +196,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return _push_forward(function.psi, function.parameters, update, x)
 
 
-def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int) -> dict[str, float]:
-    """The numbers logged from one kernel (m configurations), the kernel of the start, and J dθ (m,)."""
+def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int) -> dict[str, Any]:
+    """What is logged of one kernel (m configurations), the kernel of the start, and J dθ (m,)."""
     omega = kernel.omega_ri
-    eigenvalues, vectors = np.linalg.eigh(np.asarray(omega))
+    is_real = not np.any(kernel.theta_22)
+    eigenvalues, vectors = np.linalg.eigh(np.asarray(kernel.theta_11 if is_real else omega))
     top = eigenvalues[-1]
     floor = len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * top
     live = eigenvalues[eigenvalues > floor]
@@ -198,9 +214,12 @@ def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int)
         "effective_rank": float(np.exp(-np.sum(share * np.log(share)))),
         "drift": float(jnp.linalg.norm(omega - start) / jnp.linalg.norm(start)),
         "decoupling_error": norm[2] / product if product > 0 else 0.0,
+        "eigenvalues": eigenvalues[::-1],
     }
     if velocity is not None:
-        v = np.concatenate([np.real(velocity), np.imag(velocity)])
+        v = np.real(velocity)
+        if not is_real:
+            v = np.concatenate([v, np.imag(velocity)])
         components = (vectors.T @ v) ** 2
         total = components.sum()
         out["alignment"] = float(components[-n_modes:].sum() / total) if total > 0 else 0.0
@@ -223,8 +242,7 @@ def _loss(log_data: dict[str, Any]) -> float | None:
 
 def _directional_derivative(driver: Any) -> Any:
     """Function of new parameters: first-order change of the loss from the present ones; None if unknown."""
-    ours = isinstance(driver, SupervisedDriver)
-    gradient = update_direction(driver) if ours else loss_gradient(driver)
+    gradient = loss_gradient(driver)
     if gradient is None:
         return None
     start = jax.tree.map(jnp.array, driver.state.parameters)

@@ -1,9 +1,9 @@
 """What the three drivers share: the target, its split, the names of what is logged."""
 
+from numbers import Integral
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import optax
@@ -30,8 +30,9 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
             weight decay pulls toward the initial networks, in all three drivers.
         variational_state: The state to train, on the target's Hilbert space.
         n_train: Size of the training set, drawn from the basis; None is the whole basis.
-        seed: Of the training split (and of minibatches).
-        loss: ``"mse"``, ``"infidelity"``, or a :class:`netket_qsntk.losses.Loss`.
+        seed: Of the training split and of minibatches.
+        loss: ``"mse"``, ``"infidelity"``, or an object of :mod:`netket_qsntk.losses`; energies and tomography
+            need the whole basis (``n_train=None``), and the target is then for the fidelity alone.
         batch_size: Configurations in a minibatch; None is the whole training set. Every epoch goes through the
             training set in a new order; a last incomplete batch is left out.
         trainable: ``"all"`` parameters, or the ``"readout"`` layer alone.
@@ -49,6 +50,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
     batch_size: int | None = struct.field(pytree_node=False, serialize=False)
     trainable: str = struct.field(pytree_node=False, serialize=False)
     evaluate_every: int = struct.field(pytree_node=False, serialize=False)
+    _indices: Any = struct.field(pytree_node=False, serialize=False)
     _batch_key: Any = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
@@ -58,7 +60,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         *,
         variational_state: nk.vqs.VariationalState,
         n_train: int | None = None,
-        seed: int | None = None,
+        seed: int = 0,
         loss: str | Loss = "mse",
         batch_size: int | None = None,
         trainable: str = "all",
@@ -73,21 +75,31 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
             )
         if trainable not in ("all", "readout"):
             raise InvalidTrainingError(f"trainable={trainable!r}: expected 'all' or 'readout'.")
-        if not (isinstance(evaluate_every, int) and evaluate_every >= 1):
-            raise InvalidTrainingError(f"evaluate_every={evaluate_every!r}: expected an integer >= 1.")
+        if not (isinstance(evaluate_every, Integral) and evaluate_every >= 1):
+            raise InvalidTrainingError(
+                f"evaluate_every={evaluate_every!r}: expected an integer >= 1."
+            )
         n_train = target.hilbert.n_states if n_train is None else n_train
         train, test = target.split(n_train, seed)
-        if batch_size is not None and not 1 <= batch_size <= len(train):
+        indices = target.split_indices(n_train, seed)
+        whole = batch_size is None or batch_size == len(train)
+        if not whole and not (isinstance(batch_size, Integral) and 1 <= batch_size <= len(train)):
             raise InvalidTrainingError(
-                f"batch_size={batch_size}: expected an integer from 1 to n_train={len(train)}, or None."
+                f"batch_size={batch_size!r}: expected an integer from 1 to n_train={len(train)}, or None."
             )
         super().__init__(variational_state, optimizer, minimized_quantity_name="Loss")
         self.target, self.train, self.test = target, train, test
+        self._indices = indices
         self.loss = make_loss(loss, target)
-        self.batch_size = batch_size
+        self.batch_size = None if whole else batch_size
+        if self.loss.whole_basis and (len(test) or self.batch_size):
+            raise InvalidTrainingError(
+                f"{type(self.loss).__name__} sums over the whole basis, got n_train={n_train} of "
+                f"{target.hilbert.n_states} and batch_size={batch_size}. Use n_train=None, batch_size=None."
+            )
         self.trainable = trainable
         self.evaluate_every = evaluate_every
-        self._batch_key = jax.random.key(0 if seed is None else seed)
+        self._batch_key = jax.random.key(seed)
 
     @property
     def n_train(self) -> int:
@@ -102,7 +114,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
 
         Depends on the seed and the step only, so that a resumed run and another driver see the same batches.
         """
-        if self.batch_size is None or self.batch_size == self.n_train:
+        if self.batch_size is None:
             return None
         per_epoch = self.n_train // self.batch_size
         epoch, place = divmod(step, per_epoch)
@@ -112,6 +124,13 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
 
 def make_loss(loss: str | Loss, target: Target) -> Loss:
     """A loss from its name, or the loss itself if it belongs to this target."""
+    if isinstance(loss, Loss) and loss.whole_basis:
+        if loss.hilbert != target.hilbert:
+            raise HilbertMismatchError(
+                f"{loss!r} lives on {loss.hilbert}, the target on {target.hilbert}. Build both on the same "
+                "Hilbert space."
+            )
+        return loss
     if isinstance(loss, Loss):
         same = loss.target is target or (
             isinstance(loss.target, Target)
@@ -122,13 +141,8 @@ def make_loss(loss: str | Loss, target: Target) -> Loss:
                 f"{loss!r} has another target than the driver: expected {target!r}."
             )
         return loss
-    if loss not in _LOSSES:
+    if not isinstance(loss, str) or loss not in _LOSSES:
         raise InvalidTrainingError(
             f"loss={loss!r}: expected one of {tuple(_LOSSES)}, or an object of qs.losses."
         )
     return _LOSSES[loss](target)
-
-
-def exact(value: Any) -> nk.stats.Stats:
-    """A number without statistical error as ``Stats``."""
-    return nk.stats.Stats(mean=float(jnp.real(value)), error_of_mean=0.0, variance=0.0)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import netket as nk
 import numpy as np
 import optax
@@ -33,20 +33,45 @@ class ClosedFormDriver(SupervisedDriver):
         variational_state: nk.vqs.VariationalState,
         **options: Any,
     ) -> None:
-        check_linear(optimizer)
-        super().__init__(target, optimizer, variational_state=variational_state, **options)
+        check_linear(optimizer, _one_network(variational_state))
+        state = self._own_state(variational_state, options)
+        super().__init__(target, optimizer, variational_state=state, **options)
         name = type(self).__name__
         if not isinstance(self.loss, MSE):
             raise InvalidTrainingError(
                 f"{name} solves the mean square error; training on {type(self.loss).__name__} is not linear in "
                 "function space. Use loss='mse', or train with QSNTKDriver."
             )
-        if self.batch_size not in (None, self.n_train):
+        if self.batch_size is not None:
             raise InvalidTrainingError(
                 f"{name} has a closed form for the whole training set only, got batch_size={self.batch_size}. "
                 "Use batch_size=None, or train with QSNTKDriver."
             )
         self._block = None
+
+    def _own_state(
+        self, state: nk.vqs.VariationalState, options: dict[str, Any]
+    ) -> nk.vqs.VariationalState:
+        """The state of this driver, made from the one it was given."""
+        return state
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optax optimiser whose curve this is; it cannot be exchanged."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: optax.GradientTransformation) -> None:
+        if self._ready:
+            raise InvalidTrainingError(
+                f"{type(self).__name__} has solved the training with its optimiser. Build another driver for "
+                "another optimiser."
+            )
+        self._optimizer, self._optimizer_state = optimizer, ()
+
+    @property
+    def _ready(self) -> bool:
+        return "_block" in self.__dict__
 
     def _predict(self, steps: np.ndarray) -> dict[str, Any]:
         """Logged key -> array (steps,), or (mean, error) of such arrays."""
@@ -61,12 +86,15 @@ class ClosedFormDriver(SupervisedDriver):
         Returns:
             For each logged key an array (steps,); standard errors over members under ``key/error`` where there are
             members, and ``steps`` itself.
+
+        Raises:
+            InvalidTrainingError: A step is negative or not a number.
+            UndefinedLimitError: ∞ for an optimiser whose steps change with time.
         """
         steps = np.atleast_1d(np.asarray(steps, dtype=float))
-        if (steps < 0).any():
-            raise InvalidTrainingError(f"predict({steps}): steps are counted from 0.")
         out: dict[str, Any] = {"steps": steps}
-        for key, value in self._predict(steps).items():
+        values = self._predict(steps)
+        for key, value in {self._loss_name: values["loss/train"], **values}.items():
             if isinstance(value, tuple):
                 out[key], out[f"{key}/error"] = (np.asarray(v) for v in value)
             else:
@@ -80,7 +108,11 @@ class ClosedFormDriver(SupervisedDriver):
             if self._block is not None and step == self._block[1]:
                 size = min(_LARGEST_BLOCK, 4 * (self._block[1] - self._block[0]))
             # On a grid, so that a resumed run asks for shapes already compiled.
-            self._block = step, step + size, self._predict(np.arange(step, step + size, dtype=float))
+            self._block = (
+                step,
+                step + size,
+                self._predict(np.arange(step, step + size, dtype=float)),
+            )
         start, _, values = self._block
         i = step - start
         out = {}
@@ -111,6 +143,11 @@ class ClosedFormDriver(SupervisedDriver):
                 log_dict[key] = value
 
 
-def as_numpy(*values: Any) -> tuple[np.ndarray, ...]:
-    """JAX arrays on the host, once for a whole block of steps."""
-    return tuple(np.asarray(jnp.asarray(v)) for v in values)
+def _one_network(state: Any) -> Any:
+    """Parameters of one network of the state, in name and shape; None where it has none."""
+    parameters = state.parameters
+    if not jax.tree.leaves(parameters):
+        return None
+    if getattr(state, "n_members", None) is None:
+        return parameters
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), parameters)

@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 import netket as nk
 import optax
-from jax import Array
 from netket.utils import struct
 
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.driver.gradient import fidelities, losses_and_gradients
-from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.driver.readout import keep_readout, split_readout
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
 from netket_qsntk.vqs.expectation import over_members
-from netket_qsntk.wavefunction import pure_wavefunction, psi_function
+from netket_qsntk.wavefunction import psi_function, pure_wavefunction
 
 
 class QSNTKDriver(SupervisedDriver):
@@ -46,6 +45,7 @@ class QSNTKDriver(SupervisedDriver):
 
     _initial: Any = struct.field(pytree_node=True, serialize=True)
     _psi: Psi = struct.field(pytree_node=False, serialize=False)
+    _step: Any = struct.field(pytree_node=False, serialize=False)
     _rows: int = struct.field(pytree_node=False, serialize=False)
     _data: Any = struct.field(pytree_node=False, serialize=False)
     _evaluation: Any = struct.field(pytree_node=False, serialize=False)
@@ -60,24 +60,33 @@ class QSNTKDriver(SupervisedDriver):
     ) -> None:
         state = variational_state
         ensemble = isinstance(state, EnsembleState)
-        wrapped = _per_member(optimizer) if ensemble else optimizer
-        super().__init__(target, wrapped, variational_state=state, **options)
         self._psi = psi_function(state.model) if ensemble else pure_wavefunction(state).psi
         self._initial = jax.tree.map(jnp.array, state.parameters)
+        super().__init__(target, optimizer, variational_state=state, **options)
         self._rows = getattr(state, "chunk_size", None) or rows_per_chunk(
             state.parameters, state.n_members if ensemble else 1, state.hilbert.size, self.n_train
         )
-        if self.trainable == "readout" and not _readout_leaves(state.parameters):
-            raise InvalidTrainingError(
-                f"trainable='readout': {type(state.model).__name__} has no parameters called 'readout'. Use "
-                "trainable='all', or optax.masked to choose parameters of this model."
-            )
+        if self.trainable == "readout":
+            split_readout(state.parameters, state.model)
         self._data = [
             jnp.asarray(part)
             for data in (self.train, self.test)
             for part in (data.states, data.amplitudes)
         ]
         self._evaluation = {}
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optax optimiser; a new one takes over from the present parameters with a fresh state."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: optax.GradientTransformation) -> None:
+        self._optimizer = optimizer
+        ensemble = isinstance(self.state, EnsembleState)
+        self._step = _per_member(optimizer) if ensemble else optimizer
+        displacement = jax.tree.map(jnp.subtract, self.state.parameters, self._initial)
+        self._optimizer_state = self._step.init(displacement)
 
     @property
     def _stacked(self) -> Any:
@@ -113,7 +122,7 @@ class QSNTKDriver(SupervisedDriver):
                 fidelities(psi, psi_test, target, target_test)
             )
         if self.trainable == "readout":
-            gradient = _only_readout(gradient)
+            gradient = keep_readout(gradient)
         if not isinstance(self.state, EnsembleState):
             gradient = jax.tree.map(lambda leaf: leaf[0], gradient)
         return over_members(losses), gradient
@@ -121,7 +130,7 @@ class QSNTKDriver(SupervisedDriver):
     def update_parameters(self, dp: Any) -> None:
         """One optimiser step."""
         parameters, self._optimizer_state = _update(
-            self._optimizer.update, dp, self._optimizer_state, self.state.parameters, self._initial
+            self._step.update, dp, self._optimizer_state, self.state.parameters, self._initial
         )
         self.state.parameters = parameters
 
@@ -144,21 +153,9 @@ def _per_member(optimizer: optax.GradientTransformation) -> optax.GradientTransf
 
 
 @partial(jax.jit, static_argnums=0)
-def _update(update: Any, gradient: Any, state: Any, parameters: Any, initial: Any) -> tuple[Any, Any]:
+def _update(
+    update: Any, gradient: Any, state: Any, parameters: Any, initial: Any
+) -> tuple[Any, Any]:
     displacement = jax.tree.map(jnp.subtract, parameters, initial)
     updates, state = update(gradient, state, displacement)
     return optax.apply_updates(parameters, updates), state
-
-
-def _is_readout(path: Any) -> bool:
-    return any(getattr(entry, "key", None) == "readout" for entry in path)
-
-
-def _readout_leaves(parameters: Any) -> list[Array]:
-    return [leaf for path, leaf in jax.tree.leaves_with_path(parameters) if _is_readout(path)]
-
-
-def _only_readout(gradient: Any) -> Any:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf if _is_readout(path) else jnp.zeros_like(leaf), gradient
-    )

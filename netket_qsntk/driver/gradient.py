@@ -13,14 +13,21 @@ from netket_qsntk.vqs.evaluate import Psi, amplitudes, chunked
 
 
 def _pull_back(
-    psi: Psi, parameters: Any, x: Array, aux: Array, cotangent: Callable[[Array, Array], Array], rows: int
+    psi: Psi,
+    parameters: Any,
+    x: Array,
+    aux: Array,
+    cotangent: Callable[[Array, Array], Array],
+    rows: int,
 ) -> tuple[Array, Any]:
     """ψ (n,) and Σ_x cotangent_x ∂ψ(x)/∂θ, chunk by chunk; ``cotangent`` sees a chunk of ψ and of aux."""
 
     def one(x: Array, aux: Array, weight: Array | float) -> tuple[Array, Any]:
         value, vjp = jax.vjp(lambda p: psi(p, x), parameters)
         # JAX pulls back with the conjugate convention: conj(∂L/∂ψ₁ + i∂L/∂ψ₂) gives ∂L/∂Re θ - i∂L/∂Im θ.
-        (gradient,) = vjp((weight * cotangent(value, aux)).conj().astype(value.dtype))
+        pulled = (weight * cotangent(value, aux)).conj()
+        real = not jnp.iscomplexobj(value)
+        (gradient,) = vjp((pulled.real if real else pulled).astype(value.dtype))
         return value, gradient
 
     if rows >= len(x):
@@ -38,7 +45,7 @@ def _pull_back(
     return value, jax.tree.map(jnp.conj, gradient)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(1, 2))  # ψ is a pytree: equal models share one program
 def losses_and_gradients(
     psi: Psi, loss: Loss, rows: int, parameters: Any, x: Array, target: Array
 ) -> tuple[Array, Array, Any]:

@@ -9,7 +9,7 @@ from netket.utils import struct
 
 from netket_qsntk.driver.closed_form import ClosedFormDriver
 from netket_qsntk.dynamics import LinearDynamics
-from netket_qsntk.errors import UnknownKernelError
+from netket_qsntk.errors import InvalidTrainingError, UnknownKernelError
 from netket_qsntk.vqs import InfiniteState
 
 
@@ -50,17 +50,31 @@ class InfiniteWidthDriver(ClosedFormDriver):
         variational_state: nk.vqs.VariationalState,
         **options: Any,
     ) -> None:
-        state = variational_state
-        trainable = options.get("trainable", "all")
+        super().__init__(target, optimizer, variational_state=variational_state, **options)
+        self.dynamics = LinearDynamics(self.state.kernel, self.train, optimizer=optimizer)
+        self.state.set_training(self.dynamics, 0)
+
+    def _own_state(self, state: Any, options: dict[str, Any]) -> InfiniteState:
         if not isinstance(state, InfiniteState):
             if getattr(state, "model", None) is None:
                 raise UnknownKernelError(
                     f"{type(state).__name__} has no model to take to infinite width: build it from one of "
                     "qs.models, or pass qs.vqs.InfiniteState(hilbert, model)."
                 )
-            state = InfiniteState(state.hilbert, state.model, trainable=trainable)
-        super().__init__(target, optimizer, variational_state=state, **options)
-        self.dynamics = LinearDynamics(state.kernel, self.train, optimizer=optimizer)
+            return InfiniteState(
+                state.hilbert, state.model, trainable=options.get("trainable", "all")
+            )
+        if state.steps:
+            raise InvalidTrainingError(
+                f"{state!r} is trained already, and the closed form starts from the initial ensemble. Pass a new "
+                "qs.vqs.InfiniteState(hilbert, model), or go on with the driver that trained this one."
+            )
+        if options.setdefault("trainable", state.kernel.trainable) != state.kernel.trainable:
+            raise InvalidTrainingError(
+                f"trainable={options['trainable']!r}, but the state has a kernel for "
+                f"{state.kernel.trainable!r}: give trainable to qs.vqs.InfiniteState."
+            )
+        return state
 
     def _predict(self, steps: np.ndarray) -> dict[str, Any]:
         curves = self.dynamics.curves(steps, self.test)
@@ -78,6 +92,4 @@ class InfiniteWidthDriver(ClosedFormDriver):
         self.state.set_training(self.dynamics, self.step_count + 1)
 
     def __repr__(self) -> str:
-        return (
-            f"InfiniteWidthDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
-        )
+        return f"InfiniteWidthDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"

@@ -3,16 +3,18 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import netket as nk
 import numpy as np
 import optax
-import netket as nk
 from netket.utils import struct
 
 from netket_qsntk.driver.closed_form import ClosedFormDriver
+from netket_qsntk.driver.readout import of_readout
 from netket_qsntk.dynamics import LinearizedDynamics
 from netket_qsntk.kernels import EmpiricalKernel
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.wavefunction import PureWaveFunction, psi_function, pure_wavefunction
+from netket_qsntk.wavefunction import pure_wavefunction
 
 
 class LinearizedDriver(ClosedFormDriver):
@@ -41,7 +43,7 @@ class LinearizedDriver(ClosedFormDriver):
         ((3,), True)
     """
 
-    _dynamics: Any = struct.field(pytree_node=False, serialize=False)
+    _solved: Any = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
@@ -52,23 +54,54 @@ class LinearizedDriver(ClosedFormDriver):
         **options: Any,
     ) -> None:
         super().__init__(target, optimizer, variational_state=variational_state, **options)
-        self._dynamics = [
-            LinearizedDynamics(kernel, self.train, self.test, optimizer=optimizer)
-            for kernel in self._kernels()
-        ]
+        self._solved = None, []
+        self._dynamics  # noqa: B018  errors and warnings come now, not in the run
+
+    @property
+    def _dynamics(self) -> list[LinearizedDynamics]:
+        # A checkpoint brings another state object, with other parameters perhaps.
+        state, dynamics = self._solved
+        if state is not self.state:
+            dynamics = [
+                LinearizedDynamics(kernel, self.train, self.test, optimizer=self.optimizer)
+                for kernel in self._kernels()
+            ]
+            self._solved, self._block = (self.state, dynamics), None
+        return dynamics
 
     def _kernels(self) -> list[EmpiricalKernel]:
         state = self.state
-        if not isinstance(state, EnsembleState):
-            return [EmpiricalKernel(pure_wavefunction(state), trainable=self.trainable)]
-        psi = psi_function(state.model)
-        return [
-            EmpiricalKernel(
-                PureWaveFunction(psi, jax.tree.map(lambda leaf: leaf[i], state.parameters), state.model),
-                trainable=self.trainable,
-            )
-            for i in range(state.n_members)
-        ]
+        if isinstance(state, EnsembleState):
+            networks = [state.wavefunction(i) for i in range(state.n_members)]
+        else:
+            networks = [pure_wavefunction(state)]
+        if self.trainable == "readout":
+            networks = [of_readout(network) for network in networks]
+        return [EmpiricalKernel(network) for network in networks]
+
+    def linearized_state(self) -> EnsembleState:
+        """The linearised networks after ``step_count`` steps, as an ensemble of tables of amplitudes.
+
+        ``run(obs=...)`` evaluates observables on it: ``driver.state`` stays at the initial networks.
+        """
+        order = np.argsort(np.concatenate(self._indices))
+        targets = [jnp.asarray(data.amplitudes) for data in (self.train, self.test)]
+        log_psi = []
+        for dynamics in self._dynamics:
+            errors = dynamics.error(self.step_count)
+            psi = jnp.concatenate([e[0] + t for e, t in zip(errors, targets, strict=True)])
+            log_psi.append(jnp.log(psi[order]))
+        model = nk.models.LogStateVector(self.state.hilbert)
+        variables = {"params": {"logstate": jnp.stack(log_psi)}}
+        return EnsembleState(self.state.hilbert, model, len(log_psi), variables=variables)
+
+    def estimate(self, observables: Any, fullsum: bool = False) -> Any:
+        """Expectation values of a pytree of observables over the linearised networks at this step."""
+        return jax.tree.map(
+            self.linearized_state().expect,
+            observables,
+            is_leaf=lambda leaf: isinstance(leaf, nk.observable.AbstractObservable),
+        )
 
     def _predict(self, steps: np.ndarray) -> dict[str, Any]:
         curves = [dynamics.curves(steps) for dynamics in self._dynamics]
@@ -83,6 +116,4 @@ class LinearizedDriver(ClosedFormDriver):
         return out
 
     def __repr__(self) -> str:
-        return (
-            f"LinearizedDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
-        )
+        return f"LinearizedDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"

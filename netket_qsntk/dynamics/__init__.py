@@ -1,7 +1,9 @@
 """What training does, in function space: a kernel, a loss and an optimiser make a trajectory."""
 
+from netket_qsntk.dynamics.flow import FunctionSpaceFlow
+from netket_qsntk.dynamics.large import ProductDynamics
 from netket_qsntk.dynamics.linear import LinearDynamics, Losses
 from netket_qsntk.dynamics.linearized import LinearizedDynamics
 from netket_qsntk.dynamics.posterior import Posterior
 
-__all__ = ["LinearDynamics", "LinearizedDynamics", "Losses", "Posterior"]
+__all__ = ["FunctionSpaceFlow", "LinearDynamics", "LinearizedDynamics", "Losses", "Posterior", "ProductDynamics"]

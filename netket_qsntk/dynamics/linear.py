@@ -1,6 +1,6 @@
 r"""Training of an infinitely wide network on a quantum state: linear, Gaussian, exact at every time."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,14 @@ from jax import Array
 
 from netket_qsntk.dynamics.modes import Modes, TimeBasis
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
+from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
+
+
+Solver = Literal["auto", "dense", "products"]
+
+# The dense solution holds three n × n matrices: 3.5 GB at this size.
+_LARGEST_DENSE = 12_000
 
 
 class Losses(NamedTuple):
@@ -19,6 +26,10 @@ class Losses(NamedTuple):
     """Of the mean: (1/n) Σ_x |μ_x - ψ_T(x)|²."""
     L_gamma: Array
     """Of the fluctuations: (1/n) Σ_x E|γ_x|²."""
+    L_mu_error: Array | float = 0.0
+    """Estimated error of L_μ; 0 where it is exact to rounding."""
+    L_gamma_error: Array | float = 0.0
+    """Standard error of L_γ over random draws; 0 where it is exact."""
 
     @property
     def total(self) -> Array:
@@ -56,6 +67,9 @@ class LinearDynamics:
         optimizer: Instead, any optax transformation that is linear and treats all parameters alike; weight decay
             then pulls toward the initial network.
         mode: ``"gd"``: steps are optimiser steps, as a finite network takes them; ``"flow"``: continuous time.
+        solver: ``"dense"``: the eigendecomposition above; ``"products"``: nothing but products with the kernel
+            (:class:`~netket_qsntk.dynamics.ProductDynamics`, whose options can be given here); ``"auto"``: dense
+            up to 12,000 training configurations.
 
     Steps may be any array, ``jnp.inf`` included. Modes whose eigenvalue is zero to rounding never train; at ∞
     the answer leaves their part of the target unlearned.
@@ -79,6 +93,20 @@ class LinearDynamics:
         True
     """
 
+    def __new__(
+        cls, kernel: InfiniteWidthKernel, train: Any, *, solver: Solver = "auto", **options: Any
+    ) -> "LinearDynamics":
+        """The dense solution, or for large training sets the one that stores no kernel."""
+        if solver not in ("auto", "dense", "products"):
+            raise InvalidTrainingError(
+                f"solver={solver!r}: expected 'auto', 'dense' or 'products'."
+            )
+        if solver == "products" or (solver == "auto" and len(train.states) > _LARGEST_DENSE):
+            from netket_qsntk.dynamics.large import ProductDynamics  # late: it is a subclass
+
+            cls = ProductDynamics
+        return super().__new__(cls)
+
     def __init__(
         self,
         kernel: InfiniteWidthKernel,
@@ -87,6 +115,7 @@ class LinearDynamics:
         learning_rate: float | None = None,
         optimizer: optax.GradientTransformation | None = None,
         mode: Mode = "gd",
+        solver: Solver = "auto",
     ) -> None:
         self.kernel = kernel
         self.train = train
@@ -95,7 +124,7 @@ class LinearDynamics:
         nngp, ntk = kernel.both(train.states)
         self.modes = Modes(ntk, response)
         del ntk
-        warn_if_unstable(response, float(self.modes.eigenvalues[-1]))
+        warn_if_unstable(response, float(self.modes.eigenvalues[-1]), n)
         v = self.modes.vectors
         self._nngp_modes = v.T @ (nngp @ v)
         amplitudes = jnp.asarray(train.amplitudes)
@@ -103,13 +132,13 @@ class LinearDynamics:
         self._target_modes, self._unreachable = self._amplitude_modes, 0.0
         if kernel.n_parts == 1:  # real ψ: the imaginary part of the target is out of reach
             self._target_modes = self._amplitude_modes.real
-            self._unreachable = jnp.mean(amplitudes.imag**2)
+            self._unreachable = jnp.sum(amplitudes.imag**2)
         self._known: list[_Elsewhere] = []
 
     def mean(self, steps: Any, x: Any) -> Array:
         """μ_x: (steps, n) complex, at configurations x (n, sites)."""
         g = self.kernel.ntk(x, self.train.states) @ self.modes.vectors
-        return (self.modes.displacements(steps) * self._target_modes) @ g.T
+        return (self.modes.displacements(steps) * self._target_modes) @ g.T + 0j
 
     def variance(self, steps: Any, x: Any) -> Array:
         """E|γ_x|²: (steps, n) real, both parts of ψ added."""
@@ -133,11 +162,15 @@ class LinearDynamics:
         return moved @ self._target_modes + 0j, self.kernel.nngp(x) + change
 
     def losses(self, steps: Any, data: Any) -> Losses:
-        """L_μ, L_γ and their sum at given steps on a data set (``train`` itself, or any other)."""
+        """L_μ, L_γ and their sum at given steps on a data set (``train`` itself, or any other).
+
+        Averages over an empty set are nan.
+        """
         if data is self.train:
-            return self._train_losses(self.modes.evaluate(steps, self._train_weights())[0])
+            sums = self.modes.evaluate(steps, self._train_weights())[0]
+            return self._averages(self._train_sums(sums), data)
         a = self.modes.displacements(steps)
-        return self._elsewhere(data).losses(self.modes.time_basis(a))
+        return self._averages(self._elsewhere(data).sums(self.modes.time_basis(a)), data)
 
     def curves(self, steps: Any, test: Any) -> Curves:
         """Losses on the training set and on ``test``, and the fidelity, at given steps.
@@ -148,20 +181,24 @@ class LinearDynamics:
         sums, a = self.modes.evaluate(steps, self._train_weights())
         basis = self.modes.time_basis(a)
         elsewhere = self._elsewhere(test)
-        here, there = self._train_losses(sums), elsewhere.losses(basis)
+        here, there = self._train_sums(sums), elsewhere.sums(basis)
         overlap, variance = elsewhere.overlap(basis)
-        distance = len(self.train.states) * here.total + len(test.states) * there.total
         # E|ψ - ψ_T|² = E⟨ψ|ψ⟩ + 1 - 2 Re E⟨ψ_T|ψ⟩
-        norm = distance - 1 + 2 * overlap.real
-        return Curves(here, there, (jnp.abs(overlap) ** 2 + variance) / norm)
+        norm = here.total + there.total - 1 + 2 * overlap.real
+        fidelity = (jnp.abs(overlap) ** 2 + variance) / norm
+        return Curves(self._averages(here, self.train), self._averages(there, test), fidelity)
 
     def _train_weights(self) -> Array:
         prior = self.kernel.n_parts * jnp.diag(self._nngp_modes)
         return jnp.stack([jnp.abs(self._target_modes) ** 2, prior], axis=1)
 
-    def _train_losses(self, sums: Array) -> Losses:
-        n = len(self.train.states)
-        return Losses(sums[:, 0] / n + self._unreachable, sums[:, 1] / n)
+    def _train_sums(self, sums: Array) -> Losses:
+        return Losses(sums[:, 0] + self._unreachable, sums[:, 1])
+
+    @staticmethod
+    def _averages(sums: Losses, data: Any) -> Losses:
+        n = len(data.states) or jnp.nan
+        return Losses(sums.L_mu / n, sums.L_gamma / n)
 
     def _elsewhere(self, data: Any) -> "_Elsewhere":
         for known in self._known:
@@ -178,7 +215,7 @@ class LinearDynamics:
 
 
 class _Elsewhere:
-    """Losses on another set X, from Θ_XB V and sums over X of the variance's quadratic form in a_t."""
+    """Sums over another set X, from Θ_XB V and the variance's quadratic form in a_t summed over X."""
 
     def __init__(self, dynamics: LinearDynamics, data: Any) -> None:
         d = self._dynamics = dynamics
@@ -194,19 +231,19 @@ class _Elsewhere:
         self._quadratic = (self._g.T @ self._g) * d._nngp_modes
         self._h_overlap = h.T @ self._amplitudes
 
-    def losses(self, basis: TimeBasis) -> Losses:
+    def sums(self, basis: TimeBasis) -> Losses:
+        """n L_μ and n L_γ, n the size of X."""
         d = self._dynamics
         nodes = (basis.nodes * d._target_modes) @ self._g.T
         l_mu = jnp.concatenate(
             [
-                _mean_square(basis.coefficients[i : i + 1024], nodes, self._amplitudes)
+                _square_distance(basis.coefficients[i : i + 1024], nodes, self._amplitudes)
                 for i in range(0, len(basis.coefficients), 1024)
             ]
         )
         moved = _quadratic_form(basis.nodes, self._quadratic, basis.coefficients)
         linear = basis.coefficients @ (basis.nodes @ self._cross)
-        n = len(self.data.states)
-        l_gamma = d.kernel.n_parts / n * jnp.maximum(self._prior - 2 * linear + moved, 0.0)
+        l_gamma = d.kernel.n_parts * jnp.maximum(self._prior - 2 * linear + moved, 0.0)
         return Losses(l_mu, l_gamma)
 
     def overlap(self, basis: TimeBasis) -> tuple[Array, Array]:
@@ -216,8 +253,7 @@ class _Elsewhere:
         shift = d.modes.eigenvalues * c + self._g.T @ w
         mean = basis.coefficients @ (basis.nodes @ (d._target_modes * shift.conj()))
         # ⟨ψ_T|γ⟩ = w·f_X + (V u)·f_B with u = c - a·shift, conjugated: a Gaussian linear form of f.
-        k_xx = d.kernel.nngp(self.data.states)
-        prior = jnp.vdot(w, k_xx @ w).real
+        prior = _quadratic_mean(d.kernel, self.data.states, w)
         kv, hw = d._nngp_modes, self._h_overlap
         constant = prior + 2 * jnp.vdot(c, hw).real + jnp.vdot(c, kv @ c).real
         linear = -2 * (basis.nodes @ ((shift.conj() * (hw + kv @ c)).real))
@@ -228,10 +264,19 @@ class _Elsewhere:
         return mean, d.kernel.n_parts * jnp.maximum(variance, 0.0)
 
 
+def _quadratic_mean(kernel: InfiniteWidthKernel, x: Any, w: Array) -> Array:
+    """w† K(x, x) w, some rows of K at a time."""
+    rows = range(0, len(x), 2048)
+    return sum(
+        (jnp.vdot(w[i : i + 2048], kernel.nngp(x[i : i + 2048], x) @ w).real for i in rows),
+        start=jnp.zeros(()),
+    )
+
+
 @jax.jit
-def _mean_square(coefficients: Array, nodes: Array, amplitudes: Array) -> Array:
+def _square_distance(coefficients: Array, nodes: Array, amplitudes: Array) -> Array:
     error = coefficients @ nodes - amplitudes
-    return jnp.mean(error.real**2 + error.imag**2, axis=-1)
+    return jnp.sum(error.real**2 + error.imag**2, axis=-1)
 
 
 @jax.jit

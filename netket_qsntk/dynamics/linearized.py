@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from netket_qsntk.dynamics.modes import Modes
+from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
-from netket_qsntk.kernels import EmpiricalKernel
+from netket_qsntk.kernels import QSNTK, EmpiricalKernel
 
 
 class LinearizedCurves(NamedTuple):
@@ -63,20 +63,8 @@ class LinearizedDynamics:
         self.kernel, self.train, self.test = kernel, train, test
         n, m = len(train.states), len(test.states)
         response = make_response(n, learning_rate, optimizer, mode)
-        here, there = kernel.qsntk(train.states), kernel.qsntk(test.states, train.states)
-        if here.is_decoupled():
-            blocks = [
-                (here.theta_11, there.theta_11, [0]),
-                (here.theta_22, there.theta_22, [1]),
-            ]
-        else:
-            blocks = [(here.omega_ri, there.omega_ri, [0, 1])]
-        del here, there
-        start = [kernel.psi(data.states) for data in (train, test)]
-        errors = [
-            jnp.stack([z.real, z.imag])
-            for z in (psi - jnp.asarray(d.amplitudes) for psi, d in zip(start, (train, test), strict=True))
-        ]
+        blocks = _kernel_blocks(kernel, train, test)
+        errors = [_parts_of_error(kernel, data) for data in (train, test)]
         self._start_error = jnp.concatenate(errors, axis=1)  # (2, n + m)
         self._shape = n, m
         self._blocks: list[_Block] = []
@@ -90,23 +78,20 @@ class LinearizedDynamics:
             top = max(top, float(modes.eigenvalues[-1]))
             c = modes.project(errors[0][jnp.asarray(parts)].ravel())
             self._blocks.append(_Block(modes, c, theta_xb @ (modes.vectors * c), parts))
-        warn_if_unstable(response, top)
+        warn_if_unstable(response, top, n)
 
     def error(self, steps: Any) -> tuple[Array, Array]:
         """ψ(t) - ψ_T on the training set (steps, n) and on the test set (steps, m), complex."""
         n, m = self._shape
-        out = None
+        out = jnp.broadcast_to(self._start_error, (len(as_steps(steps)), 2, n + m))
         for modes, c, moved, parts in self._blocks:
             a = modes.displacements(steps)
-            if out is None:
-                out = jnp.broadcast_to(self._start_error, (len(a), 2, n + m))
             train = (a * modes.eigenvalues * c) @ modes.vectors.T
             test = a @ moved.T
             change = jnp.concatenate(
                 [train.reshape(len(a), len(parts), n), test.reshape(len(a), len(parts), m)], axis=-1
             )
             out = out.at[:, jnp.asarray(parts)].add(-change)
-        assert out is not None
         error = out[:, 0] + 1j * out[:, 1]
         return error[:, :n], error[:, n:]
 
@@ -114,8 +99,9 @@ class LinearizedDynamics:
         """Losses on both sets and the fidelity over both together, at given steps."""
         n, m = self._shape
         target = jnp.concatenate([jnp.asarray(d.amplitudes) for d in (self.train, self.test)])
-        train_sum = jnp.zeros(())
-        overlap = jnp.vdot(target, self._start_error[0] + 1j * self._start_error[1])
+        train_sum = jnp.zeros(len(as_steps(steps)))
+        start = jnp.vdot(target, self._start_error[0] + 1j * self._start_error[1])
+        overlap = jnp.broadcast_to(start, train_sum.shape)
         trained = {part for block in self._blocks for part in block.parts}
         for part in {0, 1} - trained:
             train_sum = train_sum + jnp.sum(self._start_error[part, :n] ** 2)
@@ -134,7 +120,7 @@ class LinearizedDynamics:
             )
             for i, part in enumerate(parts):
                 test_error[part] = basis.coefficients, nodes[:, i]
-        test_sum = jnp.zeros(())
+        test_sum = jnp.zeros_like(train_sum)
         for part in (0, 1):
             start = self._start_error[part, n:]
             if part in test_error:
@@ -145,17 +131,14 @@ class LinearizedDynamics:
         unit = jnp.vdot(target, target).real
         norm = train_sum + test_sum + unit + 2 * overlap.real
         fidelity = jnp.abs(unit + overlap) ** 2 / (norm * unit)
-        steps_shape = overlap.shape
-        return LinearizedCurves(
-            jnp.broadcast_to(train_sum / n, steps_shape),
-            jnp.broadcast_to(test_sum / max(m, 1), steps_shape),
-            fidelity,
-        )
+        return LinearizedCurves(train_sum / n, test_sum / (m or jnp.nan), fidelity)
 
     def __repr__(self) -> str:
         n, m = self._shape
         sizes = [len(block.modes.eigenvalues) for block in self._blocks]
-        return f"LinearizedDynamics({self.kernel!r}, n_train={n}, n_test={m}, eigenproblems={sizes})"
+        return (
+            f"LinearizedDynamics({self.kernel!r}, n_train={n}, n_test={m}, eigenproblems={sizes})"
+        )
 
 
 class _Block(NamedTuple):
@@ -165,6 +148,29 @@ class _Block(NamedTuple):
     c: Array
     moved: Array
     parts: list[int]
+
+
+def _kernel_blocks(
+    kernel: EmpiricalKernel, train: Any, test: Any
+) -> list[tuple[Array, Array, list[int]]]:
+    """(Ω_BB, Ω_XB, parts) of each set of parts that trains by itself."""
+    here = kernel.qsntk(train.states)
+    if len(test.states):
+        there = kernel.qsntk(test.states, train.states)
+    else:
+        nothing = jnp.zeros((0, len(train.states)))
+        there = QSNTK(nothing, nothing, nothing, nothing)
+    if here.is_decoupled() and (not len(test.states) or there.is_decoupled()):
+        return [(here.theta_11, there.theta_11, [0]), (here.theta_22, there.theta_22, [1])]
+    return [(here.omega_ri, there.omega_ri, [0, 1])]
+
+
+def _parts_of_error(kernel: EmpiricalKernel, data: Any) -> Array:
+    """Real and imaginary part of ψ - ψ_T: (2, n)."""
+    if not len(data.states):
+        return jnp.zeros((2, 0))
+    error = kernel.psi(data.states) - jnp.asarray(data.amplitudes)
+    return jnp.stack([error.real, error.imag])
 
 
 def _square_norm(start: Array, coefficients: Array, nodes: Array) -> Array:

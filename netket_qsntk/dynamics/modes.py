@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.dynamics.response import Response
+from netket_qsntk.errors import InvalidTrainingError
 
 _TOLERANCE = 1e-13
 _STEPS_AT_ONCE = 2048
@@ -94,8 +95,17 @@ class Modes:
 
 
 def as_steps(steps: Any) -> Array:
-    """Steps as a float64 vector; ∞ allowed."""
-    return jnp.atleast_1d(jnp.asarray(steps, jnp.float64))
+    """Steps as a float64 vector; ∞ allowed.
+
+    Raises:
+        InvalidTrainingError: A step is negative or not a number.
+    """
+    steps = jnp.atleast_1d(jnp.asarray(steps, jnp.float64)).ravel()
+    if not isinstance(steps, jax.core.Tracer) and not bool(jnp.all(steps >= 0)):
+        raise InvalidTrainingError(
+            f"steps={np.asarray(steps)}: expected numbers >= 0 (∞ allowed), counted from the initial networks."
+        )
+    return steps
 
 
 def _parts(steps: Array) -> list[Array]:

@@ -14,29 +14,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from netket_qsntk.errors import NonLinearOptimizerError
 
 _STEPS = 5
-_SIZE = 6
 
 
-def _trajectory(optimizer: optax.GradientTransformation, gradients: np.ndarray) -> np.ndarray:
-    """Positions after each step from zero, for gradients (steps, size) that do not depend on the position."""
-    position = jnp.zeros(gradients.shape[1])
-    state = optimizer.init(position)
-    out = []
-    for gradient in gradients:
-        update, state = optimizer.update(jnp.asarray(gradient), state, position)
-        position = position + update
-        out.append(np.asarray(position))
-    return np.stack(out)
+class _Trial:
+    """An optimiser run from zero on given gradients (steps, size) that do not depend on the position."""
+
+    def __init__(self, optimizer: optax.GradientTransformation, like: Any) -> None:
+        zeros = jax.tree.map(lambda p: jnp.zeros(tuple(min(2, n) for n in p.shape)), like)
+        self.start, self.unravel = ravel_pytree(zeros)
+        self.optimizer = optimizer
+
+    def __call__(self, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions after each step, (steps, size), and the numbers in the last state."""
+        position, out = self.start, []
+        state = self.optimizer.init(self.unravel(position))
+        for gradient in gradients:
+            update, state = self.optimizer.update(
+                self.unravel(jnp.asarray(gradient)), state, self.unravel(position)
+            )
+            position = position + ravel_pytree(update)[0]
+            out.append(np.asarray(position))
+        leaves = [
+            leaf for leaf in map(jnp.asarray, jax.tree.leaves(state)) if leaf.dtype.kind == "f"
+        ]
+        return np.stack(out), np.asarray(ravel_pytree(leaves)[0])
 
 
-def check_linear(optimizer: optax.GradientTransformation) -> None:
+def check_linear(optimizer: optax.GradientTransformation, like: Any = None) -> None:
     """Raise unless the optimiser is linear and commutes with rotations of parameter space.
 
     Tested on random gradients over several steps: f(0) = 0, f(g + 10⁶h) = f(g) + 10⁶f(h), f(Qg) = Q f(g).
+
+    Args:
+        optimizer: The optax transformation.
+        like: Parameters (of one network) whose names and ranks it may look at; None is a plain vector.
 
     Raises:
         NonLinearOptimizerError: Says what fails and what to use instead.
@@ -46,28 +62,35 @@ def check_linear(optimizer: optax.GradientTransformation) -> None:
         >>> from netket_qsntk.dynamics.optimizers import check_linear
         >>> check_linear(optax.sgd(0.1, momentum=0.9, nesterov=True))
     """
+    run = _Trial(optimizer, jnp.zeros((2, 2, 2)) if like is None else like)
+    size = len(run.start)
     rng = np.random.default_rng(0)
-    g, h = rng.normal(size=(2, _STEPS, _SIZE))
-    q, _ = np.linalg.qr(rng.normal(size=(_SIZE, _SIZE)))
+    g, h = rng.normal(size=(2, _STEPS, size))
+    q, _ = np.linalg.qr(rng.normal(size=(size, size)))
     try:
-        f_g, f_h = _trajectory(optimizer, g), _trajectory(optimizer, h)
-        scale = np.abs(f_g).max() + np.abs(f_h).max()
-        mixed = _trajectory(optimizer, g + 1e6 * h)
-        linear = (
-            np.all(np.isfinite(mixed))
-            and np.abs(_trajectory(optimizer, 0 * g)).max() == 0
-            and np.abs(mixed - f_g - 1e6 * f_h).max() <= 1e-3 * scale
-            and np.abs(_trajectory(optimizer, 1e-6 * g) - 1e-6 * f_g).max() <= 1e-12 * scale
-        )
-        alike = np.abs(_trajectory(optimizer, g @ q) - f_g @ q).max() <= 1e-8 * scale
+        (f_0, s_0), (f_g, s_g), (f_h, s_h) = run(0 * g), run(g), run(h)
+        mixed, s_mixed = run(g + 1e6 * h)
+        small, rotated = run(1e-6 * g)[0], run(g @ q)[0]
     except Exception as error:
         raise NonLinearOptimizerError(
-            "This optimiser could not be applied to a plain vector of parameters, so it distinguishes between "
-            "them. Closed-form dynamics needs one that treats every parameter alike: optax.sgd with any "
-            "schedule, momentum, nesterov, or weight decay. Train it with QSNTKDriver instead."
+            "This optimiser could not be applied to plain gradients of all parameters alike "
+            f"({type(error).__name__}: {error}). Closed-form dynamics needs optax.sgd (with any schedule, "
+            "momentum, nesterov, weight decay); QSNTKDriver takes others."
         ) from error
+    scale = np.abs(f_g).max() + np.abs(f_h).max()
+    linear = (
+        bool(np.all(np.isfinite(mixed)))
+        and np.abs(f_0).max() == 0
+        and np.abs(mixed - f_g - 1e6 * f_h).max() <= 1e-3 * scale
+        and np.abs(small - 1e-6 * f_g).max() <= 1e-12 * scale
+    )
+    if linear and scale == 0 and s_0.size:
+        # A schedule that has not begun moves nothing; what the optimiser remembers tells.
+        change = s_mixed - s_0 - (s_g - s_0) - 1e6 * (s_h - s_0)
+        linear = np.abs(change).max() <= 1e-3 * (np.abs(s_g).max() + np.abs(s_h).max())
+    alike = np.abs(rotated - f_g @ q).max() <= 1e-8 * scale
     if not (linear and alike):
-        reason = "is not linear in the gradient" if not linear else "treats coordinates differently"
+        reason = "is not linear in the gradient" if not linear else "treats parameters differently"
         raise NonLinearOptimizerError(
             f"This optimiser {reason}, so the linearised model has no closed form in function space. Use "
             "optax.sgd (with any schedule, momentum, nesterov, weight decay), or train with QSNTKDriver, which "

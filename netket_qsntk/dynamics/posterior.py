@@ -42,7 +42,9 @@ class Posterior:
         self.kernel, self.train, self.noise = kernel, train, noise
         self._modes = Modes(kernel.nngp(train.states), GradientFlow(1.0))
         eigenvalues = self._modes.eigenvalues + noise
-        self._inverse = jnp.where(eigenvalues > 0, 1 / jnp.where(eigenvalues > 0, eigenvalues, 1), 0)
+        self._inverse = jnp.where(
+            eigenvalues > 0, 1 / jnp.where(eigenvalues > 0, eigenvalues, 1), 0
+        )
         amplitudes = jnp.asarray(train.amplitudes)
         self._target = self._modes.project(amplitudes if kernel.n_parts == 2 else amplitudes.real)
 

@@ -45,9 +45,7 @@ class Response(abc.ABC):
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (
-                (middle, high)
-                if self.growth(middle * largest_eigenvalue) <= 1
-                else (low, middle)
+                (middle, high) if self.growth(middle * largest_eigenvalue) <= 1 else (low, middle)
             )
         return low
 
@@ -85,7 +83,8 @@ class GradientDescent(Response):
         self.rate = rate
 
     def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
-        """(r, a) at integer steps t."""
+        """(r, a) after t steps; of a fractional t the completed steps count."""
+        steps = jnp.floor(steps)
         z = self.rate * eigenvalues
         far = jnp.log(jnp.maximum(jnp.abs(1 - z), 1e-300))
         magnitude = jnp.where(z > 0.5, far, jnp.log1p(-jnp.minimum(z, 0.5)))
@@ -111,7 +110,7 @@ class OptimizerResponse(Response):
         self.step: AffineStep | None = affine_step(optimizer)
 
     def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
-        """(r, a): the optimiser's own recursion on the modes; ∞ by its fixed point."""
+        """(r, a) after completed steps: the optimiser's own recursion on the modes; ∞ by its fixed point."""
         steps = np.asarray(steps)
         finite = np.isfinite(steps)
         times, where = np.unique(steps[finite].astype(int), return_inverse=True)

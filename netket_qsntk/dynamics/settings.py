@@ -47,23 +47,20 @@ def make_response(
                     "or optax.sgd(η) with constant η, or use mode='gd'."
                 )
             return OptimizerResponse(optimizer, n_train)
-    assert learning_rate is not None
-    if not learning_rate > 0:
+    if learning_rate is None or not learning_rate > 0:
         raise InvalidTrainingError(f"learning_rate={learning_rate}: expected a number > 0.")
     rate = 2 * learning_rate / n_train
     return GradientFlow(rate) if mode == "flow" else GradientDescent(rate)
 
 
-def warn_if_unstable(response: Response, largest_eigenvalue: float) -> None:
+def warn_if_unstable(response: Response, largest_eigenvalue: float, n_train: int) -> None:
     """Warn, with the limit, when the top mode of the kernel grows instead of decaying."""
     if response.growth(largest_eigenvalue) <= 1 + 1e-12:
         return
     margin = response.stability_margin(largest_eigenvalue)
-    limit = (
-        f"η = {margin * response.rate / 2:.6g}·|B|, {margin:.4g} times the present one"
-        if isinstance(response, GradientDescent)
-        else f"{margin:.4g} times the present one"
-    )
+    limit = f"{margin:.4g} times the present one"
+    if isinstance(response, GradientDescent):
+        limit = f"η = {margin * response.rate * n_train / 2:.6g}, {limit}"
     warnings.warn(
         f"The learning rate is beyond the stability limit ({limit}): the loss will diverge. "
         "qs.kernels.max_learning_rate(kernel, states) gives the limit of plain gradient descent.",

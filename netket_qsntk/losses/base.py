@@ -17,10 +17,12 @@ class Loss(abc.ABC):
         target: What ψ is compared with.
         is_local: Whether the derivative at x depends on ψ(x) alone. Networks are then differentiated in one
             pass; otherwise all amplitudes are computed first.
+        whole_basis: Whether ψ must be given on the whole basis; ``amplitudes`` are then not used.
     """
 
     target: Any
     is_local: bool = False
+    whole_basis: bool = False
 
     @abc.abstractmethod
     def value(self, psi: Array, amplitudes: Array) -> Array:

@@ -8,7 +8,20 @@ from jax import Array
 from netket_qsntk.losses.base import Loss
 
 
-class MSE(Loss):
+class _Supervised(Loss):
+    """A loss against a target; equal if kind and target are, so that drivers share compiled programs."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.target is self.target
+
+    def __hash__(self) -> int:
+        return hash((type(self), id(self.target)))
+
+
+class MSE(_Supervised):
     r"""Mean square error (arXiv:2112.00723, above Eq. 13).
 
     .. math:: L = \frac{1}{n}\sum_x |\psi(x) - \psi_T(x)|^2,\qquad
@@ -26,9 +39,6 @@ class MSE(Loss):
 
     is_local = True
 
-    def __init__(self, target: Any) -> None:
-        self.target = target
-
     def value(self, psi: Array, amplitudes: Array) -> Array:
         """L for ψ (n,): a scalar."""
         error = psi - amplitudes
@@ -39,7 +49,7 @@ class MSE(Loss):
         return (2 / (len(psi) if n is None else n)) * (psi - amplitudes)
 
 
-class Infidelity(Loss):
+class Infidelity(_Supervised):
     r"""One minus the fidelity with the target on the given configurations.
 
     .. math:: L = 1 - \frac{|\langle\psi_T|\psi\rangle|^2}{\langle\psi|\psi\rangle\langle\psi_T|\psi_T\rangle}
@@ -57,9 +67,6 @@ class Infidelity(Loss):
         >>> abs(float(loss.value(2j * target.amplitudes, target.amplitudes))) < 1e-15
         True
     """
-
-    def __init__(self, target: Any) -> None:
-        self.target = target
 
     def value(self, psi: Array, amplitudes: Array) -> Array:
         """L for ψ (n,): a scalar, computed from the part of ψ orthogonal to ψ_T, so that it is exact near 0."""

@@ -9,8 +9,9 @@ from flax import serialization
 from jax import Array
 
 from netket_qsntk.errors import InvalidEnsembleError
+from netket_qsntk.targets import check_summable
 from netket_qsntk.vqs.evaluate import member_amplitudes, rows_per_chunk
-from netket_qsntk.wavefunction import psi_function
+from netket_qsntk.wavefunction import PureWaveFunction, psi_function
 
 
 class EnsembleState(nk.vqs.VariationalState):
@@ -92,18 +93,28 @@ class EnsembleState(nk.vqs.VariationalState):
     def to_array(self, normalize: bool = True) -> Array:
         """Amplitudes of every member on the whole basis: (n_members, n_states), each of norm 1 if ``normalize``."""
         if self._states is None:
+            check_summable(self.hilbert, task="EnsembleState.to_array()")
             self._states = jnp.asarray(self.hilbert.all_states())
         psi = self.psi(self._states)
         return psi / jnp.linalg.norm(psi, axis=-1, keepdims=True) if normalize else psi
 
+    def wavefunction(self, member: int) -> PureWaveFunction:
+        """ψ of one member as a function of its parameters."""
+        self._check_member(member)
+        parameters = jax.tree.map(lambda leaf: leaf[member], self._parameters)
+        return PureWaveFunction(self._psi, parameters, self.model)
+
     def get_state(self, member: int) -> nk.vqs.FullSumState:
         """Member number ``member`` as a NetKet ``FullSumState`` of its own (a copy)."""
-        if not -self.n_members <= member < self.n_members:
-            raise InvalidEnsembleError(
-                f"get_state({member}): expected a member from 0 to {self.n_members - 1}."
-            )
+        self._check_member(member)
         variables = jax.tree.map(lambda leaf: leaf[member], self.variables)
         return nk.vqs.FullSumState(self.hilbert, self.model, variables=variables)
+
+    def _check_member(self, member: int) -> None:
+        if not -self.n_members <= member < self.n_members:
+            raise InvalidEnsembleError(
+                f"Member {member}: expected a number from 0 to {self.n_members - 1}."
+            )
 
     def reset(self) -> None:
         """Nothing is cached that depends on the parameters."""

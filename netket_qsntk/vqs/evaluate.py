@@ -22,8 +22,9 @@ _CHUNK_NUMBERS = 2**19
 def rows_per_chunk(parameters: Any, n_members: int, n_inputs: int, n_rows: int) -> int:
     """A chunk size for which rows × (parameters of one member)/(inputs) numbers fit the cache."""
     size = sum(leaf.size for leaf in jax.tree.leaves(parameters)) / max(1, n_members)
-    rows = int(_CHUNK_NUMBERS * max(1, n_inputs) / max(1.0, size))
-    return max(1, min(n_rows, max(32, rows)))
+    rows = max(32, int(_CHUNK_NUMBERS * max(1, n_inputs) / max(1.0, size)))
+    chunks = -(-max(1, n_rows) // rows)
+    return -(-max(1, n_rows) // chunks)  # chunks of equal length: little padding
 
 
 def chunked(x: Array, rows: int) -> tuple[Array, Array]:
@@ -44,7 +45,7 @@ def amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
     return jax.lax.map(partial(psi, parameters), chunks).reshape(-1)[: len(x)]
 
 
-@partial(jax.jit, static_argnums=(0, 3))
+@partial(jax.jit, static_argnums=3)  # ψ is a pytree: equal models share one program
 def member_amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
     """ψ of every member (stacked parameters) at configurations x (n, sites): (members, n)."""
     return jax.lax.map(lambda p: amplitudes(psi, p, x, rows), parameters)

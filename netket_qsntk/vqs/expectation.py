@@ -7,7 +7,7 @@ import netket as nk
 import numpy as np
 from jax import Array
 
-from netket_qsntk.errors import HilbertMismatchError
+from netket_qsntk.errors import HilbertMismatchError, UnsupportedObservableError
 from netket_qsntk.vqs.ensemble import EnsembleState
 from netket_qsntk.vqs.infinite import InfiniteState
 
@@ -36,7 +36,9 @@ def _real_if_hermitian(operator: Any, values: Array) -> Array:
 
 
 @nk.vqs.expect.dispatch
-def _expect_ensemble(state: EnsembleState, operator: nk.operator.DiscreteOperator) -> nk.stats.Stats:
+def _expect_ensemble(
+    state: EnsembleState, operator: nk.operator.DiscreteOperator
+) -> nk.stats.Stats:
     _check(state, operator)
     psi = np.asarray(state.to_array())
     values = np.sum(psi.conj().T * (operator.to_sparse() @ psi.T), axis=0)
@@ -52,11 +54,23 @@ def _expect_observable(
 
 
 @nk.vqs.expect.dispatch
-def _expect_infinite(state: InfiniteState, operator: nk.operator.DiscreteOperator) -> nk.stats.Stats:
+def _expect_infinite_observable(
+    state: InfiniteState, observable: nk.observable.AbstractObservable
+) -> nk.stats.Stats:
+    raise UnsupportedObservableError(
+        f"{type(observable).__name__} is no operator: its average over an infinite ensemble is no trace with a "
+        "covariance. Use an operator, or EnsembleState(hilbert, model, n_members), which averages any observable."
+    )
+
+
+@nk.vqs.expect.dispatch
+def _expect_infinite(
+    state: InfiniteState, operator: nk.operator.DiscreteOperator
+) -> nk.stats.Stats:
     """E⟨ψ|O|ψ⟩ / E⟨ψ|ψ⟩: the average over unnormalised members, the way a density matrix averages."""
     _check(state, operator)
-    matrix = operator.to_sparse().tocoo()
     mean, covariance = np.asarray(state.mean), np.asarray(state.covariance)
+    matrix = operator.to_sparse().tocoo()
     # Tr O(Γ + μμ†) over the nonzero elements of O
     elements = covariance[matrix.col, matrix.row] + mean[matrix.col] * mean[matrix.row].conj()
     norm = np.trace(covariance) + np.vdot(mean, mean).real

@@ -1,5 +1,6 @@
 """The infinite-width limit of an ensemble: a Gaussian process over basis states, as a NetKet state."""
 
+import copy
 from typing import Any
 
 import jax
@@ -12,6 +13,10 @@ from jax import Array
 from netket_qsntk.dynamics import LinearDynamics
 from netket_qsntk.errors import InvalidEnsembleError, UndefinedAmplitudesError
 from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
+from netket_qsntk.targets import check_summable
+
+# 2¹⁵ states are a covariance of 8 GiB.
+_MAX_STATES = 2**15
 
 
 class InfiniteState(nk.vqs.VariationalState):
@@ -21,9 +26,14 @@ class InfiniteState(nk.vqs.VariationalState):
     basis; training by :class:`netket_qsntk.driver.InfiniteWidthDriver` moves both. There are no parameters.
 
     Args:
-        hilbert: A discrete NetKet Hilbert space small enough to hold n_states² numbers for the covariance.
+        hilbert: A discrete NetKet Hilbert space; of at most 2¹⁵ states for moments, samples and expectations,
+            which need the covariance.
         model: A model with a known infinite-width kernel; its width does not matter.
         trainable: Which parameters training moves, see :func:`netket_qsntk.kernels.infinite_width`.
+
+    Raises:
+        SystemTooLargeError: Moments asked for with more than 2¹⁵ basis states.
+        UnknownKernelError: The model has no known infinite-width kernel.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -59,6 +69,11 @@ class InfiniteState(nk.vqs.VariationalState):
         """None: an ensemble without members to count."""
         return None
 
+    @property
+    def steps(self) -> float:
+        """How many steps of training it has seen."""
+        return 0.0 if self._training is None else self._training[1]
+
     def set_training(self, dynamics: LinearDynamics, steps: float) -> None:
         """Make this the ensemble after so many steps of these dynamics (∞ allowed)."""
         self._training = dynamics, float(steps)
@@ -66,6 +81,9 @@ class InfiniteState(nk.vqs.VariationalState):
 
     def _moments(self) -> dict[str, Array]:
         if not self._cache:
+            check_summable(
+                self.hilbert, task="The covariance of an InfiniteState", max_states=_MAX_STATES
+            )
             x = jnp.asarray(self.hilbert.all_states())
             if self._training is None:
                 self._cache["mean"] = jnp.zeros(len(x), jnp.complex128)
@@ -123,13 +141,28 @@ class InfiniteState(nk.vqs.VariationalState):
         """Nothing to resample."""
 
     def __repr__(self) -> str:
-        steps = 0 if self._training is None else f"{self._training[1]:g}"
         return (
-            f"InfiniteState({self.hilbert}, {type(self.model).__name__}, steps={steps}, {self.kernel!r})"
+            f"InfiniteState({self.hilbert}, {type(self.model).__name__}, steps={self.steps:g}, "
+            f"{self.kernel!r})"
         )
 
 
-# The process is determined by hilbert, model and training; a checkpoint has nothing of it to hold.
-serialization.register_serialization_state(
-    InfiniteState, lambda state: {}, lambda state, saved: state
-)
+# Hilbert space, model and dynamics come with the state that a checkpoint is restored into.
+def _to_state_dict(state: InfiniteState) -> dict[str, float]:
+    return {"steps": state.steps}
+
+
+def _from_state_dict(state: InfiniteState, saved: dict[str, float]) -> InfiniteState:
+    new = copy.copy(state)
+    new._cache = {}
+    if state._training is not None:
+        new._training = state._training[0], float(saved["steps"])
+    elif saved["steps"]:
+        raise InvalidEnsembleError(
+            f"The saved ensemble had {saved['steps']:g} steps of training, this InfiniteState knows of none. "
+            "Restore into the state of an InfiniteWidthDriver, or into the driver itself."
+        )
+    return new
+
+
+serialization.register_serialization_state(InfiniteState, _to_state_dict, _from_state_dict)

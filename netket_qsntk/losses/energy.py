@@ -1,0 +1,100 @@
+"""The energy of a wave function over a whole basis: ground states by gradient descent."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+from jax import Array
+
+from netket_qsntk.errors import HamiltonianError
+from netket_qsntk.losses.base import Loss
+
+# Matrix elements and column numbers are kept up to this basis size, made anew for every product beyond.
+_STORED = 2**16
+_CHUNK = 2**14
+
+
+class Energy(Loss):
+    r"""Rayleigh quotient of a Hamiltonian, for ψ on the whole basis in ``hilbert.all_states()`` order.
+
+    .. math:: L = \frac{\langle\psi|H|\psi\rangle}{\langle\psi|\psi\rangle},\qquad
+        \frac{\partial L}{\partial\psi_1} + i\frac{\partial L}{\partial\psi_2}
+        = \frac{2}{\langle\psi|\psi\rangle}(H - L)\psi
+
+    H acts through NetKet's connected elements: K of them a row, 12 K n_states bytes up to 2¹⁶ states; larger
+    bases are gone through in chunks and nothing is stored (JAX operators only).
+
+    Args:
+        hamiltonian: A Hermitian NetKet operator on a discrete Hilbert space.
+
+    Attributes:
+        hilbert: The Hilbert space.
+
+    Raises:
+        HamiltonianError: Not a discrete Hermitian operator, or one too large to store without a JAX version.
+
+    Example:
+        >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 3)
+        >>> loss = qs.losses.Energy(nk.operator.Ising(hi, nk.graph.Chain(3), h=1.0))
+        >>> float(loss.value(jnp.ones(8)))
+        -3.0
+    """
+
+    whole_basis = True
+
+    def __init__(self, hamiltonian: Any) -> None:
+        if not isinstance(hamiltonian, nk.operator.DiscreteOperator) or not hamiltonian.is_hermitian:
+            raise HamiltonianError(
+                f"Energy needs a Hermitian NetKet operator on a discrete Hilbert space, got {hamiltonian!r}."
+            )
+        self.target = None
+        self.hamiltonian = hamiltonian
+        self.hilbert = hamiltonian.hilbert
+        self._rows: tuple[Array, Array] | None = None
+        if self.hilbert.n_states > _STORED:
+            if not isinstance(hamiltonian, nk.operator.DiscreteJaxOperator):
+                raise HamiltonianError(
+                    f"A basis of {self.hilbert.n_states} states is gone through in chunks, which needs a JAX "
+                    f"operator, got {type(hamiltonian).__name__}: try hamiltonian.to_jax_operator()."
+                )
+        else:
+            connected, elements = hamiltonian.get_conn_padded(self.hilbert.all_states())
+            numbers = self.hilbert.states_to_numbers(connected)
+            self._rows = jnp.asarray(np.asarray(numbers), jnp.int32), jnp.asarray(elements)
+
+    def apply(self, psi: Array) -> Array:
+        """Hψ for ψ (n_states,)."""
+        if self._rows is not None:
+            numbers, elements = self._rows
+            return jnp.sum(elements * psi[numbers], axis=-1)
+        return _apply_in_chunks(self.hilbert, self.hamiltonian, psi)
+
+    def value(self, psi: Array, amplitudes: Any = None) -> Array:
+        """⟨ψ|H|ψ⟩/⟨ψ|ψ⟩: a scalar."""
+        return jnp.vdot(psi, self.apply(psi)).real / jnp.vdot(psi, psi).real
+
+    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
+        """(2/⟨ψ|ψ⟩)(H - L)ψ: (n_states,)."""
+        norm = jnp.vdot(psi, psi).real
+        moved = self.apply(psi)
+        return (2 / norm) * (moved - (jnp.vdot(psi, moved).real / norm) * psi)
+
+    def __repr__(self) -> str:
+        return f"Energy({self.hamiltonian!r})"
+
+
+@partial(jax.jit, static_argnums=0)
+def _apply_in_chunks(hilbert: Any, hamiltonian: Any, psi: Array) -> Array:
+    n = hilbert.n_states
+    chunks = -(-n // _CHUNK)
+    numbers = jnp.arange(chunks * _CHUNK).reshape(chunks, _CHUNK) % n
+
+    def rows(numbers: Array) -> Array:
+        connected, elements = hamiltonian.get_conn_padded(hilbert.numbers_to_states(numbers))
+        return jnp.sum(elements * psi[hilbert.states_to_numbers(connected)], axis=-1)
+
+    return jax.lax.map(rows, numbers).reshape(-1)[:n]
