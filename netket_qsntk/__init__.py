@@ -11,10 +11,13 @@ from netket_qsntk import (
     driver,
     dynamics,
     encodings,
+    entanglement,
     errors,
     kernels,
     losses,
     models,
+    observable,
+    operators,
     plot,
     targets,
     vqs,
@@ -22,4 +25,19 @@ from netket_qsntk import (
 
 __version__ = "0.1.0"
 
-__all__ = ["callbacks", "driver", "dynamics", "encodings", "errors", "kernels", "losses", "models", "plot", "targets", "vqs"]
+__all__ = [
+    "callbacks",
+    "driver",
+    "dynamics",
+    "encodings",
+    "entanglement",
+    "errors",
+    "kernels",
+    "losses",
+    "models",
+    "observable",
+    "operators",
+    "plot",
+    "targets",
+    "vqs",
+]

@@ -76,10 +76,10 @@ class FunctionSpaceFlow:
                 "Expected exactly one of learning_rate=η and optimizer=optax.sgd(η, …)."
             )
         if optimizer is None:
-            assert learning_rate is not None  # noqa: S101  one of the two was given
-            if not learning_rate > 0:
+            rate = float(learning_rate or 0.0)
+            if not rate > 0:
                 raise InvalidTrainingError(f"learning_rate={learning_rate}: expected a number > 0.")
-            optimizer = optax.sgd(learning_rate)
+            optimizer = optax.sgd(rate)
         elif mode == "flow":
             raise InvalidTrainingError(
                 "mode='flow' is the limit of plain gradient descent: give learning_rate=η instead of an optimizer."
@@ -100,7 +100,7 @@ class FunctionSpaceFlow:
                 )
             amplitudes = loss.target.amplitudes
         self.kernel, self.loss, self.mode = kernel, loss, mode
-        self.learning_rate, self.optimizer = learning_rate, optimizer
+        self.learning_rate, self.optimizer = float(learning_rate or 0.0), optimizer
         self.tolerance, self.stiff = tolerance, stiff
         self.operator = kernel.operator(states)
         self._amplitudes = None if amplitudes is None else jnp.asarray(amplitudes)

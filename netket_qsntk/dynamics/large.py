@@ -25,7 +25,7 @@ class ProductDynamics(LinearDynamics):
     - L_γ comes from ``n_draws`` random initial functions and carries a standard error, as L_μ carries the estimated
       error of its Krylov space; both are fields of :class:`~netket_qsntk.dynamics.Losses`. Where the training set
       is the whole basis and kernel and covariance share their modes, nothing is estimated and nothing iterated;
-    - at ∞ it solves by conjugate gradients. A singular kernel leaves a residual, and a warning gives its size.
+    - at ∞ it solves by conjugate residuals. A singular kernel leaves a residual, and a warning gives its size.
 
     Args:
         kernel, train, learning_rate, optimizer, mode: As for ``LinearDynamics``.
@@ -122,7 +122,9 @@ class ProductDynamics(LinearDynamics):
             )
         unit = sum(jnp.vdot(z, z).real for z in psi)
         phases = (1.0, 1j)
-        missed = sum(phases[p] * m.overlap for p, m in zip(trained, means, strict=True))
+        missed = jnp.zeros(len(steps), complex)
+        for p, m in zip(trained, means, strict=True):
+            missed = missed + phases[p] * m.overlap
         if len(trained) == 1:
             missed = missed + 1j * sum(jnp.vdot(z, z.imag + 0j) for z in psi)
         overlap = unit - missed
@@ -138,7 +140,7 @@ class ProductDynamics(LinearDynamics):
         self.engine.tolerance = min(1e-4, 1e3 * strict)
         try:
             draws = self.engine.draws(self.n_draws, self._key, test)
-            return [self.engine.residuals(steps, *draw, test) for draw in draws]
+            return [self.engine.residuals(steps, here, there, test) for here, there in draws]
         finally:
             self.engine.tolerance = strict
 

@@ -149,7 +149,7 @@ class ProductEngine:
 
     def _solve(self, v: Array) -> Array:
         make = getattr(self.operator, "preconditioner", None)
-        solution = operators.conjugate_gradients(
+        solution = operators.conjugate_residuals(
             self.operator, v, preconditioner=None if make is None else make(), tol=self.tolerance
         )
         return solution.value

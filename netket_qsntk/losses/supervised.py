@@ -39,12 +39,12 @@ class MSE(_Supervised):
 
     is_local = True
 
-    def value(self, psi: Array, amplitudes: Array) -> Array:
+    def value(self, psi: Array, amplitudes: Any = None) -> Array:
         """L for ψ (n,): a scalar."""
         error = psi - amplitudes
         return jnp.mean(error.real**2 + error.imag**2)
 
-    def gradient(self, psi: Array, amplitudes: Array, n: int | None = None) -> Array:
+    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
         """(2/n)(ψ - ψ_T): (n,)."""
         return (2 / (len(psi) if n is None else n)) * (psi - amplitudes)
 
@@ -68,14 +68,14 @@ class Infidelity(_Supervised):
         True
     """
 
-    def value(self, psi: Array, amplitudes: Array) -> Array:
+    def value(self, psi: Array, amplitudes: Any = None) -> Array:
         """L for ψ (n,): a scalar, computed from the part of ψ orthogonal to ψ_T, so that it is exact near 0."""
         amplitudes = jnp.asarray(amplitudes)
         weight = jnp.vdot(amplitudes, amplitudes).real
         rest = psi - (jnp.vdot(amplitudes, psi) / weight) * amplitudes
         return jnp.vdot(rest, rest).real / jnp.vdot(psi, psi).real
 
-    def gradient(self, psi: Array, amplitudes: Array, n: int | None = None) -> Array:
+    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
         """(2/⟨ψ|ψ⟩)[(1 - L) ψ - ψ_T ⟨ψ_T|ψ⟩/⟨ψ_T|ψ_T⟩]: (n,)."""
         amplitudes = jnp.asarray(amplitudes)
         norm = jnp.vdot(psi, psi).real

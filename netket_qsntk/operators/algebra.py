@@ -1,5 +1,7 @@
 """Sums of operators of different structure, and multiples of the identity."""
 
+import operator
+from functools import reduce
 from typing import Any
 
 import equinox as eqx
@@ -133,20 +135,18 @@ class Sum(KernelOperator):
         return "; ".join(term.reason for term in self.terms if term.reason)
 
     def _product(self, v: Array) -> Array:
-        return sum(term._product(v.astype(term.dtype)) for term in self.terms[1:]) + self.terms[
-            0
-        ]._product(v.astype(self.terms[0].dtype))
+        return reduce(operator.add, (term._product(v.astype(term.dtype)) for term in self.terms))
+
+    def _apply(self, v: Array) -> Array:
+        return reduce(operator.add, (term._apply(v.astype(term.dtype)) for term in self.terms))
 
     def as_matrix(self) -> Array:
         """Sum of the matrices."""
-        matrix = self.terms[0].as_matrix()
-        for term in self.terms[1:]:
-            matrix = matrix + term.as_matrix()
-        return matrix
+        return reduce(operator.add, (term.as_matrix() for term in self.terms))
 
     def diagonal(self) -> Array:
         """Sum of the diagonals."""
-        return jnp.sum(jnp.stack([term.diagonal() for term in self.terms]), axis=0)
+        return reduce(operator.add, (term.diagonal() for term in self.terms))
 
     def transpose(self) -> "Sum":
         """Sum of the transposes."""

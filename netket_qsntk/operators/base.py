@@ -1,7 +1,7 @@
 """What every kernel operator can do."""
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -31,9 +31,18 @@ class KernelOperator(lx.AbstractLinearOperator):
         reason: Why this structure was chosen, or "" if nobody chose.
     """
 
-    reason: eqx.AbstractVar[str]
-    symmetric: eqx.AbstractVar[bool]
-    positive: eqx.AbstractVar[bool]
+    if TYPE_CHECKING:
+        # Fields in some subclasses and properties in others: to a type checker, something that can be read.
+        @property
+        def reason(self) -> str: ...  # noqa: D102
+        @property
+        def symmetric(self) -> bool: ...  # noqa: D102
+        @property
+        def positive(self) -> bool: ...  # noqa: D102
+    else:
+        reason: eqx.AbstractVar[str]
+        symmetric: eqx.AbstractVar[bool]
+        positive: eqx.AbstractVar[bool]
 
     @property
     @abc.abstractmethod
@@ -48,6 +57,10 @@ class KernelOperator(lx.AbstractLinearOperator):
     @abc.abstractmethod
     def _product(self, v: Array) -> Array:
         """(…, m) -> (…, n) for real v of the operator's dtype."""
+
+    def _apply(self, v: Array) -> Array:
+        """``_product`` compiled; what is cheaper outside of compiled code overrides this."""
+        return _compiled_product(self, v)
 
     @abc.abstractmethod
     def restrict(self, rows: Any, columns: Any = None) -> "KernelOperator":
@@ -77,9 +90,9 @@ class KernelOperator(lx.AbstractLinearOperator):
                 f"axis, got shape {v.shape}; for columns (m, k) use matvec."
             )
         if jnp.iscomplexobj(v):
-            parts = self._product(jnp.stack([v.real, v.imag]).astype(self.dtype))
+            parts = self._apply(jnp.stack([v.real, v.imag]).astype(self.dtype))
             return jax.lax.complex(parts[0], parts[1])
-        return self._product(v.astype(self.dtype))
+        return self._apply(v.astype(self.dtype))
 
     def matvec(self, v: Any) -> Array:
         """The product with a vector (m,) or with k columns (m, k), real or complex: (n,) or (n, k).
@@ -190,6 +203,11 @@ class KernelOperator(lx.AbstractLinearOperator):
         memory = f"{human_bytes(self.nbytes)} (as a matrix {human_bytes(8 * n * m)})"
         why = f", because {self.reason}" if self.reason else ""
         return f"{type(self).__name__}({n} × {m}, {self._describe()}{tags}, memory={memory}{why})"
+
+
+@jax.jit
+def _compiled_product(operator: KernelOperator, v: Array) -> Array:
+    return operator._product(v)
 
 
 def human_bytes(n: float) -> str:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from netket_qsntk.errors import OperatorShapeError
@@ -21,11 +22,11 @@ class Columns(NamedTuple):
             rows = rows[..., :half, :] + 1j * rows[..., half:, :]
         return rows[..., 0, :] if self.is_vector else jnp.swapaxes(rows, -1, -2)
 
-    def combine(self, rows: Array) -> Array:
+    def combine(self, rows: np.ndarray) -> np.ndarray:
         """Norms of the real rows (…, k) as norms of the columns: (…,) or (…, columns)."""
         if self.is_complex:
             half = rows.shape[-1] // 2
-            rows = jnp.hypot(rows[..., :half], rows[..., half:])
+            rows = np.hypot(rows[..., :half], rows[..., half:])
         return rows[..., 0] if self.is_vector else rows
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from netket_qsntk.errors import NotConvergedWarning, OperatorShapeError
@@ -25,7 +26,7 @@ class Solution(NamedTuple):
 
     value: Array
     """(n,) or (n, columns)."""
-    residual: Array
+    residual: np.ndarray
     """‖b - A x‖ / ‖b‖ of each column, recomputed at the end: () or (columns,)."""
     steps: int
     """Products used."""
@@ -43,7 +44,6 @@ class _State(NamedTuple):
     image: Array
     curvature: Array
     stuck: Array
-    steps: Array
 
 
 def conjugate_residuals(
@@ -99,79 +99,82 @@ def conjugate_residuals(
         if form.is_complex != columns.is_complex or first.shape != rows.shape:
             raise OperatorShapeError("start must have the shape and the kind of b.")
     x, steps = _iterate(operator, preconditioner, rows, first.astype(rows.dtype), tol, max_steps)
-    size = columns.combine(jnp.linalg.norm(rows, axis=-1))
-    left = columns.combine(jnp.linalg.norm(rows - operator.product(x), axis=-1))
-    residual = left / jnp.where(size > 0, size, 1.0)
-    converged = bool(jnp.all(residual <= 2 * tol))
+    size = columns.combine(np.linalg.norm(rows, axis=-1))
+    left = columns.combine(np.linalg.norm(rows - operator.product(x), axis=-1))
+    residual = left / np.where(size > 0, size, 1.0)
+    converged = bool(np.all(residual <= 2 * tol))
     if warn and not converged:
         warnings.warn(
-            f"Conjugate residuals left a relative residual of {float(jnp.max(residual)):.1e} after {int(steps)} "
+            f"Conjugate residuals left a relative residual of {float(np.max(residual)):.1e} after {steps} "
             f"products, not {tol:.1e}. Either the kernel is singular to working precision on these configurations, "
             "and this is the part of the target that it cannot express, or more steps, a preconditioner or a "
             "larger tol are needed.",
             NotConvergedWarning,
             stacklevel=2,
         )
-    return Solution(columns.restore(x), residual, int(steps), converged)
+    return Solution(columns.restore(x), residual, steps, converged)
 
 
-@jax.jit
 def _iterate(
     operator: KernelOperator,
     preconditioner: KernelOperator | None,
     b: Array,
     start: Array,
-    tol: Array,
-    max_steps: Array,
-) -> tuple[Array, Array]:
+    tol: float,
+    max_steps: int,
+) -> tuple[Array, int]:
     """The solution for each row, and the number of products."""
 
-    def dot(u: Array, w: Array) -> Array:
-        return jnp.sum(u * w, axis=-1)
-
     def conditioned(r: Array) -> Array:
-        return r if preconditioner is None else preconditioner._product(r)
+        return r if preconditioner is None else preconditioner.product(r)
 
-    def ratio(a: Array, c: Array, use: Array) -> Array:
-        return jnp.where(use, a / jnp.where(use, c, 1.0), 0.0)[:, None]
-
-    size = jnp.linalg.norm(b, axis=-1)
-    eps = jnp.finfo(b.dtype).eps
-
-    def active(r: Array, stuck: Array) -> Array:
-        return (jnp.linalg.norm(r, axis=-1) > tol * size) & (stuck < _PATIENCE)
-
-    def condition(state: _State) -> Array:
-        return (state.steps < max_steps) & jnp.any(active(state.r, state.stuck))
-
-    def step(s: _State) -> _State:
-        # p and z = M r with their images A p and A z; both images are carried along, one product each with A and M.
-        conditioned_image = conditioned(s.image)
-        length_squared = dot(s.image, conditioned_image)
-        use = active(s.r, s.stuck) & (length_squared > 0) & (s.curvature > 0)
-        length = ratio(s.curvature, length_squared, use)
-        gained = length[:, 0] * s.curvature  # what rᵀMr loses
-        r, z = s.r - length * s.image, s.z - length * conditioned_image
-        z_image = operator._product(z)
-        curvature = dot(z, z_image)
-        turn = ratio(curvature, s.curvature, use)
-        little = ~use | (gained <= 16 * eps * jnp.abs(dot(s.r, s.z)))
-        return _State(
-            x=s.x + length * s.p,
-            r=r,
-            z=z,
-            p=jnp.where(use[:, None], z + turn * s.p, s.p),
-            image=jnp.where(use[:, None], z_image + turn * s.image, s.image),
-            curvature=jnp.where(use, curvature, s.curvature),
-            stuck=jnp.where(little, s.stuck + 1, 0),
-            steps=s.steps + 1,
-        )
-
-    r = b - operator._product(start)
+    r = b - operator.product(start)
     z = conditioned(r)
-    image = operator._product(z)
-    state = _State(
-        start, r, z, z, image, dot(z, image), jnp.zeros(len(b), jnp.int32), jnp.zeros((), jnp.int32)
+    image = operator.product(z)
+    stuck = jnp.zeros(len(b), jnp.int32)
+    state = _State(start, r, z, z, image, jnp.sum(z * image, axis=-1), stuck)
+    bound = tol * jnp.linalg.norm(b, axis=-1)
+    for steps in range(max_steps):
+        if not jnp.any(_active(state, bound)):
+            return state.x, steps
+        conditioned_image = conditioned(state.image)
+        state, use, little = _forward(state, conditioned_image, bound)
+        state = _turn(state, operator.product(state.z), use, little)
+    return state.x, max_steps
+
+
+def _active(s: _State, bound: Array) -> Array:
+    return (jnp.linalg.norm(s.r, axis=-1) > bound) & (s.stuck < _PATIENCE)
+
+
+def _ratio(a: Array, c: Array, use: Array) -> Array:
+    return jnp.where(use, a / jnp.where(use, c, 1.0), 0.0)[:, None]
+
+
+@jax.jit
+def _forward(s: _State, conditioned_image: Array, bound: Array) -> tuple[_State, Array, Array]:
+    """One step along p; rows that are done, or cannot move, stay."""
+    length_squared = jnp.sum(s.image * conditioned_image, axis=-1)
+    use = _active(s, bound) & (length_squared > 0) & (s.curvature > 0)
+    length = _ratio(s.curvature, length_squared, use)
+    gained = length[:, 0] * s.curvature  # what rᵀMr loses
+    eps = jnp.finfo(s.r.dtype).eps
+    little = ~use | (gained <= 16 * eps * jnp.abs(jnp.sum(s.r * s.z, axis=-1)))
+    moved = s._replace(
+        x=s.x + length * s.p, r=s.r - length * s.image, z=s.z - length * conditioned_image
     )
-    state = jax.lax.while_loop(condition, step, state)
-    return state.x, state.steps
+    return moved, use, little
+
+
+@jax.jit
+def _turn(s: _State, z_image: Array, use: Array, little: Array) -> _State:
+    """The next direction, from z and its image A z."""
+    curvature = jnp.sum(s.z * z_image, axis=-1)
+    turn = _ratio(curvature, s.curvature, use)
+    keep = ~use[:, None]
+    return s._replace(
+        p=jnp.where(keep, s.p, s.z + turn * s.p),
+        image=jnp.where(keep, s.image, z_image + turn * s.image),
+        curvature=jnp.where(use, curvature, s.curvature),
+        stuck=jnp.where(little, s.stuck + 1, 0),
+    )

@@ -1,7 +1,7 @@
 """Exact eigendecompositions, stored or implicit, behind one interface."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import reduce
 
 import equinox as eqx
@@ -170,9 +170,3 @@ def _real(transform: Callable[[Array], Array], v: Array) -> Array:
         return transform(v)
     parts = transform(jnp.stack([v.real, v.imag]))
     return parts[0] + 1j * parts[1]
-
-
-def product_modes(factors: Sequence[Array], rows: BasisIndex) -> ProductModes:
-    """Eigendecomposition of ⊗ factors over the whole basis."""
-    pairs = [jnp.linalg.eigh(factor) for factor in factors]
-    return ProductModes(tuple(p[0] for p in pairs), tuple(p[1] for p in pairs), rows)

@@ -1,6 +1,7 @@
 """Functions of a symmetric operator times vectors: gradient descent, gradient flow, or any other."""
 
 import warnings
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ class FunctionResult(NamedTuple):
 
     value: Array
     """(…, n), or (…, n, columns)."""
-    error: Array
+    error: np.ndarray
     """Estimated error norm of each: (…,), or (…, columns)."""
     steps: int
     """Products used."""
@@ -58,17 +59,18 @@ def apply_function(
     rows, columns = real_rows(v, operator.shape[0])
     if operator.has_cheap_spectrum:
         value = columns.restore(operator.eigh().apply(function, rows))
-        return FunctionResult(value, jnp.zeros(value.shape[: -1 if columns.is_vector else -2]), 0)
-    size = columns.combine(jnp.linalg.norm(rows, axis=-1))
+        shape = value.shape[:-1] if columns.is_vector else (*value.shape[:-2], value.shape[-1])
+        return FunctionResult(value, np.zeros(shape), 0)
+    size = columns.combine(np.linalg.norm(rows, axis=-1))
 
     def reached(krylov: Krylov) -> bool:
-        return bool(jnp.all(krylov.error(function) <= tol * size))
+        return bool(np.all(krylov.error(function) <= tol * size))
 
     krylov = lanczos(operator, v, max_steps=max_steps, until=reached)
     error = krylov.error(function)
     exhausted = not krylov.beta[:, -1].any()
     if not exhausted and not reached(krylov):
-        worst = float(jnp.max(error / jnp.where(size > 0, size, 1.0)))
+        worst = float(np.max(error / np.where(size > 0, size, 1.0)))
         warnings.warn(
             f"Lanczos reached an estimated relative error of {worst:.1e} in {krylov.steps} products, not {tol:.1e}: "
             f"give more than max_steps={max_steps}, or a larger tol.",
@@ -120,7 +122,7 @@ def chebyshev(
     rows = rows.astype(operator.dtype)
     low, high = _interval(operator) if interval is None else interval
     coefficients, tail = _series(function, low, high, tol, max_degree)
-    size = columns.combine(jnp.linalg.norm(rows, axis=-1))
+    size = columns.combine(np.linalg.norm(rows, axis=-1))
     if np.max(tail) > tol:
         warnings.warn(
             f"The Chebyshev series leaves out {np.max(tail):.1e} relative to ‖v‖ at degree {max_degree}, not "
@@ -129,9 +131,9 @@ def chebyshev(
             stacklevel=2,
         )
     flat = coefficients.reshape(-1, coefficients.shape[-1])
-    total = _sum_series(operator, rows, jnp.asarray(flat.T), low, high)
+    total = _sum_series(operator, rows, flat.T, low, high)
     value = columns.restore(total.reshape(*coefficients.shape[:-1], *rows.shape))
-    error = jnp.asarray(tail).reshape(*tail.shape, *([1] * size.ndim)) * size
+    error = np.reshape(tail, (*np.shape(tail), *([1] * size.ndim))) * size
     return FunctionResult(value, error, coefficients.shape[-1] - 1)
 
 
@@ -167,21 +169,26 @@ def _series(
     return c[..., : max(degree, 0) + 1], rest[..., max(degree, 0) + 1]
 
 
-@jax.jit
 def _sum_series(
-    operator: KernelOperator, v: Array, coefficients: Array, low: Array, high: Array
+    operator: KernelOperator, v: Array, coefficients: np.ndarray, low: float, high: float
 ) -> Array:
     """Σ_j c_j T_j(x) v with x = A mapped to [-1, 1]: coefficients (degree + 1, times), result (times, k, n)."""
-
-    def mapped(u: Array) -> Array:
-        return (2 * operator._product(u) - (high + low) * u) / (high - low)
-
-    def step(carry: Any, c: Array) -> tuple[Any, None]:
-        previous, current, total = carry
-        total = total + c[:, None, None] * current
-        return (current, 2 * mapped(current) - previous, total), None
-
-    zero = jnp.zeros((coefficients.shape[1], *v.shape), v.dtype)
-    # T₋₁ = T₁ starts the recursion at T₀.
-    (_, _, total), _ = jax.lax.scan(step, (mapped(v), v, zero), coefficients.astype(v.dtype))
+    stretch, shift = 2 / (high - low), (high + low) / (high - low)
+    total = jnp.asarray(coefficients[0])[:, None, None] * v
+    previous, current = v, stretch * operator.product(v) - shift * v
+    for j, c in enumerate(coefficients[1:], start=1):
+        total = _add(total, c, current)
+        if j + 1 < len(coefficients):
+            image = operator.product(current)
+            previous, current = current, _next(image, current, previous, stretch, shift)
     return total
+
+
+@partial(jax.jit, donate_argnums=0)
+def _add(total: Array, c: Array, vector: Array) -> Array:
+    return total + c[:, None, None] * vector
+
+
+@jax.jit
+def _next(image: Array, current: Array, previous: Array, stretch: Array, shift: Array) -> Array:
+    return 2 * (stretch * image - shift * current) - previous

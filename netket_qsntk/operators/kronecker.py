@@ -19,7 +19,7 @@ from jax import Array
 from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.basis import BasisIndex, product_index
-from netket_qsntk.operators.decomposition import Eigendecomposition, product_modes
+from netket_qsntk.operators.decomposition import Eigendecomposition, ProductModes
 from netket_qsntk.operators.transforms import apply_on_axis, grouped
 
 # Vectors over the product basis are the working memory: 2²⁸ float64 are 2 GB.
@@ -125,20 +125,20 @@ class Kronecker(KernelOperator):
             matrix = reduce(jnp.kron, [self.factor] * sites)
             if self.insertion is not None:
                 # (M + εM')(w + εw') = Mw + ε(Mw' + M'w)
-                update = apply_on_axis(self._inserted(sites), plain, before)
+                update = apply_on_axis(self._inserted(sites, self.insertion[1]), plain, before)
                 if inserted is not None:
                     update = update + apply_on_axis(matrix, inserted, before)
                 inserted = update
             plain = apply_on_axis(matrix, plain, before)
             before *= matrix.shape[0]
         result = self.scale * plain
-        if self.insertion is not None:
+        if self.insertion is not None and inserted is not None:
             result = result + self.insertion[0] * inserted
         return self.rows.gather(result)
 
-    def _inserted(self, sites: int) -> Array:
+    def _inserted(self, sites: int, tau: Array) -> Array:
         """Σ_j κ ⊗ … (κ ∘ τ at j) … ⊗ κ over a group of sites."""
-        one = self.factor * self.insertion[1]
+        one = self.factor * tau
         terms = [
             reduce(jnp.kron, [one if site == j else self.factor for site in range(sites)])
             for j in range(sites)
@@ -214,8 +214,11 @@ class Kronecker(KernelOperator):
             NoExactSpectrumError: A part of the basis, a block between two batches, or an insertion.
         """
         if self.has_cheap_spectrum:
-            factors = [self.scale * self.factor] + [self.factor] * (self.n_sites - 1)
-            return product_modes(factors, self.rows)
+            values, vectors = jnp.linalg.eigh(self.factor)
+            others = self.n_sites - 1
+            return ProductModes(
+                (self.scale * values, *[values] * others), (vectors,) * self.n_sites, self.rows
+            )
         return super().eigh()
 
     def _with(self, **changes: Any) -> "Kronecker":

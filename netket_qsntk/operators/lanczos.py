@@ -78,7 +78,8 @@ def lanczos(
         if step % _BLOCK == 0:
             blocks.append(jnp.zeros((len(rows), _BLOCK, n), rows.dtype))
         blocks[-1] = _store(blocks[-1], current, step % _BLOCK)
-        w, alpha, before, scale = _recur(operator, previous, current, coupling, scale)
+        image = operator.product(current)
+        w, alpha, before, scale = _recur(image, previous, current, coupling, scale)
         for _ in range(2):
             for block in blocks:
                 w = _orthogonalised(w, block)
@@ -120,13 +121,12 @@ def _store(block: Array, vector: Array, slot: Array) -> Array:
 
 @jax.jit
 def _recur(
-    operator: KernelOperator, previous: Array, current: Array, coupling: Array, scale: Array
+    image: Array, previous: Array, current: Array, coupling: Array, scale: Array
 ) -> tuple[Array, Array, Array, Array]:
     """The three-term recursion before orthogonalisation: w, α, ‖w‖ and the largest ‖A q‖ so far."""
-    w = operator._product(current)
-    scale = jnp.maximum(scale, jnp.linalg.norm(w, axis=-1))
-    alpha = jnp.sum(w * current, axis=-1)
-    w = w - alpha[:, None] * current - coupling[:, None] * previous
+    scale = jnp.maximum(scale, jnp.linalg.norm(image, axis=-1))
+    alpha = jnp.sum(image * current, axis=-1)
+    w = image - alpha[:, None] * current - coupling[:, None] * previous
     return w, alpha, jnp.linalg.norm(w, axis=-1), scale
 
 

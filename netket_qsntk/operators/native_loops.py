@@ -26,11 +26,14 @@ _compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
 
 
 @intrinsic
-def _pointer(context: Any, address: Any) -> Any:
+def _to_pointer(context: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
 
     return types.voidptr(types.int64), generate
+
+
+_pointer: Any = _to_pointer
 
 
 @_compiled

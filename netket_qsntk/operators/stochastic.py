@@ -111,7 +111,7 @@ def trace_of_function(
         return Estimate(exact, jnp.zeros_like(exact), 0)
 
     def quadratic(z: Array) -> Array:
-        return lanczos(operator, z.T, max_steps=steps).quadratic_form(function)
+        return jnp.asarray(lanczos(operator, z.T, max_steps=steps).quadratic_form(function))
 
     return estimate_trace(quadratic, operator.shape[0], key=key, n_samples=n_samples, basis=basis)
 

@@ -11,9 +11,10 @@ from jax import Array
 from netket_qsntk.errors import StructureError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
+from netket_qsntk.operators.dense import times
 
-# Entries of a block: 32 MB, so that memory stays small and each block is still a large product.
-_BLOCK = 2**22
+# Entries of a block: 64 MB, so that memory stays small and each block is still a large product.
+_BLOCK = 2**23
 
 
 class Tiled(KernelOperator):
@@ -27,7 +28,7 @@ class Tiled(KernelOperator):
         x: Rows: configurations (n, sites).
         y: Columns, (m, sites); None for the same batch as the rows.
         which: ``"ntk"`` or ``"nngp"``.
-        block: Rows evaluated at a time; None chooses about 4 million entries.
+        block: Rows evaluated at a time; None chooses about 8 million entries.
         scale: A factor.
         positive: Whether it is known to be positive semidefinite.
         reason: Why it was chosen, for ``repr``.
@@ -99,6 +100,10 @@ class Tiled(KernelOperator):
     def _entries(self, x: Any, y: Any) -> Array:
         return self.kernel.both(x, y)[0 if self.which == "nngp" else 1]
 
+    def _apply(self, v: Array) -> Array:
+        # The blocks are made on the host, from tables.
+        return self._product(v)
+
     def _product(self, v: Array) -> Array:
         if any(
             isinstance(leaf, jax.core.Tracer) for leaf in (v, self.x, self._columns, self.scale)
@@ -106,7 +111,7 @@ class Tiled(KernelOperator):
             return self.scale * self._traced(v)
         x, y = np.asarray(self.x), np.asarray(self._columns)
         blocks = [
-            _times(v, self._entries(x[i : i + self.block], y)) for i in range(0, len(x), self.block)
+            _times(self._entries(x[i : i + self.block], y), v) for i in range(0, len(x), self.block)
         ]
         return self.scale * jnp.concatenate(blocks, axis=-1)
 
@@ -115,7 +120,7 @@ class Tiled(KernelOperator):
         blocks = -(-n // self.block)
         padded = jnp.pad(self.x, ((0, blocks * self.block - n), (0, 0)), mode="edge")
         rows = padded.reshape(blocks, self.block, -1)
-        parts = jax.lax.map(lambda tile: v @ self._entries(tile, y).T, rows)
+        parts = jax.lax.map(lambda tile: times(self._entries(tile, y), v), rows)
         joined = jnp.moveaxis(parts, 0, -2)
         return joined.reshape(*v.shape[:-1], blocks * self.block)[..., :n]
 
@@ -163,6 +168,4 @@ class Tiled(KernelOperator):
         return f"{self.which} of {self.kernel!r} in blocks of {self.block} rows"
 
 
-@jax.jit
-def _times(v: Array, block: Array) -> Array:
-    return v @ block.T
+_times = jax.jit(times)

@@ -31,7 +31,7 @@ def losses():
 
 @pytest.mark.parametrize("mode", ["gd", "flow"])
 def test_mean_square_error_follows_the_linear_solution(mode):
-    train, test = TARGET.split(11, seed=0)
+    train, _ = TARGET.split(11, seed=0)
     rate = 0.5 * qs.kernels.max_learning_rate(KERNEL, train.states)
     steps = [0, 1, 7, 60]
     flow = qs.dynamics.FunctionSpaceFlow(

@@ -32,7 +32,7 @@ def operators(draw):
     return ScaledIdentity(draw(numbers), 4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(operators(), operators(), operators(), numbers)
 def test_operators_form_a_vector_space(a, b, c, s):
     expected = a.as_matrix() + s * (b.as_matrix() - c.as_matrix())

@@ -1,6 +1,5 @@
 """Functions of operators, solutions and their error estimates against dense linear algebra."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -107,7 +106,8 @@ def test_an_exhausted_krylov_space_ends_the_run_exactly():
     b = np.random.default_rng(0).normal(size=(16, 2))
     krylov = lanczos(operator, b, max_steps=64)
     assert np.count_nonzero(krylov.beta[0]) == 4
-    assert krylov.steps == 16
+    assert krylov.steps == 5
+    assert "steps=5" in repr(krylov)
     values, vectors = np.linalg.eigh(operator.as_matrix())
     exact = vectors @ (np.exp(-values)[:, None] * (vectors.T @ b))
     np.testing.assert_allclose(krylov.apply(lambda e: jnp.exp(-e)), exact, atol=1e-12)
@@ -136,10 +136,10 @@ def test_an_image_is_the_prediction_elsewhere(problem, erf, spins):
     exact = np.asarray(cross.as_matrix()) @ dense_function(decomposition, function, b[:, :1])
     np.testing.assert_allclose(image.apply(function), exact[..., 0], atol=1e-9)
     y = image.coefficients(function)
-    squares = jnp.einsum("tkm,kml,tkl->tk", y, image.gram(), y).sum(-1)
+    squares = np.einsum("tkm,kml,tkl->tk", y, image.gram(), y).sum(-1)
     np.testing.assert_allclose(squares, np.linalg.norm(exact[..., 0], axis=-1) ** 2, rtol=1e-9)
     w = rng.normal(size=40) + 1j * rng.normal(size=40)
-    inner = jnp.einsum("tkm,km->t", y, image.overlap(w))
+    inner = np.einsum("tkm,km->t", y, image.overlap(w))
     np.testing.assert_allclose(inner, (exact[..., 0] @ w.conj()).real, atol=1e-9)
     assert np.all(np.asarray(image.error(function)) < 1e-8)
 
@@ -251,15 +251,3 @@ def test_solvers_want_symmetric_operators_that_fit(problem):
     ):
         with pytest.raises(OperatorShapeError):
             solve()
-
-
-def test_solutions_are_compiled_once_for_one_shape(problem):
-    operator, _, _, b = problem
-    shifted = operator.add_diagonal(0.1)
-    conjugate_residuals(shifted, b)
-    with jax.log_compiles(False), jax.checking_leaks():
-        from netket_qsntk.operators.conjugate_residuals import _iterate
-
-        before = _iterate._cache_size()
-        conjugate_residuals(operator.add_diagonal(0.2), 2 * b)
-        assert _iterate._cache_size() == before

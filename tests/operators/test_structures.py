@@ -19,6 +19,7 @@ def hamming(kernel, d, which="ntk"):
 
 
 @pytest.fixture(
+    scope="module",
     params=[
         "dense",
         "hypercube",
@@ -27,10 +28,11 @@ def hamming(kernel, d, which="ntk"):
         "insertion",
         "tiled",
         "tiled-block",
-    ]
+    ],
 )
-def case(request, relu, spins, fermions, rng):
+def case(request, relu, spins, fermions):
     """(operator, matrix)"""
+    rng = np.random.default_rng(0)
     rows, columns = rng.permutation(256)[:90], rng.permutation(256)[:70]
     if request.param == "dense":
         matrix = relu.ntk(spins[rows])
@@ -144,8 +146,7 @@ def test_a_batch_has_no_exact_spectrum(case):
         operator.eigh()
 
 
-@pytest.mark.parametrize("which", ["ntk", "nngp"])
-@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize(("which", "shuffled"), [("ntk", False), ("nngp", True)])
 def test_the_whole_basis_is_diagonal_in_parities(relu, spins, which, shuffled, rng):
     x = rng.permutation(spins) if shuffled else spins
     matrix = relu.both(x)[1 if which == "ntk" else 0]
@@ -234,7 +235,7 @@ def test_levels_and_values_determine_each_other(rng):
     np.testing.assert_allclose(hamming_values(hamming_levels(values)), values, atol=1e-13)
 
 
-@pytest.mark.parametrize("d", [1, 2, 5, 10])
+@pytest.mark.parametrize("d", [1, 2, 5, 8])
 def test_levels_are_eigenvalues(d, rng):
     values = rng.normal(size=d + 1)
     matrix = np.asarray(Hypercube(values).as_matrix())

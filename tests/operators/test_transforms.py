@@ -59,8 +59,8 @@ def test_a_length_that_is_no_power_of_two_is_refused(n):
         walsh_hadamard(jnp.ones(n))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(1, 3))
+@pytest.mark.parametrize("dimensions", [(3,), (2, 3), (4, 1, 4), (2, 2, 2, 2, 2), (5, 4, 3)])
+@pytest.mark.parametrize("rows", [1, 3])
 def test_factors_act_as_their_kronecker_product(dimensions, rows):
     rng = np.random.default_rng(1)
     matrices = [rng.normal(size=(q, q)) for q in dimensions]
@@ -80,11 +80,9 @@ def test_factors_refuse_another_length():
 def test_positions_are_netkets():
     hilbert = nk.hilbert.Spin(0.5, 5)
     np.testing.assert_array_equal(spin_index(hilbert.all_states()), np.arange(32))
-    sector = nk.hilbert.Spin(0.5, 6, total_sz=1)
-    full = nk.hilbert.Spin(0.5, 6)
-    np.testing.assert_array_equal(
-        spin_index(sector.all_states()), full.states_to_numbers(sector.all_states())
-    )
+    sector = np.asarray(nk.hilbert.Spin(0.5, 6, total_sz=1).all_states())
+    full = np.asarray(nk.hilbert.Spin(0.5, 6).all_states())
+    np.testing.assert_array_equal(full[spin_index(sector)], sector)
     spin_one = np.asarray(nk.hilbert.Spin(1, 3).all_states())
     np.testing.assert_array_equal(product_index(spin_one, local_values(spin_one)), np.arange(27))
 
@@ -95,7 +93,7 @@ def test_a_value_outside_of_the_local_states_is_named():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 15), min_size=1, max_size=20))
+@given(st.lists(st.integers(0, 15), min_size=6, max_size=6))
 def test_scatter_is_the_transpose_of_gather(index):
     batch = BasisIndex(np.array(index), 16)
     assert batch.distinct == (len(set(index)) == len(index))
