@@ -12,7 +12,7 @@ its own; ``memory`` is its peak beyond what it holds after a first small call. C
   netket     ``nk.jax.jacobian(dense=True)`` of ψ, then its product
   nt         neural-tangents' ``empirical_ntk_fn``, both parts, implementation 1 (Jacobian contraction)
 
-Those that need Jacobians are run on ``--small`` configurations and width too, where they fit.
+Those that need Jacobians are also run on a quarter of the configurations and on ``--small`` sizes, where they fit.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from netket_qsntk._compat import load_neural_tangents
 
 
 def state(name, width, hilbert):
-    if name == "FFNN":
-        activations = [nk.nn.gelu] * 11 + [nk.nn.log_cosh]
+    if name == "MLP":
+        activations = (nk.nn.gelu,) * 11 + (nk.nn.log_cosh,)
         model = nk.models.MLP(
-            hidden_dims=[width] * 12, param_dtype=float, hidden_activations=activations
+            hidden_dims=(width,) * 12, param_dtype=float, hidden_activations=activations
         )
     else:
         options = {"sigma_w": 1.2} if name == "CosNet" else {"sigma_w": 1.2, "sigma_b": 0.1}
@@ -92,6 +92,8 @@ def contestant(method, vs, x):
 
 def measure(spec):
     """Seconds and peak memory (MB) of one contestant, in this process."""
+    limit = int(spec["limit"] * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     hilbert = nk.hilbert.Spin(0.5, 12)
     vs = state(spec["model"], spec["width"], hilbert)
     x = jnp.asarray(hilbert.all_states()[: spec["n"]], jnp.float64)
@@ -104,18 +106,21 @@ def measure(spec):
     print(json.dumps({"seconds": seconds, "memory": memory}))
 
 
-def row(model, width, n, method):
-    spec = {"model": model, "width": width, "n": n, "method": method}
+def _no_memory(done):
+    words = ("Out of memory", "RESOURCE_EXHAUSTED", "bad_alloc", "MemoryError")
+    return done.returncode < 0 or any(word in done.stderr for word in words)
+
+
+def row(model, width, n, method, limit):
+    spec = {"model": model, "width": width, "n": n, "method": method, "limit": limit}
     command = [sys.executable, "-m", "benchmarks.empirical_kernel", "--one", json.dumps(spec)]
     done = subprocess.run(command, capture_output=True, text=True)
     label = f"{model:8}{width:7}{n:7}  {method:10}"
     if done.returncode:
-        reason = (
-            "out of memory"
-            if done.returncode == -9
-            else (done.stderr.strip() or "?").splitlines()[-1][:70]
+        print(
+            f"{label}  needs more than {limit:g} GB" if _no_memory(done) else done.stderr,
+            flush=True,
         )
-        print(f"{label} failed: {reason}", flush=True)
         return
     found = json.loads(done.stdout.strip().splitlines()[-1])
     print(f"{label}{found['seconds']:10.3f}s{found['memory']:10.0f} MB", flush=True)
@@ -130,6 +135,7 @@ def main():
     parser.add_argument(
         "--small", nargs=2, type=int, default=[512, 1000], help="configurations and width"
     )
+    parser.add_argument("--limit", type=float, default=16, help="GB that a contestant may take")
     parser.add_argument("--quick", action="store_true", help="512 configurations, width 500")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -140,14 +146,15 @@ def main():
         args.n, args.width, args.small = 512, 500, [128, 200]
     print(machine())
     print(f"\n{'model':8}{'width':>7}{'n':>7}  {'method':10}{'time':>11}{'memory':>13}")
+    whole = (args.width, args.n), ("products", "layers", "netket")
+    quarter = (args.width, args.n // 4), ("products", "layers", "blocks", "netket")
+    small = tuple(args.small[::-1]), ("products", "layers", "jacobian", "blocks", "netket", "nt")
     for model in ("CosNet", "WideMLP"):
-        for method in ("products", "layers", "netket"):
-            row(model, args.width, args.n, method)
-        for method in ("products", "layers", "jacobian", "blocks", "netket", "nt"):
-            row(model, args.small[1], args.small[0], method)
-    width = 16 if args.quick else 64
+        for size, methods in (whole, quarter, small):
+            for method in methods:
+                row(model, *size, method, args.limit)
     for method in ("jacobian", "blocks", "netket"):
-        row("FFNN", width, args.small[0], method)
+        row("MLP", 16 if args.quick else 64, args.small[0], method, args.limit)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,10 @@ def products(x, w, a, r, rows):
             return (total[0] + grad_w, total[1] + grad_a), (h @ a + z[:, 0])
 
         zero = jnp.zeros_like(w), jnp.zeros_like(a)
-        parts = x[: chunks * rows].reshape(chunks, rows, d), r[: chunks * rows].reshape(chunks, rows)
+        parts = (
+            x[: chunks * rows].reshape(chunks, rows, d),
+            r[: chunks * rows].reshape(chunks, rows),
+        )
         return jax.lax.scan(chunk, zero, parts)
 
     return jax.lax.map(network, (w, a))
@@ -46,7 +49,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--n-train", type=int, default=2400)
-    parser.add_argument("--cases", nargs="+", default=["512x5", "1000x3", "5000x1"], help="width x members")
+    parser.add_argument(
+        "--cases", nargs="+", default=["512x5", "1000x3", "5000x1"], help="width x members"
+    )
     args = parser.parse_args()
     print(machine())
     target = qs.targets.tfim_quench()

@@ -6,6 +6,7 @@ difference from neural-tangents over the largest entry; neural-tangents is jitte
 """
 
 import argparse
+from functools import partial
 
 import jax
 import netket as nk
@@ -58,7 +59,7 @@ def main():
             float(abs(a - b).max() / abs(b).max())
             for a, b in zip(kernel.both(x), peer, strict=True)
         ]
-        ours, other = best(lambda: kernel.both(x), lambda: theirs(u))
+        ours, other = best(partial(kernel.both, x), partial(theirs, u))
         print(
             f"{label:28}{len(x):6}{ours:9.3f}s{other:9.3f}s{other / ours:8.1f}{max(errors):10.1e}"
         )

@@ -1,9 +1,9 @@
 """The infinite-width training curve against the eigendecomposition it contains, and against neural-tangents.
 
-  1. kernels + eigendecomposition + 10,000-step train and test curves with variances, beside scipy's eigh of the
-     same matrix (goal: within 2.5 times);
-  2. 20 log-spaced steps beside neural-tangents' gradient_descent_mse_ensemble with covariance (goal: 5 times
-     faster, equal to 1e-6).
+1. kernels + eigendecomposition + 10,000-step train and test curves with variances, beside scipy's eigh of the
+same matrix (goal: within 2.5 times);
+2. 20 log-spaced steps beside neural-tangents' gradient_descent_mse_ensemble with covariance (goal: 5 times
+faster, equal to 1e-6).
 """
 
 import argparse
@@ -61,9 +61,7 @@ def main():
     def peer():
         predict = nt.predict.gradient_descent_mse_ensemble(kernel_fn, x_train, y, diag_reg=0.0)
         # Its loss is Σ|f - y|²/(2·n·outputs), ours Σ|f - y|²/n: with two outputs its clock runs 4 times slower.
-        return [
-            predict(t=4 * rate * t, x_test=x_test, get="ntk", compute_cov=True) for t in few
-        ]
+        return [predict(t=4 * rate * t, x_test=x_test, get="ntk", compute_cov=True) for t in few]
 
     def flow():
         dynamics = qs.dynamics.LinearDynamics(kernel, train, learning_rate=rate, mode="flow")
@@ -76,7 +74,9 @@ def main():
     l_mu = np.array([np.mean(np.sum((np.asarray(p.mean) - y_test) ** 2, 1)) for p in predictions])
     l_gamma = np.array([2 * np.mean(np.diag(np.asarray(p.covariance))) for p in predictions])
     print(f"\n{len(few)} log-spaced steps of the flow, mean and variance on the test set")
-    print(f"this package {ours:.2f} s, neural-tangents {theirs:.2f} s: {theirs / ours:.1f} times faster")
+    print(
+        f"this package {ours:.2f} s, neural-tangents {theirs:.2f} s: {theirs / ours:.1f} times faster"
+    )
     for name, a, b in (("L_mu", curves.test.L_mu, l_mu), ("L_gamma", curves.test.L_gamma, l_gamma)):
         difference = np.max(np.abs(np.asarray(a) / b - 1))
         print(f"largest relative difference of {name}: {difference:.1e}")

@@ -25,10 +25,18 @@ def parse_arguments():
     add = parser.add_argument
     add("--models", nargs="+", choices=["tfim", "hubbard"], default=["tfim", "hubbard"])
     add("--n-train", nargs="+", type=int, default=[2400, 3200, 4000], help="training sizes")
-    add("--widths", nargs="*", type=int, default=[300], help="finite widths; none for the prediction only")
+    add(
+        "--widths",
+        nargs="*",
+        type=int,
+        default=[300],
+        help="finite widths; none for the prediction only",
+    )
     add("--members", type=int, default=3, help="networks of each width (paper: 10)")
     add("--steps", type=int, default=1000, help="training steps (paper: 10000)")
-    add("--rate", type=float, default=0.9, help="learning rate as a fraction of the stability limit")
+    add(
+        "--rate", type=float, default=0.9, help="learning rate as a fraction of the stability limit"
+    )
     add("--splits", type=int, default=3, help="random training sets averaged in the prediction")
     add("--seed", type=int, default=1)
     add("--plot", default="learning_curves.png", help="file of the figure, '' for none")

@@ -30,13 +30,30 @@ def parse_arguments():
         help="tfim: -Σ σzσz - 0.1 Σ σx from |+…+>, t = 2.1 (Eq. 19); hubbard: ground state at U = 4 evolved "
         "with U = 8, t = 2.1, 2+2 fermions (Eq. 20). Default: tfim")  # fmt: skip
     add("--size", default="3x4", help="lattice, for instance 3x4 (4096 TFIM states). Default: 3x4")
-    add("--network", choices=["mlp", "cosnet"], default="mlp", help="default: mlp (relu, as in the paper)")
+    add(
+        "--network",
+        choices=["mlp", "cosnet"],
+        default="mlp",
+        help="default: mlp (relu, as in the paper)",
+    )
     add("--width", type=int, default=512, help="hidden units of each finite network (paper: 5000)")
     add("--members", type=int, default=5, help="networks in the ensemble (paper: 10)")
     add("--n-train", type=int, default=2400, help="training configurations (default: 2400)")
-    add("--steps", type=int, default=1000, help="training steps of the finite networks (paper: 10000)")
-    add("--horizon", type=int, default=10_000, help="steps of the infinite-width curve (default: 10000)")
-    add("--rate", type=float, default=0.9, help="learning rate as a fraction of the stability limit")
+    add(
+        "--steps",
+        type=int,
+        default=1000,
+        help="training steps of the finite networks (paper: 10000)",
+    )
+    add(
+        "--horizon",
+        type=int,
+        default=10_000,
+        help="steps of the infinite-width curve (default: 10000)",
+    )
+    add(
+        "--rate", type=float, default=0.9, help="learning rate as a fraction of the stability limit"
+    )
     add("--seed", type=int, default=1, help="of the training split and of the networks")
     add("--no-linearized", action="store_true", help="leave the linearised networks out (faster)")
     add("--plot", default="quench_supervised.png", help="file of the figure, '' for none")

@@ -130,6 +130,10 @@ class NotConvergedWarning(QSNTKWarning, RuntimeWarning):
     """An iteration stopped at its largest number of steps; what it reached is in the message."""
 
 
+class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):
+    """Samples of two states miss each other's weight: an estimated fidelity means little."""
+
+
 class ObservableError(QSNTKError, TypeError):
     """An observable was asked of a state that it is not defined for, or cannot be estimated from."""
 

@@ -64,7 +64,12 @@ def training_curves(
     plt = _pyplot()
     if axes is None:
         _, axes = plt.subplots(
-            1, len(keys), figsize=(4.6 * len(keys), 3.8), sharey=True, squeeze=False, layout="constrained"
+            1,
+            len(keys),
+            figsize=(4.6 * len(keys), 3.8),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
         )
         axes = axes[0]
     axes = np.atleast_1d(axes)
@@ -99,7 +104,9 @@ def training_curves(
         ax.set_xlabel("optimiser step + 1")
         ax.set_title(names.get(key, key))
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("mean square error per configuration" if keys[0].startswith("loss") else keys[0])
+    axes[0].set_ylabel(
+        "mean square error per configuration" if keys[0].startswith("loss") else keys[0]
+    )
     axes[0].legend(frameon=False)
     return axes
 
@@ -187,20 +194,26 @@ def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> An
         steps, values = curve("eigenvalues")
         floor = values.shape[1] * np.finfo(values.dtype).eps * values[:, :1]
         ranks = np.unique(np.geomspace(1, values.shape[1], 9).astype(int))
-        for i, rank in enumerate(ranks):
-            shown = np.where(values > floor, values, np.nan)[:, rank - 1]
-            shade = 1 - 0.8 * i / len(ranks)
-            axes[1].semilogy(steps, shown, "-", color=COLOURS[0], alpha=shade)
-            if np.isfinite(shown[-1]):
-                axes[1].annotate(
-                    f"{rank}", (steps[-1], shown[-1]), xytext=(4, -3), textcoords="offset points", fontsize=8
-                )
+        values = np.where(values > floor, values, np.nan)[:, ranks - 1]
+        axes[1].set_yscale("log")
+        gap, last = np.log10(np.nanmax(values) / np.nanmin(values)) / 20, np.inf
+        for i, (rank, shown) in enumerate(zip(ranks, values.T, strict=True)):
+            axes[1].plot(steps, shown, color=COLOURS[0], alpha=1 - 0.8 * i / len(ranks))
+            end = np.log10(shown[-1])
+            if end < last - gap:
+                offset = {"xytext": (4, -3), "textcoords": "offset points", "fontsize": 8}
+                axes[1].annotate(f"{rank}", (steps[-1], shown[-1]), **offset)
+                last = end
+        axes[1].margins(x=0.08)
         axes[1].set_title("eigenvalues of the NTK (by rank)")
     else:
         steps, values = curve("largest_eigenvalue")
         axes[1].semilogy(steps, values, color=COLOURS[0], label="largest")
         axes[1].semilogy(
-            steps, values / curve("condition_number")[1], color=COLOURS[5], label="smallest above rounding"
+            steps,
+            values / curve("condition_number")[1],
+            color=COLOURS[5],
+            label="smallest above rounding",
         )
         axes[1].legend(frameon=False)
         axes[1].set_title("eigenvalues of the NTK")
@@ -211,7 +224,7 @@ def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> An
         "decoupling_error": ("mixing of the parts", COLOURS[3], ":"),
     }
     for key, (label, colour, style) in labels.items():
-        if f"ntk/{key}" in data:
+        if f"ntk/{key}" in data and np.any(curve(key)[1]):
             axes[2].plot(*curve(key), style, color=colour, label=label)
     axes[2].set_ylim(bottom=0)
     axes[2].legend(frameon=False)

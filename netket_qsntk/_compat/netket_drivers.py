@@ -13,7 +13,8 @@ import netket as nk
 def update_direction(driver: Any) -> Any:
     """The pytree that the optimiser is about to be given; None for a driver that takes no such step (TDVP)."""
     update = getattr(driver, "_dp", None)
-    same = jax.tree.structure(update) == jax.tree.structure(driver.state.parameters)
+    shapes: list[Any] = [jax.tree.structure(t) for t in (update, driver.state.parameters)]
+    same = shapes[0] == shapes[1]
     return update if same else None
 
 

@@ -10,6 +10,7 @@ from jax import Array
 from netket.utils import struct
 
 from netket_qsntk._compat.netket_drivers import loss_gradient, update_direction
+from netket_qsntk.driver import SampledDriver
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
@@ -36,8 +37,8 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     - one step after each of these, ``predicted_decrease`` of the loss, -Re⟨∇L, Δθ⟩ to first order, and
       ``realised_decrease``, where the driver has a gradient to give (VMC, VMC_SR, QSNTKDriver).
 
-    The kernel is that of ψ for this package's drivers and of log ψ otherwise: sampled configurations carry the
-    weight |ψ|², and J_logψ = J_ψ/ψ does not depend on the norm of ψ.
+    The kernel is that of ψ where this package's drivers sum over the basis and of log ψ otherwise: sampled
+    configurations carry the weight |ψ|², and J_logψ = J_ψ/ψ does not depend on the norm of ψ.
 
     Cost of one evaluation: the Jacobian of m configurations (m backward passes for each part of the function),
     2(2m)²P operations for the kernel with P parameters and about 10(2m)³ for its eigendecomposition, with m for
@@ -118,7 +119,8 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     def on_run_start(self, step: int, driver: Any) -> None:
         """Choose the batch and remember the kernel of the start, once."""
         if self.of is None:
-            self.of = "psi" if isinstance(driver, SupervisedDriver) else "log_psi"
+            sums = isinstance(driver, SupervisedDriver) and not isinstance(driver, SampledDriver)
+            self.of = "psi" if sums else "log_psi"
         if isinstance(driver.state, InfiniteState):
             raise InvalidTrainingError(
                 "An infinitely wide network has one kernel, qs.kernels.infinite_width(model), which training does "
@@ -172,10 +174,13 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         wavefunction = pure_wavefunction(state)
         if self.of == "psi":
             return wavefunction
-        return PureWaveFunction(wavefunction.log_psi, wavefunction.parameters)
+        log_psi = wavefunction.log_psi or wavefunction.psi  # every wave function of a state has one
+        return PureWaveFunction(log_psi, wavefunction.parameters)
 
     def _choose(self, driver: Any) -> Array:
-        if isinstance(driver, SupervisedDriver) and driver.train is not None:
+        if isinstance(driver, SampledDriver):
+            return driver.configurations(self.n_samples)
+        if isinstance(driver, SupervisedDriver):
             return jnp.asarray(driver.train.states[: self.n_samples])
         state = driver.state
         if isinstance(state, nk.vqs.MCState):
@@ -217,9 +222,8 @@ def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int)
         "eigenvalues": eigenvalues[::-1],
     }
     if velocity is not None:
-        v = np.real(velocity)
-        if not is_real:
-            v = np.concatenate([v, np.imag(velocity)])
+        parts = [np.real(velocity)] if is_real else [np.real(velocity), np.imag(velocity)]
+        v = np.concatenate(parts)
         components = (vectors.T @ v) ** 2
         total = components.sum()
         out["alignment"] = float(components[-n_modes:].sum() / total) if total > 0 else 0.0

@@ -3,5 +3,7 @@
 from netket_qsntk.driver.finite import QSNTKDriver
 from netket_qsntk.driver.infinite import InfiniteWidthDriver
 from netket_qsntk.driver.linearized import LinearizedDriver
+from netket_qsntk.driver.preconditioned import minsr
+from netket_qsntk.driver.sampled import SampledDriver
 
-__all__ = ["InfiniteWidthDriver", "LinearizedDriver", "QSNTKDriver"]
+__all__ = ["InfiniteWidthDriver", "LinearizedDriver", "QSNTKDriver", "SampledDriver", "minsr"]

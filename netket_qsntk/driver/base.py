@@ -66,8 +66,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         trainable: str = "all",
         evaluate_every: int = 1,
     ) -> None:
-        if not isinstance(target, Target):
-            target = Target.from_state(target)
+        target = self._own_target(target)
         if target.hilbert != variational_state.hilbert:
             raise HilbertMismatchError(
                 f"The target lives on {target.hilbert}, the state on {variational_state.hilbert}. Build both on "
@@ -79,27 +78,35 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
             raise InvalidTrainingError(
                 f"evaluate_every={evaluate_every!r}: expected an integer >= 1."
             )
-        n_train = target.hilbert.n_states if n_train is None else n_train
-        train, test = target.split(n_train, seed)
-        indices = target.split_indices(n_train, seed)
-        whole = batch_size is None or batch_size == len(train)
-        if not whole and not (isinstance(batch_size, Integral) and 1 <= batch_size <= len(train)):
+        size = self._set_training_set(target, n_train, seed)
+        whole = batch_size is None or batch_size == size
+        if not whole and not (isinstance(batch_size, Integral) and 1 <= batch_size <= size):
             raise InvalidTrainingError(
-                f"batch_size={batch_size!r}: expected an integer from 1 to n_train={len(train)}, or None."
+                f"batch_size={batch_size!r}: expected an integer from 1 to n_train={size}, or None."
             )
         super().__init__(variational_state, optimizer, minimized_quantity_name="Loss")
-        self.target, self.train, self.test = target, train, test
-        self._indices = indices
+        self.target = target
         self.loss = make_loss(loss, target)
         self.batch_size = None if whole else batch_size
-        if self.loss.whole_basis and (len(test) or self.batch_size):
+        if self.loss.whole_basis and (len(self.test) or self.batch_size):
             raise InvalidTrainingError(
-                f"{type(self.loss).__name__} sums over the whole basis, got n_train={n_train} of "
+                f"{type(self.loss).__name__} sums over the whole basis, got n_train={size} of "
                 f"{target.hilbert.n_states} and batch_size={batch_size}. Use n_train=None, batch_size=None."
             )
         self.trainable = trainable
         self.evaluate_every = evaluate_every
         self._batch_key = jax.random.key(seed)
+
+    def _own_target(self, target: Target | nk.vqs.VariationalState) -> Any:
+        """What this driver trains toward, made from what it was given."""
+        return target if isinstance(target, Target) else Target.from_state(target)
+
+    def _set_training_set(self, target: Any, n_train: int | None, seed: int) -> int:
+        """Set ``train`` and ``test``; the size of the training set."""
+        n_train = target.hilbert.n_states if n_train is None else n_train
+        self.train, self.test = target.split(n_train, seed)
+        self._indices = target.split_indices(n_train, seed)
+        return n_train
 
     @property
     def n_train(self) -> int:

@@ -10,8 +10,11 @@ import optax
 from netket.utils import struct
 
 from netket_qsntk.driver.base import SupervisedDriver
+from netket_qsntk.driver.draws import is_summable
 from netket_qsntk.driver.gradient import fidelities, losses_and_gradients
+from netket_qsntk.driver.preconditioned import check_preconditioner, precondition
 from netket_qsntk.driver.readout import keep_readout, split_readout
+from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
 from netket_qsntk.vqs.expectation import over_members
@@ -26,8 +29,19 @@ class QSNTKDriver(SupervisedDriver):
     single network is an ensemble of one.
 
     Takes an :class:`~netket_qsntk.vqs.EnsembleState`, or a NetKet ``FullSumState`` or ``MCState`` with any
-    NetKet model (an MCState is not sampled: the training set is). Every optax optimiser works. Arguments, logged
-    keys: :class:`~netket_qsntk.driver.base.SupervisedDriver`.
+    NetKet model. Every optax optimiser works. Arguments, logged keys:
+    :class:`~netket_qsntk.driver.base.SupervisedDriver`. Where the basis can be summed over the training set is a
+    part of it and nothing is sampled; where it cannot, or with ``sampling``, losses are those of the whole basis,
+    estimated from samples: :class:`~netket_qsntk.driver.sampled.SampledDriver`, whose options are the last three.
+
+    Args:
+        preconditioner: Called as ``preconditioner(state, gradient, step)`` like that of NetKet's VMC, for instance
+            ``nk.optimizer.SR(diag_shift=0.01)``; its solution takes the gradient's place. For one network, not
+            for an ensemble. The gradient is the whole one, ∂L/∂Re θ + i ∂L/∂Im θ.
+        sampling: ``"target"``, ``"state"`` or ``"both"``: train on samples of |φ|², of |ψ|², or of both. None: only
+            if the basis is too large to sum over.
+        n_samples: Samples a step from a state that is not an MCState.
+        control_variate: See :mod:`netket_qsntk.driver.overlap`.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs, optax
@@ -49,6 +63,20 @@ class QSNTKDriver(SupervisedDriver):
     _rows: int = struct.field(pytree_node=False, serialize=False)
     _data: Any = struct.field(pytree_node=False, serialize=False)
     _evaluation: Any = struct.field(pytree_node=False, serialize=False)
+    _loss_grad: Any = struct.field(pytree_node=False, serialize=False)
+    preconditioner: Any = struct.field(pytree_node=False, serialize=False)
+
+    def __new__(
+        cls, target: Any = None, *args: Any, sampling: str | None = None, **options: Any
+    ) -> Any:
+        """A :class:`~netket_qsntk.driver.sampled.SampledDriver` where the whole basis is not summed over."""
+        from netket_qsntk.driver.sampled import SampledDriver
+
+        # Copies, as a checkpoint makes them, come without arguments.
+        summed = target is None or is_summable(target)
+        if cls is QSNTKDriver and (sampling is not None or not summed):
+            cls = SampledDriver
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -56,8 +84,17 @@ class QSNTKDriver(SupervisedDriver):
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
+        preconditioner: Any = None,
+        sampling: str | None = None,
+        n_samples: int | None = None,
+        control_variate: float | str | None = -0.5,
         **options: Any,
     ) -> None:
+        if sampling is None and n_samples is not None:
+            raise InvalidTrainingError(
+                f"n_samples={n_samples} without sampling: this basis is summed over. Use sampling='target', "
+                "'state' or 'both', or n_train for the size of the training set."
+            )
         state = variational_state
         ensemble = isinstance(state, EnsembleState)
         self._psi = psi_function(state.model) if ensemble else pure_wavefunction(state).psi
@@ -68,12 +105,18 @@ class QSNTKDriver(SupervisedDriver):
         )
         if self.trainable == "readout":
             split_readout(state.parameters, state.model)
-        self._data = [
+        check_preconditioner(preconditioner, state, self.trainable)
+        self.preconditioner = preconditioner
+        self._data = self._arrays()
+        self._evaluation, self._loss_grad = {}, None
+
+    def _arrays(self) -> Any:
+        """The training and the test set as JAX arrays."""
+        return [
             jnp.asarray(part)
             for data in (self.train, self.test)
             for part in (data.states, data.amplitudes)
         ]
-        self._evaluation = {}
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -121,11 +164,23 @@ class QSNTKDriver(SupervisedDriver):
             self._evaluation["fidelity"] = over_members(
                 fidelities(psi, psi_test, target, target_test)
             )
+        return over_members(losses), self._direction(gradient)
+
+    def _direction(self, gradient: Any) -> Any:
+        """What the optimiser is given, from the gradients stacked over members."""
         if self.trainable == "readout":
             gradient = keep_readout(gradient)
         if not isinstance(self.state, EnsembleState):
             gradient = jax.tree.map(lambda leaf: leaf[0], gradient)
-        return over_members(losses), gradient
+        self._loss_grad = gradient
+        if self.preconditioner is None:
+            return gradient
+        return precondition(self.preconditioner, self.state, gradient, self.step_count)
+
+    def reset_step(self, hard: bool = False) -> None:
+        """An MCState is sampled anew where a preconditioner looks at its samples."""
+        if self.preconditioner is not None and isinstance(self.state, nk.vqs.MCState):
+            nk.driver.AbstractOptimizationDriver.reset_step(self, hard)
 
     def update_parameters(self, dp: Any) -> None:
         """One optimiser step."""

@@ -12,7 +12,7 @@ from netket_qsntk.losses import Loss
 from netket_qsntk.vqs.evaluate import Psi, amplitudes, chunked
 
 
-def _pull_back(
+def pull_back(
     psi: Psi,
     parameters: Any,
     x: Array,
@@ -54,12 +54,12 @@ def losses_and_gradients(
     def member(p: Any) -> tuple[Array, Array, Any]:
         if loss.is_local:
             n = len(x)
-            value, gradient = _pull_back(
+            value, gradient = pull_back(
                 psi, p, x, target, lambda v, t: loss.gradient(v, t, n), rows
             )
         else:
             whole = loss.gradient(amplitudes(psi, p, x, rows), target)
-            value, gradient = _pull_back(psi, p, x, whole, lambda _, w: w, rows)
+            value, gradient = pull_back(psi, p, x, whole, lambda _, w: w, rows)
         return loss.value(value, target), value, gradient
 
     return jax.lax.map(member, parameters)

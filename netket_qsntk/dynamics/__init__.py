@@ -6,4 +6,11 @@ from netket_qsntk.dynamics.linear import LinearDynamics, Losses
 from netket_qsntk.dynamics.linearized import LinearizedDynamics
 from netket_qsntk.dynamics.posterior import Posterior
 
-__all__ = ["FunctionSpaceFlow", "LinearDynamics", "LinearizedDynamics", "Losses", "Posterior", "ProductDynamics"]
+__all__ = [
+    "FunctionSpaceFlow",
+    "LinearDynamics",
+    "LinearizedDynamics",
+    "Losses",
+    "Posterior",
+    "ProductDynamics",
+]

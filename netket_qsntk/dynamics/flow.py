@@ -146,7 +146,9 @@ class FunctionSpaceFlow:
         is_complex = jnp.iscomplexobj(initial)
 
         def velocity(t: Any, y: Array, operator: Any) -> Array:
-            return _split(-self.learning_rate * operator.product(self._gradient(_join(y, is_complex))))
+            return _split(
+                -self.learning_rate * operator.product(self._gradient(_join(y, is_complex)))
+            )
 
         if steps[-1] == 0:
             return jnp.broadcast_to(initial, (len(steps), *initial.shape))

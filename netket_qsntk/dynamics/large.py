@@ -102,8 +102,10 @@ class ProductDynamics(LinearDynamics):
         psi = [jnp.asarray(d.amplitudes) for d in (self.train, test)]
         trained = range(self.kernel.n_parts)
         parts = [tuple(z.real if p == 0 else z.imag for z in psi) for p in range(2)]
-        means = [self.engine.residuals(steps, *parts[p], test) for p in trained]
-        untrained = [jnp.array([jnp.vdot(z, z) for z in parts[p]]) for p in range(2) if p not in trained]
+        means = [self.engine.residuals(steps, parts[p][0], parts[p][1], test) for p in trained]
+        untrained = [
+            jnp.array([jnp.vdot(z, z) for z in parts[p]]) for p in range(2) if p not in trained
+        ]
         constant = sum(untrained, start=jnp.zeros(2))
         l_mu = [
             sum((getattr(m, name) for m in means), start=constant[i])
@@ -118,7 +120,12 @@ class ProductDynamics(LinearDynamics):
         for i, name in enumerate(("on_train", "on_test")):
             mean, sem = _mean_and_error([getattr(f, name) for f in fluctuations])
             losses.append(
-                Losses(l_mu[i] / sizes[i], scale * mean / sizes[i], error / sizes[i], scale * sem / sizes[i])
+                Losses(
+                    l_mu[i] / sizes[i],
+                    scale * mean / sizes[i],
+                    error / sizes[i],
+                    scale * sem / sizes[i],
+                )
             )
         unit = sum(jnp.vdot(z, z).real for z in psi)
         phases = (1.0, 1j)
@@ -129,8 +136,14 @@ class ProductDynamics(LinearDynamics):
             missed = missed + 1j * sum(jnp.vdot(z, z.imag + 0j) for z in psi)
         overlap = unit - missed
         spread = scale * _mean_and_error([jnp.abs(f.overlap) ** 2 for f in fluctuations])[0]
-        distance = l_mu[0] + l_mu[1] + scale * sum(
-            _mean_and_error([getattr(f, name) for f in fluctuations])[0] for name in ("on_train", "on_test")
+        distance = (
+            l_mu[0]
+            + l_mu[1]
+            + scale
+            * sum(
+                _mean_and_error([getattr(f, name) for f in fluctuations])[0]
+                for name in ("on_train", "on_test")
+            )
         )
         norm = distance - unit + 2 * overlap.real
         return Curves(losses[0], losses[1], (jnp.abs(overlap) ** 2 + spread) / (norm * unit))
@@ -168,7 +181,9 @@ class ProductDynamics(LinearDynamics):
         # ⟨ψ_T|μ⟩ = Σ (1 - r)|ψ_T|² on the trained parts, and its spread is that of K on |ψ_T|².
         overlap = (1 - r) @ trained
         if self.kernel.n_parts == 1:
-            overlap = overlap - 1j * (psi.imag @ psi.real - r @ _level_products(theta_modes, psi.imag, psi.real))
+            overlap = overlap - 1j * (
+                psi.imag @ psi.real - r @ _level_products(theta_modes, psi.imag, psi.real)
+            )
         spread = self.kernel.n_parts * (r**2) @ (prior * sum(weights))
         norm = l_mu + l_gamma - unit + 2 * overlap.real
         n = len(psi)

@@ -12,7 +12,6 @@ from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 
-
 Solver = Literal["auto", "dense", "products"]
 
 # The dense solution holds three n × n matrices: 3.5 GB at this size.
@@ -129,7 +128,7 @@ class LinearDynamics:
         self._nngp_modes = v.T @ (nngp @ v)
         amplitudes = jnp.asarray(train.amplitudes)
         self._amplitude_modes = self.modes.project(amplitudes)
-        self._target_modes, self._unreachable = self._amplitude_modes, 0.0
+        self._target_modes, self._unreachable = self._amplitude_modes, jnp.zeros(())
         if kernel.n_parts == 1:  # real ψ: the imaginary part of the target is out of reach
             self._target_modes = self._amplitude_modes.real
             self._unreachable = jnp.sum(amplitudes.imag**2)

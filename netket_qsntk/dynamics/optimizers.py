@@ -147,11 +147,12 @@ def affine_step(optimizer: optax.GradientTransformation) -> AffineStep | None:
     """The step matrix of a linear optimiser, or None if its steps differ (a counter, a schedule)."""
     zero = jnp.zeros(1)
     leaves, treedef = jax.tree.flatten(optimizer.init(zero))
+    restore: Any = treedef
     if any(leaf.shape != (1,) or not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         return None
 
     def step(z: np.ndarray, gradient: float) -> np.ndarray:
-        state = treedef.unflatten([jnp.asarray(t)[None] for t in z[1:]])
+        state = restore.unflatten([jnp.asarray(t)[None] for t in z[1:]])
         position = jnp.asarray(z[:1])
         update, state = optimizer.update(jnp.asarray([gradient]), state, position)
         return np.concatenate([np.asarray(t) for t in (position + update, *jax.tree.leaves(state))])

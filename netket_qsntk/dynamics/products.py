@@ -144,7 +144,9 @@ class ProductEngine:
             gram, along = image.gram()[0], image.overlap(w)[0]
             square = jnp.einsum("tk,kl,tl->t", a, gram, a, optimize="optimal")
             on_test = jnp.maximum(jnp.vdot(w, w) - 2 * a @ along + square, 0.0)
-            overlap = overlap + jnp.vdot(targets[1], w) - a @ _complex_overlap(image, targets[1]).conj()
+            overlap = (
+                overlap + jnp.vdot(targets[1], w) - a @ _complex_overlap(image, targets[1]).conj()
+            )
         return Residuals(jnp.sum(r**2, axis=-1), on_test, overlap, error)
 
     def _solve(self, v: Array) -> Array:
@@ -154,9 +156,7 @@ class ProductEngine:
         )
         return solution.value
 
-    def _limit(
-        self, v: Array, w: Array, cross: Any, targets: tuple[Array, Array]
-    ) -> Residuals:
+    def _limit(self, v: Array, w: Array, cross: Any, targets: tuple[Array, Array]) -> Residuals:
         alpha = self._solve(v)
         here = v - self.operator.matvec(alpha)
         on_test, overlap = jnp.zeros(()), jnp.vdot(targets[0], here + 0j)

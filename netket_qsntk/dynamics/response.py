@@ -111,10 +111,10 @@ class OptimizerResponse(Response):
 
     def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
         """(r, a) after completed steps: the optimiser's own recursion on the modes; ∞ by its fixed point."""
-        steps = np.asarray(steps)
-        finite = np.isfinite(steps)
-        times, where = np.unique(steps[finite].astype(int), return_inverse=True)
-        a = np.zeros((len(steps), len(eigenvalues)))
+        asked = np.asarray(steps)
+        finite = np.isfinite(asked)
+        times, where = np.unique(asked[finite].astype(int), return_inverse=True)
+        a = np.zeros((len(asked), len(eigenvalues)))
         if finite.any():
             gaps = jnp.asarray(np.diff(times, prepend=0))
             a[finite] = np.asarray(_run(self.optimizer, self.scale, gaps, eigenvalues))[where]
@@ -125,8 +125,8 @@ class OptimizerResponse(Response):
                     "use finite steps, or a constant learning rate."
                 )
             a[~finite] = self.step.limit(np.asarray(eigenvalues), self.scale)
-        a = jnp.asarray(a)
-        return 1 - eigenvalues * a, a
+        displacement = jnp.asarray(a)
+        return 1 - eigenvalues * displacement, displacement
 
     def growth(self, eigenvalue: float) -> float:
         """Spectral radius of one step on this mode; 0 for schedules, whose steps are not alike."""

@@ -6,7 +6,9 @@ covariances K₁ and K₂, Γ = K₁ + K₂ and C = K₁ - K₂; so equal parts 
 real ψ has Γ = C = K₁.
 """
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +22,8 @@ _ROUNDING = 1e-10
 
 def _hermitian(matrix: ArrayLike, what: str) -> np.ndarray:
     m = np.asarray(matrix)
-    m = m.astype(np.complex128 if np.iscomplexobj(m) else np.float64)
+    # Without a copy where none is needed: equal sites are recognised by being one array.
+    m = m.astype(np.complex128 if np.iscomplexobj(m) else np.float64, copy=False)
     if m.ndim != 2 or m.shape[0] != m.shape[1]:
         raise EnsembleError(f"{what} has shape {m.shape}; expected a square matrix.")
     size = np.max(np.abs(m), initial=0.0)
@@ -83,16 +86,23 @@ class ProductKernel:
             )
         if not 0 < scale < np.inf:
             raise EnsembleError(f"scale={scale!r}: expected a finite number > 0.")
-        for kappa in {id(m): m for m in matrices}.values():
-            check_positive(np.linalg.eigvalsh(kappa), "a one-site matrix")
         self.sites = matrices
         self.n_sites = len(matrices)
         self.scale = float(scale)
+        for kappa, _ in self.distinct(range(self.n_sites)):
+            check_positive(np.linalg.eigvalsh(kappa), "a one-site matrix")
+
+    def distinct(self, sites: Iterable[int]) -> list[tuple[np.ndarray, int]]:
+        """The different matrices on these sites and how many sites have each."""
+        matrices = {id(kappa): kappa for kappa in self.sites}
+        counts = Counter(id(self.sites[i]) for i in sites)
+        return [(matrices[key], count) for key, count in counts.items()]
 
     @property
     def log_trace(self) -> float:
         """log Tr of the whole product."""
-        return float(np.log(self.scale) + sum(np.log(np.trace(kappa).real) for kappa in self.sites))
+        factors = self.distinct(range(self.n_sites))
+        return math.log(self.scale) + sum(n * math.log(np.trace(m).real) for m, n in factors)
 
 
 @dataclass(frozen=True, eq=False)

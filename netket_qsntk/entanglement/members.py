@@ -1,9 +1,9 @@
 r"""Whole wave functions of networks drawn at random, by the cheapest exact evaluation.
 
-A hidden unit of CosNet or GaussNet is a short sum of products over sites,
-:math:`\cos(w_A x_A + w_B x_B + b) = \cos\alpha\cos\beta - \sin\alpha\sin\beta`. Over the whole
-basis a member is then one product of matrices with 2^{d/2} rows instead of N 2^d cosines: some
-hundred times less work at d = 12.
+A hidden unit of CosNet or GaussNet is a short sum of products over two halves of the sites,
+:math:`\cos(\alpha + \beta) = \cos\alpha\cos\beta - \sin\alpha\sin\beta` with
+:math:`\alpha = w_A x_A,\ \beta = w_B x_B + b`. Over the whole basis a member is then a product of
+matrices with 2^{d/2} rows instead of N 2^d cosines: some ten times less time at d = 12.
 """
 
 from collections.abc import Callable
@@ -99,7 +99,7 @@ def _separable(model: CosNet | GaussNet, hilbert: DiscreteHilbert) -> Callable[[
     grids = [
         _configurations(values, n).astype(model.param_dtype) for n in (half, hilbert.size - half)
     ]
-    network = partial(_separable_network, model, grids, half)
+    network = partial(_separable_network, model, grids)
 
     def evaluate(parameters: Any) -> Array:
         if model.parts == "shared":
@@ -120,14 +120,15 @@ def _configurations(values: np.ndarray, n_sites: int) -> np.ndarray:
 
 
 def _separable_network(
-    model: CosNet | GaussNet, grids: list[np.ndarray], half: int, parameters: Any
+    model: CosNet | GaussNet, grids: list[np.ndarray], parameters: Any
 ) -> list[Array]:
-    """The outputs f of one real network on the whole basis."""
+    """The outputs f of one real network on the whole basis, from the configurations of halves."""
     w, readout = parameters["hidden"]["kernel"], parameters["readout"]["kernel"]
     d, width = w.shape
     options = {"parametrization": model.parametrization, "param_dtype": model.param_dtype}
     w = w * Dense(width, model.sigma_w, 0.0, **options).factors(d)[0]
     readout = readout * Dense(1, model.sigma_a, 0.0, **options).factors(width)[0]
+    half = grids[0].shape[1]
     left, right = grids[0] @ w[:half], grids[1] @ w[half:]
     if isinstance(model, CosNet):
         right = right + parameters["hidden"]["bias"]
@@ -135,7 +136,5 @@ def _separable_network(
     else:
         shift = [model.sigma_w**2 / d * np.sum(x * x, axis=1, keepdims=True) for x in grids]
         terms = [(jnp.exp(left - shift[0]), jnp.exp(right - shift[1]))]
-    return [
-        sum((u * readout[:, o]) @ v.T for u, v in terms).ravel()  # type: ignore[union-attr]
-        for o in range(readout.shape[1])
-    ]
+    outputs = (sum((u * column) @ v.T for u, v in terms) for column in readout.T)
+    return [jnp.ravel(f) for f in outputs]

@@ -1,5 +1,6 @@
 """Contractions of Kronecker products: each is a product over sites of traces of small matrices."""
 
+import math
 from collections import Counter
 from functools import reduce
 from itertools import product
@@ -35,11 +36,9 @@ def product_power_ratios(ensemble: ProductEnsemble, n: int) -> list[float]:
 
 def _log_power_traces(kernel: ProductKernel, sites: "range | tuple[int, ...]", m: int) -> float:
     """Σ over sites of log Tr κᵐ."""
-    chosen = Counter(id(kernel.sites[i]) for i in sites)
-    matrices = {id(kappa): kappa for kappa in kernel.sites}
     return sum(
-        count * np.log(np.sum(np.maximum(np.linalg.eigvalsh(matrices[key]), 0) ** m))
-        for key, count in chosen.items()
+        count * math.log(np.sum(np.maximum(np.linalg.eigvalsh(kappa), 0) ** m))
+        for kappa, count in kernel.distinct(sites)
     )
 
 

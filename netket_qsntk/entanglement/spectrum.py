@@ -68,7 +68,8 @@ def purity(amplitudes: ArrayLike, hilbert: DiscreteHilbert, partition: Sequence[
         >>> float(purity([1.0, 0.0, 0.0, 1.0], nk.hilbert.Spin(0.5, 2), [0]))
         0.5
     """
-    norm, total = 0.0, 0.0
+    norm: Any = 0.0
+    total: Any = 0.0
     for table in _tables(amplitudes, hilbert, partition):
         if table.shape[-2] > table.shape[-1]:
             table = table.swapaxes(-2, -1)

@@ -18,6 +18,7 @@ from jax import Array
 from netket_qsntk.activations import Pair
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable, check_configurations
+from netket_qsntk.kernels.tiles import starts
 
 # Integer products are done in float32, exact up to 2²⁴; blocks of about this many entries stay in cache.
 _EXACT = 2**24
@@ -67,6 +68,13 @@ def _pair(x: Array, y: Array) -> Pair:
         left, right = (t.reshape(-1, _COORDINATES, t.shape[-1]) for t in padded)
         total, _ = jax.lax.scan(add, total, (left, right))
     return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
+
+
+@jax.jit
+def _index(left: Array, right: Array) -> Array:
+    # XLA's product, not NumPy's: a BLAS with threads of its own stalls on a busy machine.
+    product = jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)
+    return product.astype(jnp.int64)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -176,22 +184,20 @@ class DotProductKernel(InfiniteWidthKernel):
         offset_v = (column * len(dots)).astype(np.float32)
         # One extra coordinate on each side adds the offsets within the product.
         left = np.column_stack([u, offset_u, np.ones(len(u))]).astype(np.float32)
-        right = np.column_stack([v, np.ones(len(v)), offset_v]).astype(np.float32).T
-        rows = max(1, _BLOCK // max(1, len(v)))
-        for i in range(0, len(u), rows):
-            index = (left[i : i + rows] @ right).astype(np.intp)
+        right = jnp.asarray(np.column_stack([v, np.ones(len(v)), offset_v]).astype(np.float32))
+        rows = max(1, _BLOCK // len(v))
+        for i in starts(len(u), rows):
+            index = np.asarray(_index(left[i : i + rows], right))
             for table, target in zip(tables, out, strict=True):
                 np.take(table, index, out=target[i : i + rows], mode="clip")
 
     def _direct(self, u: np.ndarray, v: np.ndarray, out: tuple[np.ndarray, np.ndarray]) -> None:
         rows = max(1, 8 * _BLOCK // max(1, len(v)))
         right = jnp.asarray(v)
-        for i in range(0, len(u), rows):
-            block = u[i : i + rows]
-            padded = np.pad(block, ((0, min(rows, len(u)) - len(block)), (0, 0)))
-            values = _gram(self.formula, jnp.asarray(padded), right)
+        for i in starts(len(u), rows):
+            values = _gram(self.formula, jnp.asarray(u[i : i + rows]), right)
             for value, target in zip(values, out, strict=True):
-                target[i : i + rows] = value[: len(block)]
+                target[i : i + rows] = value
 
     def __repr__(self) -> str:
         what = type(self.model).__name__ if self.model is not None else repr(self.formula)

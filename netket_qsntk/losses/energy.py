@@ -47,7 +47,10 @@ class Energy(Loss):
     whole_basis = True
 
     def __init__(self, hamiltonian: Any) -> None:
-        if not isinstance(hamiltonian, nk.operator.DiscreteOperator) or not hamiltonian.is_hermitian:
+        if (
+            not isinstance(hamiltonian, nk.operator.DiscreteOperator)
+            or not hamiltonian.is_hermitian
+        ):
             raise HamiltonianError(
                 f"Energy needs a Hermitian NetKet operator on a discrete Hilbert space, got {hamiltonian!r}."
             )

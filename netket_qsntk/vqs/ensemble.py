@@ -1,5 +1,6 @@
 """Many independent networks of one architecture, as one NetKet state."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -64,7 +65,7 @@ class EnsembleState(nk.vqs.VariationalState):
             key = nk.jax.PRNGKey(seed)
             keys = jnp.stack([jax.random.fold_in(key, i) for i in range(n_members)])
             x = hilbert.random_state(key, 1, dtype=jnp.float64)
-            variables = jax.lax.map(jax.jit(lambda k: model.init({"params": k}, x)), keys)
+            variables = _initialise(model, keys, x)
         self.variables = variables
         self._states: Array | None = None
 
@@ -119,11 +120,22 @@ class EnsembleState(nk.vqs.VariationalState):
     def reset(self) -> None:
         """Nothing is cached that depends on the parameters."""
 
+    def __to_json__(self) -> dict[str, Any]:
+        """What nqxpack writes to a file."""
+        from netket_qsntk.vqs.saving import ensemble_to_json
+
+        return ensemble_to_json(self)
+
     def __repr__(self) -> str:
         return (
             f"EnsembleState({self.hilbert}, {type(self.model).__name__}, n_members={self.n_members}, "
             f"n_parameters={self.n_parameters} each)"
         )
+
+
+@partial(jax.jit, static_argnums=0)
+def _initialise(model: Any, keys: Array, x: Array) -> Any:
+    return jax.lax.map(lambda key: model.init({"params": key}, x), keys)
 
 
 def _to_state_dict(state: EnsembleState) -> dict[str, Any]:

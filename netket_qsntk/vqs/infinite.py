@@ -74,7 +74,7 @@ class InfiniteState(nk.vqs.VariationalState):
         """How many steps of training it has seen."""
         return 0.0 if self._training is None else self._training[1]
 
-    def set_training(self, dynamics: LinearDynamics, steps: float) -> None:
+    def set_training(self, dynamics: Any, steps: float) -> None:
         """Make this the ensemble after so many steps of these dynamics (∞ allowed)."""
         self._training = dynamics, float(steps)
         self._cache.clear()
@@ -139,6 +139,12 @@ class InfiniteState(nk.vqs.VariationalState):
 
     def reset(self) -> None:
         """Nothing to resample."""
+
+    def __to_json__(self) -> dict[str, Any]:
+        """What nqxpack writes to a file."""
+        from netket_qsntk.vqs.saving import infinite_to_json
+
+        return infinite_to_json(self)
 
     def __repr__(self) -> str:
         return (

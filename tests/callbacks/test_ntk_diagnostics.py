@@ -18,7 +18,9 @@ def run(driver, steps=13, **options):
     log = nk.logging.RuntimeLog()
     options = {"every": 6, "n_samples": 20, **options}
     driver.run(steps, out=log, callback=qs.callbacks.NTKDiagnostics(**options), show_progress=False)
-    return {key: np.asarray(value.values) for key, value in log.data.items() if key.startswith("ntk")}
+    return {
+        key: np.asarray(value.values) for key, value in log.data.items() if key.startswith("ntk")
+    }
 
 
 def vmc(state, driver=nk.driver.VMC, rate=0.01, **options):
@@ -35,9 +37,11 @@ def test_spectrum_and_drift_are_those_of_the_log_psi_jacobian():
 
     def omega():
         flat, unravel = jax.flatten_util.ravel_pytree(state.parameters)
+
         def parts(re, im):
             value = state.model.apply({"params": unravel(re + 1j * im)}, x)
             return jnp.concatenate([value.real, value.imag])
+
         jacobian = jnp.concatenate(jax.jacrev(parts, (0, 1))(flat.real, flat.imag), axis=1)
         return np.asarray(jacobian @ jacobian.T)
 
@@ -95,7 +99,12 @@ def test_ensembles_are_diagnosed_member_by_member_and_sharpness_is_the_curvature
 def test_monte_carlo_runs_log_finite_numbers(batch):
     driver = vmc(monte_carlo(nk.models.RBMModPhase()), nk.driver.VMC_SR, diag_shift=1e-2)
     logged = run(driver, batch=batch)
-    assert set(logged) >= {"ntk/drift", "ntk/alignment", "ntk/effective_rank", "ntk/condition_number"}
+    assert set(logged) >= {
+        "ntk/drift",
+        "ntk/alignment",
+        "ntk/effective_rank",
+        "ntk/condition_number",
+    }
     assert all(np.all(np.isfinite(values)) for values in logged.values())
     assert logged["ntk/drift"][0] == pytest.approx(0, abs=1e-12)
 
@@ -107,11 +116,17 @@ def test_infidelity_and_time_evolution_drivers_take_it():
     )
     assert "ntk/alignment" in run(driver, steps=2)
     tdvp = nk.experimental.driver.TDVP(
-        H, states[0], nk.experimental.dynamics.Euler(dt=0.01), qgt=nk.optimizer.qgt.QGTJacobianDense(holomorphic=True)
+        H,
+        states[0],
+        nk.experimental.dynamics.Euler(dt=0.01),
+        qgt=nk.optimizer.qgt.QGTJacobianDense(holomorphic=True),
     )
     log = nk.logging.RuntimeLog()
     tdvp.run(
-        0.03, out=log, show_progress=False, callback=qs.callbacks.NTKDiagnostics(every=1, n_samples=8)
+        0.03,
+        out=log,
+        show_progress=False,
+        callback=qs.callbacks.NTKDiagnostics(every=1, n_samples=8),
     )
     assert len(log.data["ntk/drift"].values) >= 2
 

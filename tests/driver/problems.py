@@ -10,7 +10,7 @@ HILBERT = nk.hilbert.Spin(0.5, 4)
 FERMIONS = nk.hilbert.SpinOrbitalFermions(2, s=1 / 2, n_fermions_per_spin=(1, 1))
 CHAIN = nk.graph.Chain(4)
 ISING = nk.operator.Ising(HILBERT, CHAIN, h=0.7)
-N_TRAIN = 11
+N_TRAIN = 10
 
 DRIVERS = {
     "finite": qs.driver.QSNTKDriver,

@@ -46,7 +46,9 @@ def expected(states, target, n_train, optimizer, n_steps=N_STEPS):
 def check(data, brute, steps=slice(0, N_STEPS)):
     for key, (mean, error) in brute.items():
         np.testing.assert_allclose(data[key].Mean, mean[steps], rtol=1e-8, err_msg=key)
-        np.testing.assert_allclose(data[key].Sigma, error[steps], rtol=1e-8, atol=1e-15, err_msg=key)
+        np.testing.assert_allclose(
+            data[key].Sigma, error[steps], rtol=1e-8, atol=1e-15, err_msg=key
+        )
 
 
 @pytest.mark.parametrize("parts", ["independent", "shared"])
@@ -69,7 +71,7 @@ def test_an_ensemble_equals_its_members_linearised_by_brute_force(parts):
 )
 def test_netket_models_equal_their_brute_force_linearisation(model, hilbert):
     target = random_target(hilbert)
-    n_train = 11 if hilbert is HILBERT else 3
+    n_train = N_TRAIN if hilbert is HILBERT else 3
     state = full_sum(model, hilbert)
     optimizer = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(1e-2))
     driver = qs.driver.LinearizedDriver(
@@ -84,7 +86,9 @@ def test_training_the_readout_alone_is_training_with_a_mask():
     driver = make("linearized", optax.sgd(0.3), vs, trainable="readout")
 
     def hidden(parameters):
-        return jax.tree_util.tree_map_with_path(lambda path, _: "readout" not in str(path), parameters)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "readout" not in str(path), parameters
+        )
 
     masked = optax.chain(optax.sgd(0.3), optax.masked(optax.set_to_zero(), hidden))
     members = [vs.get_state(i) for i in range(vs.n_members)]

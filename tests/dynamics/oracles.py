@@ -24,7 +24,9 @@ FERMIONS = nk.hilbert.SpinOrbitalFermions(3, s=1 / 2, n_fermions_per_spin=(1, 1)
 def random_target(hilbert, seed=0):
     """A complex target without structure."""
     rng = np.random.default_rng(seed)
-    return qs.targets.Target(hilbert, rng.normal(size=hilbert.n_states) + 1j * rng.normal(size=hilbert.n_states))
+    return qs.targets.Target(
+        hilbert, rng.normal(size=hilbert.n_states) + 1j * rng.normal(size=hilbert.n_states)
+    )
 
 
 def encoding(hilbert):

@@ -84,9 +84,7 @@ def test_the_stiff_integrator_agrees_with_the_explicit_one():
         qs.dynamics.FunctionSpaceFlow(KERNEL, qs.losses.Energy(H), stiff=stiff, **options)
         for stiff in (False, True)
     )
-    np.testing.assert_allclose(
-        explicit.run(PSI[0], [3.0]), implicit.run(PSI[0], [3.0]), atol=1e-6
-    )
+    np.testing.assert_allclose(explicit.run(PSI[0], [3.0]), implicit.run(PSI[0], [3.0]), atol=1e-6)
 
 
 def test_energy_reaches_the_ground_state_for_every_member():

@@ -103,7 +103,9 @@ def test_cosnet_on_fermions_uses_its_product_structure():
     train, test = target.split(40, seed=0)
     rate = 0.5 * qs.kernels.max_learning_rate(kernel, train.states)
     expected, found = (
-        qs.dynamics.LinearDynamics(kernel, train, learning_rate=rate, solver=solver).curves(STEPS[:4], test)
+        qs.dynamics.LinearDynamics(kernel, train, learning_rate=rate, solver=solver).curves(
+            STEPS[:4], test
+        )
         for solver in ("dense", "products")
     )
     np.testing.assert_allclose(found.test.L_mu, expected.test.L_mu, rtol=1e-8)

@@ -67,14 +67,14 @@ class Case:
 
 
 CASES = {
-    "spins": dict(hilbert=SPINS, make=cosnet),
-    "fermions": dict(hilbert=FERMIONS, make=erf),
-    "real ψ": dict(hilbert=SPINS, make=erf, parts="real"),
-    "null modes": dict(hilbert=SPINS, make=relu),
-    "whole basis": dict(hilbert=SPINS, make=cosnet, n_train=16),
-    "one configuration": dict(hilbert=FERMIONS, make=cosnet, n_train=1),
+    "spins": {"hilbert": SPINS, "make": cosnet},
+    "fermions": {"hilbert": FERMIONS, "make": erf},
+    "real ψ": {"hilbert": SPINS, "make": erf, "parts": "real"},
+    "null modes": {"hilbert": SPINS, "make": relu},
+    "whole basis": {"hilbert": SPINS, "make": cosnet, "n_train": 16},
+    "one configuration": {"hilbert": FERMIONS, "make": cosnet, "n_train": 1},
     **{
-        name: dict(hilbert=SPINS, make=cosnet, optimizer=name)
+        name: {"hilbert": SPINS, "make": cosnet, "optimizer": name}
         for name in ("momentum", "weight decay")
     },
 }
@@ -107,7 +107,9 @@ def test_losses_are_averages_of_explicit_steps(case):
         if not len(data):
             assert np.isnan(losses.total).all()
             continue
-        np.testing.assert_allclose(losses.L_mu, np.mean(np.abs(mean - amplitudes) ** 2, 1), atol=1e-12)
+        np.testing.assert_allclose(
+            losses.L_mu, np.mean(np.abs(mean - amplitudes) ** 2, 1), atol=1e-12
+        )
         np.testing.assert_allclose(losses.L_gamma, np.mean(variance, 1), atol=1e-12)
         np.testing.assert_array_equal(losses.total, losses.L_mu + losses.L_gamma)
 
@@ -266,7 +268,10 @@ def test_compressed_time_gives_the_direct_curve_over_3000_steps(kind):
     assert len(dynamics.modes.time_basis(displacements).nodes) < 180  # it is compressed
     losses = dynamics.losses(steps, test)
     few = np.array([0, 1, 2, 10, 500, 2998, 2999, 3000])
-    mean, variance = dynamics.mean(steps[few], test.states), dynamics.variance(steps[few], test.states)
+    mean, variance = (
+        dynamics.mean(steps[few], test.states),
+        dynamics.variance(steps[few], test.states),
+    )
     l_mu = np.mean(np.abs(np.asarray(mean) - test.amplitudes) ** 2, axis=1)
     np.testing.assert_allclose(losses.L_mu[few], l_mu, rtol=1e-11)
     np.testing.assert_allclose(losses.L_gamma[few[:-1]], np.mean(variance[:-1], 1), rtol=1e-11)

@@ -48,14 +48,18 @@ def test_posterior_is_the_end_of_training_the_readout():
 
 
 def test_null_modes_are_not_inverted_and_stay_uncertain():
-    kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(1,)))  # no bias: 4 null modes of 16
+    kernel = qs.kernels.infinite_width(
+        qs.models.WideMLP(widths=(1,))
+    )  # no bias: 4 null modes of 16
     train, _ = random_target(SPINS).split(16, seed=1)
     posterior = qs.dynamics.Posterior(kernel, train)
     projector = np.eye(16)
     x = np.asarray(train.states, float)
     null = np.stack([np.prod(np.delete(x, i, axis=1), axis=1) for i in range(4)]) / 4
     projector = projector - null.T @ null
-    np.testing.assert_allclose(posterior.mean(train.states), projector @ train.amplitudes, atol=1e-11)
+    np.testing.assert_allclose(
+        posterior.mean(train.states), projector @ train.amplitudes, atol=1e-11
+    )
     assert np.abs(posterior.covariance(train.states)).max() < 1e-12
 
 

@@ -94,7 +94,10 @@ def test_infinity_is_the_limit_of_many_steps_and_null_modes_stay(kind):
 
 
 def test_a_diverging_mode_is_infinite_at_infinity_and_follows_its_powers_before():
-    for response in (GradientDescent(0.1), OptimizerResponse(optax.sgd(0.5, momentum=0.1), N_TRAIN)):
+    for response in (
+        GradientDescent(0.1),
+        OptimizerResponse(optax.sgd(0.5, momentum=0.1), N_TRAIN),
+    ):
         r, a = response.curves(np.array([np.inf]), np.array([25.0]))
         assert not np.isfinite(r[0, 0])
         assert not np.isfinite(a[0, 0])

@@ -62,7 +62,7 @@ def test_the_ntk_converges_as_one_over_sqrt_n(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", ["real", "independent", "shared"])
+@pytest.mark.parametrize("parts", ["real", "shared"])
 @pytest.mark.parametrize("parametrization", ["ntk", "standard"])
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_table_of_exponents(name, parametrization, parts, capsys):

@@ -25,7 +25,9 @@ def finite_difference(loss, psi, direction, h=1e-6):
     return (loss.value(psi + h * direction) - loss.value(psi - h * direction)) / (2 * h)
 
 
-@pytest.mark.parametrize("hamiltonian", [ISING, HUBBARD, HEISENBERG], ids=["ising", "hubbard", "sz0"])
+@pytest.mark.parametrize(
+    "hamiltonian", [ISING, HUBBARD, HEISENBERG], ids=["ising", "hubbard", "sz0"]
+)
 def test_energy_is_the_rayleigh_quotient_of_the_dense_matrix(hamiltonian):
     psi = psi_for(hamiltonian.hilbert)
     dense = hamiltonian.to_dense()
@@ -75,7 +77,9 @@ def test_rotations_are_those_of_the_pauli_eigenvectors():
         factors = [np.array(paulis[letter]) if i == site else np.eye(2) for i in range(3)]
         operator = np.kron(np.kron(factors[0], factors[1]), factors[2])
         signs = nk.hilbert.Spin(0.5, 3).all_states()[:, site]
-        assert np.vdot(psi, operator @ psi).real == pytest.approx(np.sum(signs * np.abs(rotated) ** 2))
+        assert np.vdot(psi, operator @ psi).real == pytest.approx(
+            np.sum(signs * np.abs(rotated) ** 2)
+        )
     back = qs.losses.rotate(jnp.asarray(rotated), basis, adjoint=True)
     np.testing.assert_allclose(back, psi, atol=1e-14)
 

@@ -1,0 +1,142 @@
+r"""The fidelity and its gradient from samples of both states, with a control variate.
+
+For x drawn from |ψ|² and y from |φ|², independently, a = φ(x)/ψ(x) and b = ψ(y)/φ(y) have the averages ⟨ψ|φ⟩/⟨ψ|ψ⟩
+and ⟨φ|ψ⟩/⟨φ|φ⟩: the product is the fidelity F (Sinibaldi et al., Quantum 7, 1131 (2023)). All pairs of samples enter:
+
+.. math:: \hat F = \mathrm{Re}\,\bar a\,\bar b + c\,(\overline{|a|^2}\;\overline{|b|^2} - 1)
+
+The bracket has mean zero, so that F̂ is unbiased for every fixed c; as φ → ψ its fluctuations are twice those of the
+first term, and c = -1/2 removes them to first order.
+"""
+
+import warnings
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+from jax import Array
+
+from netket_qsntk.driver.gradient import pull_back
+from netket_qsntk.errors import InvalidTrainingError, PoorOverlapWarning
+from netket_qsntk.vqs.evaluate import Psi, amplitudes
+
+
+class Overlap(NamedTuple):
+    r"""F̂, its first-order dependence on each x (n,) and each y (m,), the coefficient c and the bracket's first term.
+
+    ``square``, the mean of \|a b\|² over all pairs, is 1 within its error where the samples of each state cover the
+    other.
+    """
+
+    fidelity: Array
+    square: Array
+    of_x: Array
+    of_y: Array
+    coefficient: Array
+
+
+def check_control_variate(coefficient: Any) -> float | None:
+    """The coefficient c; None stands for the one that minimises the estimated variance.
+
+    Raises:
+        InvalidTrainingError: It is neither a real number nor ``"optimal"`` nor None.
+    """
+    if coefficient is None:
+        return 0.0
+    if isinstance(coefficient, str) and coefficient == "optimal":
+        return None
+    if isinstance(coefficient, int | float) and np.isfinite(coefficient):
+        return float(coefficient)
+    raise InvalidTrainingError(
+        f"control_variate={coefficient!r}: expected a real number (-0.5 is best near the target), 'optimal' or None."
+    )
+
+
+def overlap(log_a: Array, log_b: Array, coefficient: float | None) -> Overlap:
+    """The estimate from log a (n,) and log b (m,); ``coefficient=None`` minimises its estimated variance.
+
+    A coefficient taken from the same samples makes a bias of order 1/n.
+    """
+    # a·b does not depend on the norms of ψ and φ; neither factor may overflow.
+    shift = jnp.max(log_a.real)
+    a, b = jnp.exp(log_a - shift), jnp.exp(log_b + shift)
+    mean_a, mean_b = a.mean(), b.mean()
+    aa, bb = jnp.abs(a) ** 2, jnp.abs(b) ** 2
+    plain = (a * mean_b).real, (mean_a * b).real
+    square = aa * bb.mean(), aa.mean() * bb
+    c = (
+        jnp.asarray(coefficient)
+        if coefficient is not None
+        else -_covariance(plain, square)
+        / jnp.maximum(_covariance(square, square), jnp.finfo(aa.dtype).tiny)
+    )
+    value = (mean_a * mean_b).real + c * (aa.mean() * bb.mean() - 1)
+    of_x, of_y = (p + c * s for p, s in zip(plain, square, strict=True))
+    return Overlap(value, aa.mean() * bb.mean(), of_x - of_x.mean(), of_y - of_y.mean(), c)
+
+
+def _covariance(f: tuple[Array, Array], g: tuple[Array, Array]) -> Array:
+    """Covariance of two averages over all pairs, to first order in 1/n."""
+    return sum(
+        (jnp.mean((p - p.mean()) * (q - q.mean())) / len(p) for p, q in zip(f, g, strict=True)),
+        start=jnp.zeros(()),
+    )
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def overlap_and_gradient(
+    log_psi: Psi,
+    rows: int,
+    coefficient: float | None,
+    parameters: Any,
+    x: Array,
+    y: Array,
+    log_phi_x: Array,
+    log_phi_y: Array,
+) -> tuple[Overlap, Any]:
+    r"""F̂, and ∂L/∂Re θ + i ∂L/∂Im θ of the infidelity L = 1 - F.
+
+    ∂L/∂θ* = -Cov[O(x), a(x) E b] with O = ∂ log ψ/∂θ, both averages over x: unbiased for independent samples, and of
+    vanishing variance as φ → ψ, where a becomes constant.
+    """
+    log_a = log_phi_x - amplitudes(log_psi, parameters, x, rows)
+    log_b = amplitudes(log_psi, parameters, y, rows) - log_phi_y
+    estimate = overlap(log_a, log_b, coefficient)
+    shift = jnp.max(log_a.real)
+    local = jnp.exp(log_a - shift) * jnp.exp(log_b + shift).mean()
+    cotangent = -2 / (len(x) - 1) * (local - local.mean())
+    _, gradient = pull_back(log_psi, parameters, x, cotangent, lambda _, w: w, rows)
+    return estimate, gradient
+
+
+def infidelity_stats(estimate: Overlap, chains: tuple[int, int]) -> nk.stats.Stats:
+    """1 - F̂ with the error that both sets of samples, from so many chains, give it.
+
+    Warns with :class:`~netket_qsntk.errors.PoorOverlapWarning` where |ab|² has lost more than half of its mean.
+    """
+    if estimate.square < 0.5:
+        warnings.warn(
+            f"The mean of |ψ(y)φ(x)/ψ(x)φ(y)|² over samples is {float(estimate.square):.2g}, not 1: the samples of "
+            "ψ and of φ miss each other's weight, and the fidelity with its error bar means little. Take more "
+            "samples, or start closer to the target (with loss='mse' and sampling='target', say).",
+            PoorOverlapWarning,
+            stacklevel=2,
+        )
+    parts = [
+        nk.stats.statistics(dependence.reshape(n_chains, -1))
+        for dependence, n_chains in zip((estimate.of_x, estimate.of_y), chains, strict=True)
+    ]
+    errors, taus, hats = (
+        np.array([getattr(part, name) for part in parts], dtype=float)
+        for name in ("error_of_mean", "tau_corr", "R_hat")
+    )
+    return nk.stats.Stats(
+        mean=float(1 - estimate.fidelity),
+        error_of_mean=float(np.hypot(*errors)),
+        variance=float(sum(part.variance for part in parts)),
+        tau_corr=float(np.fmax(*taus)),
+        R_hat=float(np.fmax(*hats)),
+    )
