@@ -100,7 +100,7 @@ def saturation(ax, args):
 
 def crossover(ax, args):
     """Half-system entropy against σ_w²/d at several sizes."""
-    couplings = np.geomspace(1e-3, 5, 60)
+    couplings = np.geomspace(1e-3, 5, 40)
     for d, colour in zip(sorted({12, 50, args.sites, 4 * args.sites}), COLOURS, strict=False):
         half = range(d // 2)
         curve = [annealed(d, math.sqrt(x * d), half) for x in couplings]

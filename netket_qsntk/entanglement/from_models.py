@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import netket as nk
 import numpy as np
 from netket.hilbert import DiscreteHilbert
@@ -101,7 +102,7 @@ def _product(kernel: DotProductKernel, hilbert: DiscreteHilbert) -> ProductKerne
     local = np.asarray(hilbert.local_states)  # type: ignore[attr-defined]
     x = np.full((len(local), hilbert.size), local[0])
     x[:, 0] = local
-    table = np.asarray(kernel.nngp(x))
+    table = _few_values(kernel, x, x)
     return ProductKernel(table / table[0, 0], n_sites=hilbert.size, scale=float(table[0, 0]))
 
 
@@ -110,4 +111,10 @@ def _hamming(kernel: DotProductKernel, hilbert: DiscreteHilbert) -> np.ndarray:
     d = hilbert.size
     up, down = np.asarray(hilbert.local_states)  # type: ignore[attr-defined]
     flipped = np.where(np.arange(d) < np.arange(d + 1)[:, None], down, up)
-    return np.asarray(kernel.nngp(flipped[:1], flipped))[0]
+    return _few_values(kernel, flipped[:1], flipped)[0]
+
+
+def _few_values(kernel: DotProductKernel, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # A kernel is compiled anew for every σ; for a few hundred numbers that takes longer than they do.
+    with jax.disable_jit():
+        return np.asarray(kernel.nngp(x, y))

@@ -16,7 +16,7 @@ MODELS = {
     "real function": nk.models.RBM(),
     "amplitudes": qs.models.CosNet(6, 1.0, 2.0),
 }
-N_DRAWS = 100
+N_DRAWS = 160
 
 
 class Collect:

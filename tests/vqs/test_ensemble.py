@@ -100,7 +100,7 @@ def test_a_member_depends_on_seed_and_number_only():
 
 
 def test_members_are_drawn_independently_from_the_models_distribution():
-    members = 3000
+    members = 1500
     state = qs.vqs.EnsembleState(SPINS, qs.models.CosNet(4, 1.0, 2.0), members, seed=3)
     psi = np.asarray(state.psi(SPINS.all_states()))
     k = np.asarray(qs.kernels.infinite_width(state.model).nngp(SPINS.all_states()))
