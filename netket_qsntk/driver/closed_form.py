@@ -107,7 +107,6 @@ class ClosedFormDriver(SupervisedDriver):
             size = _FIRST_BLOCK
             if self._block is not None and step == self._block[1]:
                 size = min(_LARGEST_BLOCK, 4 * (self._block[1] - self._block[0]))
-            # On a grid, so that a resumed run asks for shapes already compiled.
             self._block = (
                 step,
                 step + size,

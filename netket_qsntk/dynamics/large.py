@@ -116,9 +116,10 @@ class ProductDynamics(LinearDynamics):
         fluctuations = self._fluctuations(steps, test)
         sizes = [len(self.train.states), len(test.states) or jnp.nan]
         scale = self.kernel.n_parts
-        losses = []
+        losses, distance = [], l_mu[0] + l_mu[1]
         for i, name in enumerate(("on_train", "on_test")):
             mean, sem = _mean_and_error([getattr(f, name) for f in fluctuations])
+            distance = distance + scale * mean
             losses.append(
                 Losses(
                     l_mu[i] / sizes[i],
@@ -136,15 +137,6 @@ class ProductDynamics(LinearDynamics):
             missed = missed + 1j * sum(jnp.vdot(z, z.imag + 0j) for z in psi)
         overlap = unit - missed
         spread = scale * _mean_and_error([jnp.abs(f.overlap) ** 2 for f in fluctuations])[0]
-        distance = (
-            l_mu[0]
-            + l_mu[1]
-            + scale
-            * sum(
-                _mean_and_error([getattr(f, name) for f in fluctuations])[0]
-                for name in ("on_train", "on_test")
-            )
-        )
         norm = distance - unit + 2 * overlap.real
         return Curves(losses[0], losses[1], (jnp.abs(overlap) ** 2 + spread) / (norm * unit))
 
