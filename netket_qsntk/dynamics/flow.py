@@ -1,7 +1,7 @@
 r"""Training on any loss, in function space: the kernel alone moves ψ (arXiv:2112.00723, Eqs. 8-10)."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,17 @@ from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
+
+
+class FlowState(NamedTuple):
+    """Where gradient descent stands, for one wave function or with a leading axis of members."""
+
+    psi: Array
+    """Ψ = Ψ₀ + Θα on the configurations of the loss: (…, n)."""
+    alpha: Array
+    """α, what the optimiser moves: (…, n)."""
+    optimizer: Any
+    """What the optimiser remembers."""
 
 
 class FunctionSpaceFlow:
@@ -108,8 +119,7 @@ class FunctionSpaceFlow:
     def losses(self, initial: Any, steps: Any) -> Array:
         """L at given steps: (steps,) for ψ₀ (n,), (steps, members) for ψ₀ (members, n)."""
         psi = self.run(initial, steps)
-        value = partial(self.loss.value, amplitudes=self._amplitudes)
-        return jnp.stack([value(p) if p.ndim == 1 else jax.lax.map(value, p) for p in psi])
+        return jnp.stack([_evaluate(self, p, self._amplitudes)[0] for p in psi])
 
     def run(self, initial: Any, steps: Any) -> Array:
         """ψ at given steps (or times): (steps, n) for ψ₀ (n,), (steps, members, n) for ψ₀ (members, n).
@@ -120,24 +130,60 @@ class FunctionSpaceFlow:
             InvalidTrainingError: Steps not finite, negative, or not in increasing order.
         """
         initial = jnp.asarray(initial)
-        steps = np.atleast_1d(np.asarray(steps, dtype=float))
-        if not np.all(np.isfinite(steps)) or steps[0] < 0 or np.any(np.diff(steps) < 0):
-            raise InvalidTrainingError(
-                f"steps={steps}: expected finite, increasing numbers >= 0 (a non-linear flow has no closed form "
-                "at ∞)."
-            )
+        steps = check_steps(steps)
         evolve = self._descend if self.mode == "gd" else self._integrate
         if initial.ndim == 1:
             return evolve(initial, steps)
         return jnp.stack([evolve(psi, steps) for psi in initial], axis=1)
 
-    def _gradient(self, psi: Array) -> Array:
-        gradient = self.loss.gradient(psi, self._amplitudes)
+    def start(self, initial: Any) -> FlowState:
+        """Gradient descent before its first step, from ψ₀ (n,) or (members, n)."""
+        psi = jnp.asarray(initial)
+        begin = self._begin if psi.ndim == 1 else jax.vmap(self._begin)
+        return begin(psi)
+
+    def evaluate(self, psi: Array) -> tuple[Array, Array]:
+        """L and ∂L/∂ψ₁ + i ∂L/∂ψ₂ (its real part for real ψ), for ψ (n,) or (members, n)."""
+        return _evaluate(self, psi, self._amplitudes)
+
+    def step(self, state: FlowState, gradient: Array) -> FlowState:
+        """One step of the optimiser along a gradient (…, n) of :meth:`evaluate`."""
+        return _step(self, self.operator, state, gradient)
+
+    def advance(self, state: FlowState, n_steps: int) -> FlowState:
+        """``n_steps`` steps of gradient descent."""
+        return _advance(self, self.operator, self._amplitudes, state, n_steps)
+
+    def max_learning_rate(self, psi: Any, n_products: int = 60) -> float:
+        r"""The largest η for which plain gradient descent near ψ (n,) does not overshoot.
+
+        It is 2/ρ with ρ the largest modulus of an eigenvalue of Θ ∂g/∂ψ, by power iteration (an estimate from
+        below of ρ, mostly to a few per cent). For losses that do not depend on the norm of ψ it is proportional
+        to ⟨ψ|ψ⟩, and descent beyond it lengthens ψ until it is stable.
+        """
+        psi = jnp.asarray(psi)
+        key = jax.random.key(0)
+        start = jax.random.normal(key, psi.shape, psi.dtype)
+        return float(2 / _largest_curvature(self, self.operator, psi, start, n_products))
+
+    def _begin(self, psi: Array) -> FlowState:
+        alpha = jnp.zeros_like(psi)
+        return FlowState(psi, alpha, self.optimizer.init(_split(alpha)))
+
+    def _gradient(self, psi: Array, amplitudes: Any) -> Array:
+        gradient = self.loss.gradient(psi, amplitudes)
         return gradient if jnp.iscomplexobj(psi) else gradient.real
+
+    def _moved(self, operator: Any, state: FlowState, gradient: Array) -> FlowState:
+        # The optimiser sees real vectors: real and imaginary part are different coordinates.
+        psi, alpha, memory = state
+        update, memory = self.optimizer.update(_split(gradient), memory, _split(alpha))
+        update = _join(update, jnp.iscomplexobj(alpha))
+        return FlowState(psi + operator.product(update), alpha + update, memory)
 
     def _descend(self, initial: Array, steps: np.ndarray) -> Array:
         gaps = jnp.asarray(np.diff(steps.astype(int), prepend=0))
-        return _descend(self, self.operator, initial, gaps)
+        return _descend(self, self.operator, self._amplitudes, self.start(initial), gaps)
 
     def _integrate(self, initial: Array, steps: np.ndarray) -> Array:
         import diffrax  # late: half a second that only a flow needs
@@ -146,9 +192,8 @@ class FunctionSpaceFlow:
         is_complex = jnp.iscomplexobj(initial)
 
         def velocity(t: Any, y: Array, operator: Any) -> Array:
-            return _split(
-                -self.learning_rate * operator.product(self._gradient(_join(y, is_complex)))
-            )
+            gradient = self._gradient(_join(y, is_complex), self._amplitudes)
+            return _split(-self.learning_rate * operator.product(gradient))
 
         if steps[-1] == 0:
             return jnp.broadcast_to(initial, (len(steps), *initial.shape))
@@ -172,25 +217,84 @@ class FunctionSpaceFlow:
         return f"FunctionSpaceFlow({self.loss!r}, mode={self.mode!r}, {self.operator!r})"
 
 
+def check_steps(steps: Any) -> np.ndarray:
+    """Steps as an array.
+
+    Raises:
+        InvalidTrainingError: Steps not finite, negative, or not in increasing order.
+    """
+    steps = np.atleast_1d(np.asarray(steps, dtype=float))
+    if not np.all(np.isfinite(steps)) or np.any(steps < 0) or np.any(np.diff(steps) < 0):
+        raise InvalidTrainingError(
+            f"steps={steps}: expected finite, increasing numbers >= 0 (a non-linear flow has no closed form "
+            "at ∞)."
+        )
+    return steps
+
+
+def _of_members(function: Any, *stacked: Any) -> Any:
+    """``function`` of one member, or of all in turn."""
+    first = jax.tree.leaves(stacked)[0]
+    if first.ndim == 1:
+        return function(*stacked)
+    return jax.lax.map(lambda one: function(*one), stacked)
+
+
+def _several(
+    flow: FunctionSpaceFlow, operator: Any, amplitudes: Any, state: FlowState, n_steps: Any
+) -> FlowState:
+    def one(_: Any, state: FlowState) -> FlowState:
+        return flow._moved(operator, state, flow._gradient(state.psi, amplitudes))
+
+    return jax.lax.fori_loop(0, n_steps, one, state)
+
+
 @partial(jax.jit, static_argnums=0)
-def _descend(flow: FunctionSpaceFlow, operator: Any, initial: Array, gaps: Array) -> Array:
-    """ψ after each of consecutive numbers of steps, by the optimiser acting on α in Ψ = Ψ₀ + Θα."""
+def _descend(
+    flow: FunctionSpaceFlow, operator: Any, amplitudes: Any, state: FlowState, gaps: Array
+) -> Array:
+    """ψ after each of consecutive numbers of steps."""
 
-    def one(_: Any, carry: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
-        alpha, state, psi = carry
-        # The optimiser sees real vectors: real and imaginary part are different coordinates.
-        gradient = flow._gradient(psi)
-        update, state = flow.optimizer.update(_split(gradient), state, _split(alpha))
-        update = _join(update, jnp.iscomplexobj(alpha))
-        return alpha + update, state, psi + operator.product(update)
+    def several(state: FlowState, gap: Array) -> tuple[FlowState, Array]:
+        state = _several(flow, operator, amplitudes, state, gap)
+        return state, state.psi
 
-    def several(carry: tuple[Array, Any, Array], gap: Array) -> tuple[Any, Array]:
-        carry = jax.lax.fori_loop(0, gap, one, carry)
-        return carry, carry[2]
+    return jax.lax.scan(several, state, gaps)[1]
 
-    alpha = jnp.zeros_like(initial)
-    carry = (alpha, flow.optimizer.init(_split(alpha)), initial)
-    return jax.lax.scan(several, carry, gaps)[1]
+
+@partial(jax.jit, static_argnums=0)
+def _advance(
+    flow: FunctionSpaceFlow, operator: Any, amplitudes: Any, state: FlowState, n_steps: Any
+) -> FlowState:
+    return _of_members(lambda s: _several(flow, operator, amplitudes, s, n_steps), state)
+
+
+@partial(jax.jit, static_argnums=0)
+def _step(flow: FunctionSpaceFlow, operator: Any, state: FlowState, gradient: Array) -> FlowState:
+    return _of_members(lambda s, g: flow._moved(operator, s, g), state, gradient)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(flow: FunctionSpaceFlow, psi: Array, amplitudes: Any) -> tuple[Array, Array]:
+    def one(psi: Array) -> tuple[Array, Array]:
+        return flow.loss.value(psi, amplitudes), flow._gradient(psi, amplitudes)
+
+    return _of_members(one, psi)
+
+
+@partial(jax.jit, static_argnums=0)
+def _largest_curvature(
+    flow: FunctionSpaceFlow, operator: Any, psi: Array, start: Array, n_products: int
+) -> Array:
+    def gradient(psi: Array) -> Array:
+        return flow._gradient(psi, flow._amplitudes)
+
+    def one(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        v = carry[0] / jnp.linalg.norm(carry[0])
+        moved = operator.product(jax.jvp(gradient, (psi,), (v,))[1])
+        return moved, jnp.linalg.norm(moved)
+
+    return jax.lax.fori_loop(0, n_products, one, (start, jnp.ones(())))[1]
 
 
 def _split(psi: Array) -> Array:

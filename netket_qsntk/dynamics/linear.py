@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from netket_qsntk.dynamics.dense import congruence, gram, matmul
 from netket_qsntk.dynamics.modes import Modes, TimeBasis
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.errors import InvalidTrainingError
@@ -124,8 +125,7 @@ class LinearDynamics:
         self.modes = Modes(ntk, response)
         del ntk
         warn_if_unstable(response, float(self.modes.eigenvalues[-1]), n)
-        v = self.modes.vectors
-        self._nngp_modes = v.T @ (nngp @ v)
+        self._nngp_modes = congruence(self.modes.vectors, nngp)
         amplitudes = jnp.asarray(train.amplitudes)
         self._amplitude_modes = self.modes.project(amplitudes)
         self._target_modes, self._unreachable = self._amplitude_modes, jnp.zeros(())
@@ -166,10 +166,10 @@ class LinearDynamics:
         Averages over an empty set are nan.
         """
         if data is self.train:
-            sums = self.modes.evaluate(steps, self._train_weights())[0]
+            sums = self.modes.square_sums(steps, self._train_weights())
             return self._averages(self._train_sums(sums), data)
-        a = self.modes.displacements(steps)
-        return self._averages(self._elsewhere(data).sums(self.modes.time_basis(a)), data)
+        basis = self.modes.time_basis(steps)
+        return self._averages(self._elsewhere(data).sums(basis), data)
 
     def curves(self, steps: Any, test: Any) -> Curves:
         """Losses on the training set and on ``test``, and the fidelity, at given steps.
@@ -177,8 +177,8 @@ class LinearDynamics:
         ``test`` holds the configurations of the basis that are not in the training set: both together make the
         sums over the basis in the fidelity.
         """
-        sums, a = self.modes.evaluate(steps, self._train_weights())
-        basis = self.modes.time_basis(a)
+        sums = self.modes.square_sums(steps, self._train_weights())
+        basis = self.modes.time_basis(steps)
         elsewhere = self._elsewhere(test)
         here, there = self._train_sums(sums), elsewhere.sums(basis)
         overlap, variance = elsewhere.overlap(basis)
@@ -221,25 +221,19 @@ class _Elsewhere:
         self.data = data
         v = d.modes.vectors
         nngp, ntk = d.kernel.both(data.states, d.train.states)
-        self._g = ntk @ v
-        h = nngp @ v
+        self._g, h = matmul(ntk, v), matmul(nngp, v)
         del nngp, ntk
         self._amplitudes = jnp.asarray(data.amplitudes)
         self._prior = d.kernel.nngp_diagonal(data.states).sum()
         self._cross = jnp.einsum("xi,xi->i", self._g, h)
-        self._quadratic = (self._g.T @ self._g) * d._nngp_modes
+        self._quadratic = gram(self._g) * d._nngp_modes
         self._h_overlap = h.T @ self._amplitudes
 
     def sums(self, basis: TimeBasis) -> Losses:
         """n L_μ and n L_γ, n the size of X."""
         d = self._dynamics
         nodes = (basis.nodes * d._target_modes) @ self._g.T
-        l_mu = jnp.concatenate(
-            [
-                _square_distance(basis.coefficients[i : i + 1024], nodes, self._amplitudes)
-                for i in range(0, len(basis.coefficients), 1024)
-            ]
-        )
+        l_mu = basis.square_distance(nodes, self._amplitudes)
         moved = _quadratic_form(basis.nodes, self._quadratic, basis.coefficients)
         linear = basis.coefficients @ (basis.nodes @ self._cross)
         l_gamma = d.kernel.n_parts * jnp.maximum(self._prior - 2 * linear + moved, 0.0)
@@ -270,12 +264,6 @@ def _quadratic_mean(kernel: InfiniteWidthKernel, x: Any, w: Array) -> Array:
         (jnp.vdot(w[i : i + 2048], kernel.nngp(x[i : i + 2048], x) @ w).real for i in rows),
         start=jnp.zeros(()),
     )
-
-
-@jax.jit
-def _square_distance(coefficients: Array, nodes: Array, amplitudes: Array) -> Array:
-    error = coefficients @ nodes - amplitudes
-    return jnp.sum(error.real**2 + error.imag**2, axis=-1)
 
 
 @jax.jit

@@ -105,11 +105,10 @@ class LinearizedDynamics:
         trained = {part for block in self._blocks for part in block.parts}
         for part in {0, 1} - trained:
             train_sum = train_sum + jnp.sum(self._start_error[part, :n] ** 2)
-        test_error: dict[int, tuple[Array, Array]] = {}
+        test_sums: dict[int, Array] = {}
         for modes, c, moved, parts in self._blocks:
-            sums, a = modes.evaluate(steps, (c**2)[:, None])
-            train_sum = train_sum + sums[:, 0]
-            basis = modes.time_basis(a)
+            train_sum = train_sum + modes.square_sums(steps, (c**2)[:, None])[:, 0]
+            basis = modes.time_basis(steps)
             shape = (len(basis.nodes), len(parts), m)
             nodes = (basis.nodes @ moved.T).reshape(shape)
             on_train = (basis.nodes * modes.eigenvalues * c) @ modes.vectors.T
@@ -119,14 +118,12 @@ class LinearizedDynamics:
                 "kpx,x,p->k", nodes_all, target.conj(), phase
             )
             for i, part in enumerate(parts):
-                test_error[part] = basis.coefficients, nodes[:, i]
+                start = self._start_error[part, n:]
+                test_sums[part] = basis.square_distance(nodes[:, i], start)
         test_sum = jnp.zeros_like(train_sum)
         for part in (0, 1):
-            start = self._start_error[part, n:]
-            if part in test_error:
-                test_sum = test_sum + _square_norm(start, *test_error[part])
-            else:
-                test_sum = test_sum + jnp.sum(start**2)
+            untrained = jnp.sum(self._start_error[part, n:] ** 2)
+            test_sum = test_sum + test_sums.get(part, untrained)
         # ⟨ψ_T|ψ⟩ = 1 + ⟨ψ_T|ψ - ψ_T⟩ and |ψ|² = |ψ - ψ_T|² + 1 + 2 Re⟨ψ_T|ψ - ψ_T⟩
         unit = jnp.vdot(target, target).real
         norm = train_sum + test_sum + unit + 2 * overlap.real
@@ -171,11 +168,3 @@ def _parts_of_error(kernel: EmpiricalKernel, data: Any) -> Array:
         return jnp.zeros((2, 0))
     error = kernel.psi(data.states) - jnp.asarray(data.amplitudes)
     return jnp.stack([error.real, error.imag])
-
-
-def _square_norm(start: Array, coefficients: Array, nodes: Array) -> Array:
-    """Σ_x (start_x - coefficients·nodes_x)² for each row of coefficients."""
-    rows = range(0, len(coefficients), 1024)
-    return jnp.concatenate(
-        [jnp.sum((start - coefficients[i : i + 1024] @ nodes) ** 2, axis=-1) for i in rows]
-    )

@@ -31,6 +31,11 @@ class Response(abc.ABC):
     def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
         """(r, a), each (steps, modes). Steps are finite or ∞; λ = 0 never trains, also at ∞."""
 
+    def square_sums(self, steps: Array, eigenvalues: Array, weights: Array) -> Array:
+        """Σ_i r_t(λ_i)² weights_i: (steps, k) for weights (modes, k)."""
+        r, _ = self.curves(steps, eigenvalues)
+        return (r * r) @ weights
+
     @abc.abstractmethod
     def growth(self, eigenvalue: float) -> float:
         """|r_{t+1}/r_t| at late t: above 1 the mode diverges. 0 if unknown (schedules)."""
@@ -50,51 +55,74 @@ class Response(abc.ABC):
         return low
 
 
-@jax.jit
-def _geometric(steps: Array, x: Array, eigenvalues: Array) -> tuple[Array, Array]:
-    # x = log|r₁|, exactly as accurate as log1p gives it for slow modes.
-    log_r = jnp.where(eigenvalues > 0, steps[:, None] * x, 0.0)
-    return jnp.exp(log_r), -jnp.expm1(log_r)
-
-
-class GradientFlow(Response):
-    """Continuous time: r = e^{-sλτ}."""
+class Geometric(Response):
+    """r_t = r₁^t: each step multiplies a mode's error by the same factor."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
 
+    @abc.abstractmethod
+    def first(self, eigenvalues: Array) -> tuple[Array, Array]:
+        """(log|r₁|, whether r₁ < 0), the logarithm as accurate for slow modes as for fast ones."""
+
+    def when(self, steps: Array) -> Array:
+        """The times that count, of times asked for."""
+        return steps
+
     def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
-        """(r, a) at times τ."""
-        r, one_minus_r = _geometric(steps, -self.rate * eigenvalues, eigenvalues)
-        safe = jnp.where(eigenvalues > 0, eigenvalues, 1.0)
-        # A null mode moves at constant speed and never saturates; at ∞ its part of the answer is left at 0.
-        linear = jnp.where(jnp.isinf(steps), 0.0, self.rate * steps)[:, None]
-        return r, jnp.where(eigenvalues > 0, one_minus_r / safe, linear)
+        """(r, a) at given times."""
+        return _curves(self.when(steps), self.rate, eigenvalues, *self.first(eigenvalues))
+
+    def square_sums(self, steps: Array, eigenvalues: Array, weights: Array) -> Array:
+        """Σ_i r_t(λ_i)² weights_i, from one exponential a term."""
+        return _square_sums(self.when(steps), eigenvalues, self.first(eigenvalues)[0], weights)
+
+
+@jax.jit
+def _curves(
+    steps: Array, rate: float, eigenvalues: Array, log_first: Array, negative: Array
+) -> tuple[Array, Array]:
+    trains = eigenvalues > 0
+    log_r = jnp.where(trains, steps[:, None] * log_first, 0.0)
+    r, one_minus_r = jnp.exp(log_r), -jnp.expm1(log_r)
+    odd = jnp.where(jnp.isinf(steps), 0.0, steps % 2)[:, None]
+    flips = negative & (odd == 1)
+    r, one_minus_r = jnp.where(flips, -r, r), jnp.where(flips, 1 + r, one_minus_r)
+    # A null mode moves at constant speed and never saturates; at ∞ its part of the answer is left at 0.
+    linear = jnp.where(jnp.isinf(steps), 0.0, rate * steps)[:, None]
+    return r, jnp.where(trains, one_minus_r / jnp.where(trains, eigenvalues, 1.0), linear)
+
+
+@jax.jit
+def _square_sums(steps: Array, eigenvalues: Array, log_first: Array, weights: Array) -> Array:
+    log_r = jnp.where(eigenvalues > 0, steps[:, None] * log_first, 0.0)
+    return jnp.exp(2 * log_r) @ weights
+
+
+class GradientFlow(Geometric):
+    """Continuous time: r = e^{-sλτ}."""
+
+    def first(self, eigenvalues: Array) -> tuple[Array, Array]:
+        """(-sλ, never)."""
+        return -self.rate * eigenvalues, jnp.zeros(eigenvalues.shape, bool)
 
     def growth(self, eigenvalue: float) -> float:
         """Always below 1: the flow is stable."""
         return float(np.exp(-self.rate * eigenvalue))
 
 
-class GradientDescent(Response):
+class GradientDescent(Geometric):
     """Full-batch gradient descent with a constant rate: r = (1 - sλ)^t."""
 
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-
-    def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
-        """(r, a) after t steps; of a fractional t the completed steps count."""
-        steps = jnp.floor(steps)
+    def first(self, eigenvalues: Array) -> tuple[Array, Array]:
+        """(log|1 - sλ|, sλ > 1)."""
         z = self.rate * eigenvalues
         far = jnp.log(jnp.maximum(jnp.abs(1 - z), 1e-300))
-        magnitude = jnp.where(z > 0.5, far, jnp.log1p(-jnp.minimum(z, 0.5)))
-        r, one_minus_r = _geometric(steps, magnitude, eigenvalues)
-        odd = jnp.where(jnp.isinf(steps), 0.0, steps % 2)[:, None]
-        flips = (odd == 1) & (z > 1)
-        r, one_minus_r = jnp.where(flips, -r, r), jnp.where(flips, 1 + r, one_minus_r)
-        safe = jnp.where(eigenvalues > 0, eigenvalues, 1.0)
-        linear = jnp.where(jnp.isinf(steps), 0.0, self.rate * steps)[:, None]
-        return r, jnp.where(eigenvalues > 0, one_minus_r / safe, linear)
+        return jnp.where(z > 0.5, far, jnp.log1p(-jnp.minimum(z, 0.5))), z > 1
+
+    def when(self, steps: Array) -> Array:
+        """Of a fractional number of steps the completed ones count."""
+        return jnp.floor(steps)
 
     def growth(self, eigenvalue: float) -> float:
         """|1 - sλ|."""

@@ -38,7 +38,7 @@ def _infinite(state: InfiniteState, entropy: EntanglementEntropy) -> nk.stats.St
 @nk.vqs.expect.dispatch
 def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    if state._training is not None:
+    if state.steps:
         return _average(state.sample(entropy.n_draws, entropy.seed), entropy)
     ensemble = gaussian_ensemble(state.kernel, state.hilbert)
     if entropy.average == "annealed" and entropy.n in range(2, MAX_ORDER + 1):
