@@ -11,8 +11,8 @@ from jax import Array
 from netket.utils import struct
 
 from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError
-from netket_qsntk.losses import MSE, Infidelity, Loss
-from netket_qsntk.targets import Dataset, Target
+from netket_qsntk.losses import MSE, Energy, Infidelity, Loss
+from netket_qsntk.targets import Dataset, Target, check_summable
 
 _LOSSES = {"mse": MSE, "infidelity": Infidelity}
 
@@ -21,18 +21,21 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
     """Base of the drivers: one constructor, one ``run``, one set of logged keys.
 
     At step t, after t updates, every driver logs ``Loss`` (the training loss), ``loss/train``, ``loss/test`` and
-    ``fidelity`` as NetKet ``Stats``: mean and standard error over the members of an ensemble. ``loss/test`` is
-    left out when the training set is the whole basis.
+    ``fidelity`` (with the target) as NetKet ``Stats``: mean and standard error over the members of an ensemble.
+    ``loss/test`` is left out when the training set is the whole basis.
 
     Args:
-        target: A :class:`~netket_qsntk.targets.Target`, or any NetKet state, taken as it is now.
+        target: A :class:`~netket_qsntk.targets.Target`, or any NetKet state, taken as it is now. Instead, what to
+            minimise: a Hermitian operator (its energy), or an object of :mod:`netket_qsntk.losses`. Energies and
+            tomography know no target: ``target`` is then None, ``fidelity`` is not logged, and the amplitudes in
+            ``train`` are zeros.
         optimizer: An optax optimiser. The ``params`` it sees are the displacements from the initial parameters:
             weight decay pulls toward the initial networks, in all three drivers.
         variational_state: The state to train, on the target's Hilbert space.
         n_train: Size of the training set, drawn from the basis; None is the whole basis.
         seed: Of the training split and of minibatches.
         loss: ``"mse"``, ``"infidelity"``, or an object of :mod:`netket_qsntk.losses`; energies and tomography
-            need the whole basis (``n_train=None``), and the target is then for the fidelity alone.
+            need the whole basis (``n_train=None``), and a target is then for the fidelity alone.
         batch_size: Configurations in a minibatch; None is the whole training set. Every epoch goes through the
             training set in a new order; a last incomplete batch is left out.
         trainable: ``"all"`` parameters, or the ``"readout"`` layer alone.
@@ -43,7 +46,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         train, test: The :class:`~netket_qsntk.targets.Dataset` of the split; together the whole basis.
     """
 
-    target: Target = struct.field(pytree_node=False, serialize=False)
+    target: Target | None = struct.field(pytree_node=False, serialize=False)
     loss: Loss = struct.field(pytree_node=False, serialize=False)
     train: Dataset = struct.field(pytree_node=False, serialize=False)
     test: Dataset = struct.field(pytree_node=False, serialize=False)
@@ -55,7 +58,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
 
     def __init__(
         self,
-        target: Target | nk.vqs.VariationalState,
+        target: Target | nk.vqs.VariationalState | nk.operator.AbstractOperator | Loss,
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
@@ -66,10 +69,12 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         trainable: str = "all",
         evaluate_every: int = 1,
     ) -> None:
-        target = self._own_target(target)
-        if target.hilbert != variational_state.hilbert:
+        goal, loss = target_and_loss(target, loss)
+        target = None if goal is None else self._own_target(goal)
+        hilbert = (loss if target is None else target).hilbert
+        if hilbert != variational_state.hilbert:
             raise HilbertMismatchError(
-                f"The target lives on {target.hilbert}, the state on {variational_state.hilbert}. Build both on "
+                f"The target lives on {hilbert}, the state on {variational_state.hilbert}. Build both on "
                 "the same Hilbert space."
             )
         if trainable not in ("all", "readout"):
@@ -78,7 +83,10 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
             raise InvalidTrainingError(
                 f"evaluate_every={evaluate_every!r}: expected an integer >= 1."
             )
-        size = self._set_training_set(target, n_train, seed)
+        if target is None:
+            size = self._take_whole_basis(hilbert, n_train)
+        else:
+            size = self._set_training_set(target, n_train, seed)
         whole = batch_size is None or batch_size == size
         if not whole and not (isinstance(batch_size, Integral) and 1 <= batch_size <= size):
             raise InvalidTrainingError(
@@ -91,7 +99,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         if self.loss.whole_basis and (len(self.test) or self.batch_size):
             raise InvalidTrainingError(
                 f"{type(self.loss).__name__} sums over the whole basis, got n_train={size} of "
-                f"{target.hilbert.n_states} and batch_size={batch_size}. Use n_train=None, batch_size=None."
+                f"{hilbert.n_states} and batch_size={batch_size}. Use n_train=None, batch_size=None."
             )
         self.trainable = trainable
         self.evaluate_every = evaluate_every
@@ -107,6 +115,18 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         self.train, self.test = target.split(n_train, seed)
         self._indices = target.split_indices(n_train, seed)
         return n_train
+
+    def _take_whole_basis(self, hilbert: Any, n_train: int | None) -> int:
+        """The training set of a loss without a target; its size."""
+        n = check_summable(hilbert, task="Training")
+        if n_train not in (None, n):
+            raise InvalidTrainingError(
+                f"A loss without a target is for the whole basis, got n_train={n_train} of {n}. Use n_train=None."
+            )
+        states = np.asarray(hilbert.all_states())
+        self.train, self.test = Dataset(states, np.zeros(n)), Dataset(states[:0], np.zeros(0))
+        self._indices = np.arange(n), np.arange(0)
+        return n
 
     @property
     def n_train(self) -> int:
@@ -129,8 +149,28 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
 
-def make_loss(loss: str | Loss, target: Target) -> Loss:
+def target_and_loss(first: Any, loss: Any = "mse") -> tuple[Any, Any]:
+    """The target (or None) and the loss, from a driver's first argument and its option ``loss``.
+
+    Raises:
+        InvalidTrainingError: The first argument is a loss or an operator, and another loss is given.
+    """
+    if isinstance(first, nk.operator.AbstractOperator):
+        first = Energy(first)
+    if not isinstance(first, Loss):
+        return first, loss
+    if not (loss is first or (isinstance(loss, str) and loss == "mse")):
+        raise InvalidTrainingError(
+            f"The first argument says to minimise {first!r}, and loss={loss!r} something else: give the target "
+            "first and loss=…, or the loss alone."
+        )
+    return first.target, first
+
+
+def make_loss(loss: str | Loss, target: Target | None) -> Loss:
     """A loss from its name, or the loss itself if it belongs to this target."""
+    if isinstance(loss, Loss) and target is None:
+        return loss
     if isinstance(loss, Loss) and loss.whole_basis:
         if loss.hilbert != target.hilbert:
             raise HilbertMismatchError(

@@ -36,18 +36,21 @@ class ClosedFormDriver(SupervisedDriver):
         check_linear(optimizer, _one_network(variational_state))
         state = self._own_state(variational_state, options)
         super().__init__(target, optimizer, variational_state=state, **options)
-        name = type(self).__name__
-        if not isinstance(self.loss, MSE):
-            raise InvalidTrainingError(
-                f"{name} solves the mean square error; training on {type(self.loss).__name__} is not linear in "
-                "function space. Use loss='mse', or train with QSNTKDriver."
-            )
+        self._check_loss()
         if self.batch_size is not None:
             raise InvalidTrainingError(
-                f"{name} has a closed form for the whole training set only, got batch_size={self.batch_size}. "
+                f"{type(self).__name__} is for the whole training set only, got batch_size={self.batch_size}. "
                 "Use batch_size=None, or train with QSNTKDriver."
             )
         self._block = None
+
+    def _check_loss(self) -> None:
+        """Raise unless this driver can train on the loss."""
+        if not isinstance(self.loss, MSE):
+            raise InvalidTrainingError(
+                f"{type(self).__name__} solves the mean square error; training on {type(self.loss).__name__} is "
+                "not linear in function space. Use loss='mse', or train with QSNTKDriver or InfiniteWidthDriver."
+            )
 
     def _own_state(
         self, state: nk.vqs.VariationalState, options: dict[str, Any]

@@ -161,9 +161,10 @@ class QSNTKDriver(SupervisedDriver):
                 self._evaluation["loss/test"] = over_members(
                     jax.vmap(lambda p: self.loss.value(p, target_test))(psi_test)
                 )
-            self._evaluation["fidelity"] = over_members(
-                fidelities(psi, psi_test, target, target_test)
-            )
+            if self.target is not None:
+                self._evaluation["fidelity"] = over_members(
+                    fidelities(psi, psi_test, target, target_test)
+                )
         return over_members(losses), self._direction(gradient)
 
     def _direction(self, gradient: Any) -> Any:

@@ -7,9 +7,11 @@ import numpy as np
 import optax
 from netket.utils import struct
 
+from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.closed_form import ClosedFormDriver
-from netket_qsntk.dynamics import LinearDynamics
+from netket_qsntk.dynamics import LinearDynamics, Losses
 from netket_qsntk.errors import InvalidTrainingError, UnknownKernelError
+from netket_qsntk.losses import MSE
 from netket_qsntk.vqs import InfiniteState
 
 
@@ -23,10 +25,19 @@ class InfiniteWidthDriver(ClosedFormDriver):
 
     ``driver.state`` is an :class:`~netket_qsntk.vqs.InfiniteState` that holds the trained ensemble.
 
+    That is for the mean square error. Energies, infidelities and tomography (``loss=…``, or a Hermitian operator or a
+    loss in the place of the target) are not linear in ψ, and their infinite-width limit is integrated for drawn
+    initial wave functions: the driver is then a :class:`~netket_qsntk.driver.FunctionSpaceDriver`.
+
+    Args:
+        solver: Of the mean square error: ``"dense"``, ``"products"`` (no stored kernel; L_γ, and so the losses, then
+            have standard errors, except where the training set is a whole basis of spins), or ``"auto"`` by the size
+            of the training set; see :class:`~netket_qsntk.dynamics.LinearDynamics`.
+
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: A loss other than ``"mse"``, or minibatches.
+        InvalidTrainingError: Minibatches, or an unknown solver.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs, optax
@@ -42,16 +53,36 @@ class InfiniteWidthDriver(ClosedFormDriver):
 
     dynamics: LinearDynamics = struct.field(pytree_node=False, serialize=False)
 
+    def __new__(cls, target: Any = None, *args: Any, loss: Any = "mse", **options: Any) -> Any:
+        """A :class:`~netket_qsntk.driver.FunctionSpaceDriver` where the loss is not the mean square error."""
+        if cls is InfiniteWidthDriver:
+            loss = target_and_loss(target, loss)[1]
+            if not (isinstance(loss, MSE) or (isinstance(loss, str) and loss == "mse")):
+                from netket_qsntk.driver.function_space import FunctionSpaceDriver  # it is a subclass
+
+                cls = FunctionSpaceDriver
+        return super().__new__(cls)
+
     def __init__(
         self,
         target: Any,
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
+        solver: str = "auto",
+        n_members: None = None,
         **options: Any,
     ) -> None:
+        if n_members is not None:
+            raise InvalidTrainingError(
+                f"n_members={n_members}: for the mean square error the average over all initialisations is exact. "
+                "Leave n_members out; it counts drawn wave functions for other losses."
+            )
         super().__init__(target, optimizer, variational_state=variational_state, **options)
-        self.dynamics = LinearDynamics(self.state.kernel, self.train, optimizer=optimizer)
+        solved: Any = LinearDynamics(
+            self.state.kernel, self.train, optimizer=optimizer, solver=solver
+        )
+        self.dynamics = solved
         self.state.set_training(self.dynamics, 0)
 
     def _own_state(self, state: Any, options: dict[str, Any]) -> InfiniteState:
@@ -81,9 +112,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         out: dict[str, Any] = {}
         for name, losses in (("train", curves.train), ("test", curves.test)):
             if name == "train" or len(self.test):
-                out[f"loss/{name}"] = np.asarray(losses.total)
-                out[f"loss/{name}/mean_part"] = np.asarray(losses.L_mu)
-                out[f"loss/{name}/variance_part"] = np.asarray(losses.L_gamma)
+                out |= _with_errors(f"loss/{name}", losses)
         out["fidelity"] = np.asarray(curves.fidelity)
         return out
 
@@ -93,3 +122,16 @@ class InfiniteWidthDriver(ClosedFormDriver):
 
     def __repr__(self) -> str:
         return f"InfiniteWidthDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
+
+
+def _with_errors(key: str, losses: Losses) -> dict[str, Any]:
+    """The loss and its two parts, with errors where they are estimated."""
+    numbers = {
+        key: (losses.total, np.hypot(losses.L_mu_error, losses.L_gamma_error)),
+        f"{key}/mean_part": (losses.L_mu, losses.L_mu_error),
+        f"{key}/variance_part": (losses.L_gamma, losses.L_gamma_error),
+    }
+    return {
+        name: (np.asarray(mean), np.asarray(error)) if np.ndim(error) else np.asarray(mean)
+        for name, (mean, error) in numbers.items()
+    }

@@ -86,14 +86,12 @@ class LinearizedDriver(ClosedFormDriver):
         """
         order = np.argsort(np.concatenate(self._indices))
         targets = [jnp.asarray(data.amplitudes) for data in (self.train, self.test)]
-        log_psi = []
+        psi = []
         for dynamics in self._dynamics:
             errors = dynamics.error(self.step_count)
-            psi = jnp.concatenate([e[0] + t for e, t in zip(errors, targets, strict=True)])
-            log_psi.append(jnp.log(psi[order]))
-        model = nk.models.LogStateVector(self.state.hilbert)
-        variables = {"params": {"logstate": jnp.stack(log_psi)}}
-        return EnsembleState(self.state.hilbert, model, len(log_psi), variables=variables)
+            parts = [e[0] + t for e, t in zip(errors, targets, strict=True)]
+            psi.append(jnp.concatenate(parts)[order])
+        return EnsembleState.from_amplitudes(self.state.hilbert, jnp.stack(psi))
 
     def estimate(self, observables: Any, fullsum: bool = False) -> Any:
         """Expectation values of a pytree of observables over the linearised networks at this step."""

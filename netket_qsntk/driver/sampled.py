@@ -10,6 +10,7 @@ import optax
 from jax import Array
 from netket.utils import struct
 
+from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.draws import decorrelate, draw, draw_many, flat, log_values, snapshot
 from netket_qsntk.driver.finite import QSNTKDriver
 from netket_qsntk.driver.importance import (
@@ -106,6 +107,7 @@ class SampledDriver(QSNTKDriver):
         **options: Any,
     ) -> None:
         state = variational_state
+        target, loss = target_and_loss(target, loss)
         loss = _loss_name(loss, target)
         if sampling is None:
             both = loss == "infidelity" and not isinstance(state, EnsembleState)

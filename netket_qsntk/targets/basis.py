@@ -10,6 +10,8 @@ __all__ = ["MAX_STATES", "all_states", "check_summable"]
 MAX_STATES = 2**26
 """Most basis states that are summed over: complex128 amplitudes of them take 1 GiB."""
 
+_AT_ONCE = 2**20
+
 
 def check_summable(
     hilbert: nk.hilbert.AbstractHilbert, *, task: str, max_states: int = MAX_STATES
@@ -60,5 +62,19 @@ def all_states(hilbert: nk.hilbert.DiscreteHilbert) -> np.ndarray:
         >>> qs.targets.all_states(nk.hilbert.Spin(0.5, 2)).tolist()
         [[1, 1], [1, -1], [-1, 1], [-1, -1]]
     """
-    check_summable(hilbert, task="all_states(hilbert)")
-    return np.asarray(hilbert.all_states())
+    n_states = check_summable(hilbert, task="all_states(hilbert)")
+    if n_states <= _AT_ONCE:
+        return np.asarray(hilbert.all_states())
+    # NetKet's intermediate integers take eight times the memory of the states themselves.
+    parts = (
+        np.asarray(hilbert.numbers_to_states(np.arange(i, min(i + _AT_ONCE, n_states))))
+        for i in range(0, n_states, _AT_ONCE)
+    )
+    first = next(parts)
+    states = np.empty((n_states, hilbert.size), first.dtype)
+    states[: len(first)] = first
+    filled = len(first)
+    for part in parts:
+        states[filled : filled + len(part)] = part
+        filled += len(part)
+    return states

@@ -9,9 +9,10 @@ import netket as nk
 from flax import serialization
 from jax import Array
 
-from netket_qsntk.errors import InvalidEnsembleError
+from netket_qsntk.errors import AmplitudesError, InvalidEnsembleError
 from netket_qsntk.targets import check_summable
 from netket_qsntk.vqs.evaluate import member_amplitudes, rows_per_chunk
+from netket_qsntk.vqs.table import AmplitudeTable
 from netket_qsntk.wavefunction import PureWaveFunction, psi_function
 
 
@@ -68,6 +69,44 @@ class EnsembleState(nk.vqs.VariationalState):
             variables = _initialise(model, keys, x)
         self.variables = variables
         self._states: Array | None = None
+
+    @classmethod
+    def from_amplitudes(
+        cls, hilbert: nk.hilbert.DiscreteHilbert, amplitudes: Any
+    ) -> "EnsembleState":
+        """Given wave functions as an ensemble whose parameters are their amplitudes.
+
+        Args:
+            hilbert: Their Hilbert space.
+            amplitudes: (n_members, n_states) real or complex, in the order of ``hilbert.all_states()``.
+
+        Raises:
+            AmplitudesError: Amplitudes of another shape.
+
+        Example:
+            >>> import netket as nk, netket_qsntk as qs
+            >>> hi = nk.hilbert.Spin(0.5, 4)
+            >>> drawn = qs.vqs.InfiniteState(hi, qs.models.CosNet(1)).sample(3, seed=0)
+            >>> vs = qs.vqs.EnsembleState.from_amplitudes(hi, drawn)
+            >>> vs.expect(nk.operator.spin.sigmax(hi, 0)).error_of_mean > 0
+            True
+        """
+        amplitudes = jnp.asarray(amplitudes)
+        if not jnp.issubdtype(amplitudes.dtype, jnp.inexact):
+            amplitudes = amplitudes.astype(float)
+        n_states = check_summable(hilbert, task="EnsembleState.from_amplitudes")
+        if amplitudes.ndim != 2 or amplitudes.shape[1] != n_states:
+            raise AmplitudesError(
+                f"EnsembleState.from_amplitudes: expected shape (n_members, {n_states}), got "
+                f"{amplitudes.shape}. One wave function goes in as amplitudes[None, :]."
+            )
+        return cls(
+            hilbert,
+            AmplitudeTable(hilbert, amplitudes.dtype),
+            len(amplitudes),
+            chunk_size=n_states,
+            variables={"params": {"amplitudes": amplitudes}},
+        )
 
     @property
     def model(self) -> Any:

@@ -26,13 +26,13 @@ class InfiniteState(nk.vqs.VariationalState):
     basis; training by :class:`netket_qsntk.driver.InfiniteWidthDriver` moves both. There are no parameters.
 
     Args:
-        hilbert: A discrete NetKet Hilbert space; of at most 2¹⁵ states for moments, samples and expectations,
-            which need the covariance.
+        hilbert: A discrete NetKet Hilbert space; of at most 2¹⁵ states for covariances and expectations, and for
+            samples of what is trained.
         model: A model with a known infinite-width kernel; its width does not matter.
         trainable: Which parameters training moves, see :func:`netket_qsntk.kernels.infinite_width`.
 
     Raises:
-        SystemTooLargeError: Moments asked for with more than 2¹⁵ basis states.
+        SystemTooLargeError: The covariance asked for with more than 2¹⁵ basis states.
         UnknownKernelError: The model has no known infinite-width kernel.
 
     Example:
@@ -80,7 +80,7 @@ class InfiniteState(nk.vqs.VariationalState):
         self._cache.clear()
 
     def _moments(self) -> dict[str, Array]:
-        if not self._cache:
+        if "part" not in self._cache:
             check_summable(
                 self.hilbert, task="The covariance of an InfiniteState", max_states=_MAX_STATES
             )
@@ -95,8 +95,15 @@ class InfiniteState(nk.vqs.VariationalState):
 
     @property
     def mean(self) -> Array:
-        """E[ψ] on the whole basis: (n_states,) complex."""
-        return self._moments()["mean"]
+        """E[ψ] on the whole basis: (n_states,) complex. It needs no covariance, and so no more than 2²⁶ states."""
+        if "mean" not in self._cache:
+            check_summable(self.hilbert, task="The mean of an InfiniteState")
+            if self._training is None:
+                self._cache["mean"] = jnp.zeros(self.hilbert.n_states, jnp.complex128)
+            else:
+                dynamics, steps = self._training
+                self._cache["mean"] = dynamics.mean([steps], self.hilbert.all_states())[0]
+        return self._cache["mean"]
 
     @property
     def covariance(self) -> Array:
@@ -122,20 +129,33 @@ class InfiniteState(nk.vqs.VariationalState):
     def sample(self, n_members: int, seed: Any = None) -> Array:
         """Wave functions drawn from the ensemble: (n_members, n_states), unnormalised, complex (real for real ψ).
 
-        Exact: by the symmetric square root of the covariance (one eigendecomposition, 10 n_states³ operations).
+        Exact, from normal numbers in the eigenbasis of the covariance. Untrained, where the kernel has a structured
+        spectrum (whole bases of spins), a draw costs one product and up to 2²⁶ states will do; otherwise there is
+        one eigendecomposition first, of 10 n_states³ operations.
         """
         if not isinstance(n_members, int) or n_members < 1:
             raise InvalidEnsembleError(f"n_members={n_members!r}: expected a positive integer.")
+        check_summable(self.hilbert, task="Drawing from an InfiniteState")
+        shape = (self.kernel.n_parts, n_members, self.hilbert.n_states)
+        noise = self._times_root(jax.random.normal(nk.jax.PRNGKey(seed), shape))
+        mean = 0.0 if self._training is None else self.mean
+        if self.kernel.n_parts == 1:
+            return jnp.real(mean) + noise[0]
+        return mean + jax.lax.complex(noise[0], noise[1])
+
+    def _times_root(self, noise: Array) -> Array:
+        """Normal numbers (…, n_states) made into fluctuations of one part."""
+        if self._training is None:
+            x = self.hilbert.all_states()
+            operator = self.kernel.operator(x, which="nngp")
+            if operator.has_cheap_spectrum:
+                modes = operator.eigh()
+                return modes.from_modes(jnp.sqrt(jnp.maximum(modes.eigenvalues, 0.0)) * noise)
         moments = self._moments()
         if "root" not in moments:
             values, vectors = np.linalg.eigh(np.asarray(moments["part"]))
             moments["root"] = jnp.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
-        root, mean = moments["root"], moments["mean"]
-        shape = (self.kernel.n_parts, n_members, len(mean))
-        noise = jax.random.normal(nk.jax.PRNGKey(seed), shape) @ root.T
-        if self.kernel.n_parts == 1:
-            return mean.real + noise[0]
-        return mean + jax.lax.complex(noise[0], noise[1])
+        return noise @ moments["root"].T
 
     def reset(self) -> None:
         """Nothing to resample."""

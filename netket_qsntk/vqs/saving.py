@@ -28,6 +28,10 @@ class SavedTraining:
         """The saved numbers: for ``x`` the whole basis, at the number of steps that they were saved with."""
         return self._moments
 
+    def mean(self, steps: Any, x: Array) -> Array:
+        """The first of them, as one row."""
+        return self._moments[0][None]
+
 
 def ensemble_to_json(state: EnsembleState) -> dict[str, Any]:
     """What :func:`load_ensemble` needs."""

@@ -258,10 +258,12 @@ def test_wide_ensembles_approach_the_infinite_width_curve():
 
 @pytest.mark.slow
 def test_the_distance_to_infinite_width_falls_as_one_over_the_width():
-    steps, members = 40, 2000
+    # Early steps: later the members whose kernel has the smallest eigenvalues rule the average, and only far
+    # wider networks than these fluctuate little enough for the first order in 1/width.
+    steps, members = 10, 2000
     infinite = make("infinite").predict([steps])["loss/train"][0]
     rows = []
-    for width in (8, 16, 32, 64):
+    for width in (16, 32, 64, 128):
         data = logged(make("finite", state=ensemble(members, width, seed=3)), steps + 1)
         loss = data["loss/train"]
         rows.append((width, loss.Mean[-1] - infinite, loss.Sigma[-1]))
@@ -269,8 +271,9 @@ def test_the_distance_to_infinite_width_falls_as_one_over_the_width():
     for width, gap, error in rows:
         print(f"{width:5d}  {gap:+.3e}  {error:.1e}")  # noqa: T201
     for width, gap, error in rows:
-        scaled, scale = gap * width, rows[0][1] * rows[0][0]
-        assert abs(scaled - scale) < 0.5 * abs(scale) + 4 * error * width
+        scaled, limit = gap * width, rows[-1][1] * rows[-1][0]
+        assert abs(scaled - limit) < 0.4 * abs(limit) + 4 * error * width
+        assert gap > 4 * error
 
 
 def test_drivers_describe_themselves():

@@ -1,0 +1,84 @@
+"""Every Python block of the documentation runs as it stands and prints what its page says."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+
+import netket_qsntk as qs
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^```(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
+
+
+def pages() -> list[str]:
+    found = (path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+    return sorted(str(p.relative_to(DOCS)) for p in found if "```python" in p.read_text("utf-8"))
+
+
+def blocks(text: str) -> list[tuple[str, int, str | None]]:
+    """(code, its first line, the output printed below it or None) of each Python block of a page."""
+    fences = list(BLOCK.finditer(text))
+    found = []
+    for fence, after in zip(fences, [*fences[1:], None], strict=True):
+        if fence[1] != "python":
+            continue
+        shown = None
+        if after is not None and after[1] == "text":
+            between = text[fence.end() : after.start()]
+            shown = after[2] if not between.strip() else None
+        found.append((fence[2], text.count("\n", 0, fence.start()) + 1, shown))
+    return found
+
+
+def same(shown: str, printed: str) -> bool:
+    """Equal but for white space, and numbers with a point or an exponent to one unit of their last digit."""
+    words = ["".join(NUMBER.sub("#", t).split()) for t in (shown, printed)]
+    numbers = [NUMBER.findall(t) for t in (shown, printed)]
+    return words[0] == words[1] and all(map(_close, *numbers))
+
+
+def _close(shown: str, printed: str) -> bool:
+    digits, _, exponent = shown.lower().partition("e")
+    if "." not in shown and not exponent:
+        return shown == printed
+    unit = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return abs(float(shown) - float(printed)) <= 1.001 * unit
+
+
+@pytest.mark.parametrize("page", pages())
+def test_blocks_of_page_run_and_print_what_is_shown(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for code, line, shown in blocks((DOCS / page).read_text("utf-8")):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile("\n" * line + code, DOCS / page, "exec"), namespace)
+        printed = out.getvalue()
+        assert bool(printed) == (shown is not None), f"{page}:{line} prints {printed!r}"
+        assert shown is None or same(shown, printed), f"{page}:{line} shows {shown!r}, prints {printed!r}"
+
+
+def test_comparison_of_output_sees_differences() -> None:
+    assert same("loss 1.25e-03\n", "loss   1.2504e-03")
+    assert not same("loss 1.25e-03", "loss 1.28e-03")
+    assert not same("(16, 16)", "(16, 15)")
+    assert not same("True", "False")
+    assert not same("1.0", "1.0 1.0")
+
+
+def test_every_page_of_code_is_found() -> None:
+    assert {"quickstart.md", "theory.md", "contributing.md"} <= set(pages())
+
+
+def test_every_namespace_has_a_page_of_reference() -> None:
+    for namespace in qs.__all__:
+        assert f"automodule:: netket_qsntk.{namespace}\n" in (DOCS / "api" / f"{namespace}.md").read_text()
