@@ -118,7 +118,7 @@ def test_what_has_no_strings_on_the_whole_basis_takes_the_matrix():
     assert pauli_hamiltonian(nk.operator.Heisenberg(sector, RING)) is None
     assert pauli_hamiltonian(nk.operator.Ising(nk.hilbert.Fock(1, 6), RING, h=1.0)) is None
     fermions = nk.hilbert.SpinOrbitalFermions(3, s=0.5)
-    assert pauli_hamiltonian(nk.operator.fermion.number(fermions, 0, 0.5)) is None
+    assert pauli_hamiltonian(nk.operator.fermion.number(fermions, 0, 1)) is None
     large = nk.hilbert.Spin(0.5, 24, total_sz=0)
     with pytest.raises(SystemTooLargeError):
         targets.quench(nk.operator.Heisenberg(large, nk.graph.Chain(24)), np.ones(1), 1.0)
