@@ -55,6 +55,35 @@ def _plain_signature(
     return signature, returns
 
 
+def _keep_bars(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings are written to be read as they stand: |x| is an absolute value, no substitution."""
+    inside_math = False
+    for i, line in enumerate(lines):
+        text = line.lstrip()
+        if text.startswith(".. math::"):
+            inside_math, indent = True, len(line) - len(text)
+            continue
+        inside_math = inside_math and (not text or len(line) - len(text) > indent)
+        if not (inside_math or text.startswith((">>>", "...", "|"))):
+            # Even pieces are prose; odd ones are :math:`…` and ``…``.
+            pieces = re.split(r"(:math:`[^`]*`|``.*?``)", line)
+            pieces[::2] = [re.sub(r"(?<!\\)\|", r"\\|", piece) for piece in pieces[::2]]
+            lines[i] = "".join(pieces)
+
+
+def _public_names(module: Any) -> list[str]:
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return list(listed)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
 def _check_every_name(app: Any, env: Any) -> None:
     """Warn, and so fail the build, where a public name has no entry in the API reference."""
     from sphinx.util import logging
@@ -62,7 +91,7 @@ def _check_every_name(app: Any, env: Any) -> None:
     entries = env.get_domain("py").objects
     for namespace in netket_qsntk.__all__:
         module = importlib.import_module(f"netket_qsntk.{namespace}")
-        for name in getattr(module, "__all__", ()):
+        for name in _public_names(module):
             if f"netket_qsntk.{namespace}.{name}" not in entries:
                 logging.getLogger(__name__).warning(
                     "qs.%s.%s has no entry in the API reference", namespace, name
@@ -70,6 +99,7 @@ def _check_every_name(app: Any, env: Any) -> None:
 
 
 def setup(app: Any) -> None:
-    """Register the two functions above."""
+    """Register the functions above; bars are seen to before napoleon reads a docstring."""
+    app.connect("autodoc-process-docstring", _keep_bars, priority=400)
     app.connect("autodoc-process-signature", _plain_signature)
     app.connect("env-check-consistency", _check_every_name)
