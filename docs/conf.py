@@ -27,7 +27,11 @@ myst_heading_anchors = 3
 
 html_theme = "sphinx_book_theme"
 html_title = "netket-qsntk"
-html_theme_options = {"show_toc_level": 2}
+html_theme_options = {"show_toc_level": 2, "navbar_persistent": []}
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+# The contents beside a page of reference have room for methods only without their classes.
+toc_object_entries_show_parents = "hide"
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -66,11 +70,23 @@ def _keep_bars(
             inside_math, indent = True, len(line) - len(text)
             continue
         inside_math = inside_math and (not text or len(line) - len(text) > indent)
-        if not (inside_math or text.startswith((">>>", "...", "|"))):
+        if not (inside_math or text.startswith((">>>", "..."))):
             # Even pieces are prose; odd ones are :math:`…` and ``…``.
             pieces = re.split(r"(:math:`[^`]*`|``.*?``)", line)
             pieces[::2] = [re.sub(r"(?<!\\)\|", r"\\|", piece) for piece in pieces[::2]]
             lines[i] = "".join(pieces)
+
+
+def _untype_property(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """A property's summary is a sentence: napoleon takes what stands before a colon for its type."""
+    if what not in ("property", "attribute"):
+        return
+    types = [line for line in lines if line.startswith(":type: ")]
+    if types and lines[0]:
+        lines[:] = [line for line in lines if line not in types]
+        lines[0] = f"{types[0].removeprefix(':type: ')}: {lines[0]}"
 
 
 def _public_names(module: Any) -> list[str]:
@@ -99,7 +115,15 @@ def _check_every_name(app: Any, env: Any) -> None:
 
 
 def setup(app: Any) -> None:
-    """Register the functions above; bars are seen to before napoleon reads a docstring."""
+    """Register the functions above, those on docstrings before and after napoleon."""
+    for namespace in netket_qsntk.__all__:
+        module = importlib.import_module(f"netket_qsntk.{namespace}")
+        for name in _public_names(module):
+            # Or a function with one registered method for each model is listed as many times.
+            dispatched = getattr(module, name, None)
+            if hasattr(dispatched, "registry") and hasattr(dispatched, "__wrapped__"):
+                setattr(module, name, dispatched.__wrapped__)
     app.connect("autodoc-process-docstring", _keep_bars, priority=400)
+    app.connect("autodoc-process-docstring", _untype_property, priority=600)
     app.connect("autodoc-process-signature", _plain_signature)
     app.connect("env-check-consistency", _check_every_name)
