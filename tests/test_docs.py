@@ -64,7 +64,9 @@ def test_blocks_of_page_run_and_print_what_is_shown(
             exec(compile("\n" * line + code, DOCS / page, "exec"), namespace)
         printed = out.getvalue()
         assert bool(printed) == (shown is not None), f"{page}:{line} prints {printed!r}"
-        assert shown is None or same(shown, printed), f"{page}:{line} shows {shown!r}, prints {printed!r}"
+        assert shown is None or same(shown, printed), (
+            f"{page}:{line} shows {shown!r}, prints {printed!r}"
+        )
 
 
 def test_comparison_of_output_sees_differences() -> None:
@@ -81,4 +83,7 @@ def test_every_page_of_code_is_found() -> None:
 
 def test_every_namespace_has_a_page_of_reference() -> None:
     for namespace in qs.__all__:
-        assert f"automodule:: netket_qsntk.{namespace}\n" in (DOCS / "api" / f"{namespace}.md").read_text()
+        assert (
+            f"automodule:: netket_qsntk.{namespace}\n"
+            in (DOCS / "api" / f"{namespace}.md").read_text()
+        )

@@ -58,7 +58,9 @@ class InfiniteWidthDriver(ClosedFormDriver):
         if cls is InfiniteWidthDriver:
             loss = target_and_loss(target, loss)[1]
             if not (isinstance(loss, MSE) or (isinstance(loss, str) and loss == "mse")):
-                from netket_qsntk.driver.function_space import FunctionSpaceDriver  # it is a subclass
+                from netket_qsntk.driver.function_space import (
+                    FunctionSpaceDriver,
+                )  # it is a subclass
 
                 cls = FunctionSpaceDriver
         return super().__new__(cls)
