@@ -1,7 +1,7 @@
 """What the three drivers share: the target, its split, the names of what is logged."""
 
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import jax
 import netket as nk
@@ -69,9 +69,9 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         trainable: str = "all",
         evaluate_every: int = 1,
     ) -> None:
-        goal, loss = target_and_loss(target, loss)
+        goal, minimised = target_and_loss(target, loss)
         target = None if goal is None else self._own_target(goal)
-        hilbert = (loss if target is None else target).hilbert
+        hilbert = minimised.hilbert if target is None else target.hilbert
         if hilbert != variational_state.hilbert:
             raise HilbertMismatchError(
                 f"The target lives on {hilbert}, the state on {variational_state.hilbert}. Build both on "
@@ -94,7 +94,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
             )
         super().__init__(variational_state, optimizer, minimized_quantity_name="Loss")
         self.target = target
-        self.loss = make_loss(loss, target)
+        self.loss = make_loss(minimised, target)
         self.batch_size = None if whole else batch_size
         if self.loss.whole_basis and (len(self.test) or self.batch_size):
             raise InvalidTrainingError(
@@ -169,8 +169,8 @@ def target_and_loss(first: Any, loss: Any = "mse") -> tuple[Any, Any]:
 
 def make_loss(loss: str | Loss, target: Target | None) -> Loss:
     """A loss from its name, or the loss itself if it belongs to this target."""
-    if isinstance(loss, Loss) and target is None:
-        return loss
+    if target is None:
+        return cast(Loss, loss)  # what came without a target is a loss
     if isinstance(loss, Loss) and loss.whole_basis:
         if loss.hilbert != target.hilbert:
             raise HilbertMismatchError(

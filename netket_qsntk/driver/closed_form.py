@@ -70,7 +70,8 @@ class ClosedFormDriver(SupervisedDriver):
                 f"{type(self).__name__} has solved the training with its optimiser. Build another driver for "
                 "another optimiser."
             )
-        self._optimizer, self._optimizer_state = optimizer, ()
+        nothing: Any = ()
+        self._optimizer, self._optimizer_state = optimizer, nothing
 
     @property
     def _ready(self) -> bool:

@@ -15,6 +15,7 @@ from netket_qsntk.driver.gradient import fidelities
 from netket_qsntk.driver.infinite import InfiniteWidthDriver
 from netket_qsntk.dynamics import FunctionSpaceFlow
 from netket_qsntk.dynamics.flow import FlowState, check_steps
+from netket_qsntk.dynamics.linear import Solver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
@@ -71,7 +72,7 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
-        solver: str = "auto",
+        solver: Solver = "auto",
         **options: Any,
     ) -> None:
         if solver != "auto":
@@ -84,16 +85,15 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
             target, optimizer, variational_state=variational_state, **options
         )
         whole, x = not len(self.test), self.train.states
-        flow: Any = FunctionSpaceFlow(
+        self.dynamics = FunctionSpaceFlow(
             self._kernel,
             self.loss,
             None if self.loss.whole_basis else x,
             None if self.target is None else self.train.amplitudes,
             optimizer=optimizer,
         )
-        self.dynamics = flow
         self._cross = None if whole else self._kernel.operator(self.test.states, x)
-        start = flow.start(self._on_train(self._initial))
+        start = self.dynamics.start(self._on_train(self._initial))
         self._optimizer_state = start.alpha, start.optimizer
         self._evaluation = {}
 
@@ -132,8 +132,8 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
             amplitudes = jnp.asarray(self.test.amplitudes)
             out["loss/test"] = jax.vmap(lambda p: self.loss.value(p, amplitudes))(psi_test)
         if self.target is not None:
-            amplitudes = [jnp.asarray(data.amplitudes) for data in (self.train, self.test)]
-            out["fidelity"] = fidelities(psi, psi_test, *amplitudes)
+            both = [jnp.asarray(data.amplitudes) for data in (self.train, self.test)]
+            out["fidelity"] = fidelities(psi, psi_test, *both)
         return out
 
     def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:

@@ -10,6 +10,7 @@ from netket.utils import struct
 from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.closed_form import ClosedFormDriver
 from netket_qsntk.dynamics import LinearDynamics, Losses
+from netket_qsntk.dynamics.linear import Solver
 from netket_qsntk.errors import InvalidTrainingError, UnknownKernelError
 from netket_qsntk.losses import MSE
 from netket_qsntk.vqs import InfiniteState
@@ -51,14 +52,16 @@ class InfiniteWidthDriver(ClosedFormDriver):
         True
     """
 
-    dynamics: LinearDynamics = struct.field(pytree_node=False, serialize=False)
+    dynamics: Any = struct.field(pytree_node=False, serialize=False)
 
     def __new__(cls, target: Any = None, *args: Any, loss: Any = "mse", **options: Any) -> Any:
         """A :class:`~netket_qsntk.driver.FunctionSpaceDriver` where the loss is not the mean square error."""
         if cls is InfiniteWidthDriver:
             loss = target_and_loss(target, loss)[1]
             if not (isinstance(loss, MSE) or (isinstance(loss, str) and loss == "mse")):
-                from netket_qsntk.driver.function_space import FunctionSpaceDriver  # it is a subclass
+                from netket_qsntk.driver.function_space import (
+                    FunctionSpaceDriver,
+                )  # it is a subclass
 
                 cls = FunctionSpaceDriver
         return super().__new__(cls)
@@ -69,7 +72,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
-        solver: str = "auto",
+        solver: Solver = "auto",
         n_members: None = None,
         **options: Any,
     ) -> None:
@@ -79,10 +82,9 @@ class InfiniteWidthDriver(ClosedFormDriver):
                 "Leave n_members out; it counts drawn wave functions for other losses."
             )
         super().__init__(target, optimizer, variational_state=variational_state, **options)
-        solved: Any = LinearDynamics(
+        self.dynamics = LinearDynamics(
             self.state.kernel, self.train, optimizer=optimizer, solver=solver
         )
-        self.dynamics = solved
         self.state.set_training(self.dynamics, 0)
 
     def _own_state(self, state: Any, options: dict[str, Any]) -> InfiniteState:

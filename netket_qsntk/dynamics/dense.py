@@ -37,8 +37,8 @@ def gram(a: Array) -> Array:
     """aᵀa, half the operations of a general product on the CPU."""
     if not _on_cpu():
         return a.T @ a
-    a = np.asarray(a)
-    return jnp.asarray(a.T @ a)
+    left = np.asarray(a)
+    return jnp.asarray(left.T @ left)
 
 
 def congruence(v: Array, matrix: Array) -> Array:

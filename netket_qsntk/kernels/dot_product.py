@@ -2,10 +2,11 @@
 
 K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products
 take a few dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and
-the n × m matrix is an integer product and a look-up: it costs what writing it to memory costs. Cost: 2nmd
-integer operations and 16 nm bytes for the pair of kernels.
+the n × m matrix is an integer product and a look-up (:mod:`netket_qsntk.kernels.look_up`): it costs little more than
+writing it to memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -17,12 +18,14 @@ from jax import Array
 
 from netket_qsntk.activations import Pair
 from netket_qsntk.errors import InvalidConfigurationsError
+from netket_qsntk.kernels import look_up
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable, check_configurations
 from netket_qsntk.kernels.tiles import starts
 
-# Integer products are done in float32, exact up to 2²⁴; blocks of about this many entries stay in cache.
+# Integer products are done in float32, exact up to 2²⁴.
 _EXACT = 2**24
-_BLOCK = 2**18
+# Entries of a tile evaluated at once.
+_TILE = 2**18
 # Coordinates that one fused loop over pairs of real inputs goes through.
 _COORDINATES = 32
 
@@ -68,13 +71,6 @@ def _pair(x: Array, y: Array) -> Pair:
         left, right = (t.reshape(-1, _COORDINATES, t.shape[-1]) for t in padded)
         total, _ = jax.lax.scan(add, total, (left, right))
     return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
-
-
-@jax.jit
-def _index(left: Array, right: Array) -> Array:
-    # XLA's product, not NumPy's: a BLAS with threads of its own stalls on a busy machine.
-    product = jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)
-    return product.astype(jnp.int64)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -184,20 +180,25 @@ class DotProductKernel(InfiniteWidthKernel):
         offset_v = (column * len(dots)).astype(np.float32)
         # One extra coordinate on each side adds the offsets within the product.
         left = np.column_stack([u, offset_u, np.ones(len(u))]).astype(np.float32)
-        right = jnp.asarray(np.column_stack([v, np.ones(len(v)), offset_v]).astype(np.float32))
-        rows = max(1, _BLOCK // len(v))
-        for i in starts(len(u), rows):
-            index = np.asarray(_index(left[i : i + rows], right))
-            for table, target in zip(tables, out, strict=True):
-                np.take(table, index, out=target[i : i + rows], mode="clip")
+        right = np.column_stack([v, np.ones(len(v)), offset_v]).astype(np.float32)
+        look_up.fill(left, right, (tables[0], tables[1]), out)
 
     def _direct(self, u: np.ndarray, v: np.ndarray, out: tuple[np.ndarray, np.ndarray]) -> None:
-        rows = max(1, 8 * _BLOCK // max(1, len(v)))
+        """By the formula at every pair; where x is y, at those on and above the diagonal, in square tiles."""
+        symmetric = u is v
+        rows = max(1, math.isqrt(_TILE) if symmetric else _TILE // max(1, len(v)))
         right = jnp.asarray(v)
         for i in starts(len(u), rows):
-            values = _gram(self.formula, jnp.asarray(u[i : i + rows]), right)
-            for value, target in zip(values, out, strict=True):
-                target[i : i + rows] = value
+            here = slice(i, i + rows)
+            for j in starts(len(v), rows) if symmetric else [0]:
+                if symmetric and j < i:
+                    continue
+                there = slice(j, j + rows) if symmetric else slice(None)
+                values = _gram(self.formula, jnp.asarray(u[here]), right[there])
+                for value, target in zip(values, out, strict=True):
+                    target[here, there] = value
+                    if symmetric and j > i:
+                        target[there, here] = np.asarray(value).T
 
     def __repr__(self) -> str:
         what = type(self.model).__name__ if self.model is not None else repr(self.formula)
@@ -214,7 +215,6 @@ def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
     largest = max(np.abs(u).max(initial=0.0), np.abs(v).max(initial=0.0))
     for scale in (1, 2):
         values = 2 * u.shape[-1] * (scale * largest) ** 2 + 1
-        # The table index itself must be exact too: at most norms² × values, bounded by values³.
         if all(np.array_equal(np.rint(scale * t), scale * t) for t in (u, v)):
             # The table index itself must be exact too.
             classes = [len(np.unique((t * t).sum(-1))) for t in (u, v)]

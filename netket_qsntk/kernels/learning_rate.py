@@ -8,6 +8,9 @@ from scipy.sparse.linalg import eigsh
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import check_configurations
 
+# Larger kernels are not stored for their largest eigenvalue: products with their operator suffice.
+_DENSE = 4096
+
 
 def largest_eigenvalue(matrix: Any) -> float:
     """λ_max of a symmetric positive semidefinite matrix (n, n), by Lanczos for all but the smallest n."""
@@ -48,7 +51,12 @@ def max_learning_rate(kernel: Any, states: Any) -> float:
         raise InvalidConfigurationsError(
             "states is empty: expected training configurations (n, sites)."
         )
-    if hasattr(kernel, "ntk"):
+    if hasattr(kernel, "operator") and len(x) > _DENSE:
+        # Late: operators are built from kernels and import them.
+        from netket_qsntk import operators
+
+        top = operators.largest_eigenvalue(kernel.operator(x))[0]
+    elif hasattr(kernel, "ntk"):
         top = largest_eigenvalue(kernel.ntk(x))
     else:
         block = kernel.qsntk(x)

@@ -11,6 +11,7 @@ from jax import Array
 
 from netket_qsntk.errors import HamiltonianError
 from netket_qsntk.losses.base import Loss
+from netket_qsntk.targets.pauli import pauli_hamiltonian
 
 # Matrix elements and column numbers are kept up to this basis size, made anew for every product beyond.
 _STORED = 2**16
@@ -24,8 +25,9 @@ class Energy(Loss):
         \frac{\partial L}{\partial\psi_1} + i\frac{\partial L}{\partial\psi_2}
         = \frac{2}{\langle\psi|\psi\rangle}(H - L)\psi
 
-    H acts through NetKet's connected elements: K of them a row, 12 K n_states bytes up to 2¹⁶ states; larger
-    bases are gone through in chunks and nothing is stored (JAX operators only).
+    H acts through NetKet's connected elements: K of them a row, 12 K n_states bytes up to 2¹⁶ states. Larger bases
+    of spins take Pauli strings (:mod:`netket_qsntk.targets.pauli`: two vectors and Walsh-Hadamard transforms);
+    others are gone through in chunks and nothing is stored (JAX operators only).
 
     Args:
         hamiltonian: A Hermitian NetKet operator on a discrete Hilbert space.
@@ -58,8 +60,12 @@ class Energy(Loss):
         self.hamiltonian = hamiltonian
         self.hilbert = hamiltonian.hilbert
         self._rows: tuple[Array, Array] | None = None
+        self._strings = None
         if self.hilbert.n_states > _STORED:
-            if not isinstance(hamiltonian, nk.operator.DiscreteJaxOperator):
+            self._strings = pauli_hamiltonian(hamiltonian)
+            if self._strings is None and not isinstance(
+                hamiltonian, nk.operator.DiscreteJaxOperator
+            ):
                 raise HamiltonianError(
                     f"A basis of {self.hilbert.n_states} states is gone through in chunks, which needs a JAX "
                     f"operator, got {type(hamiltonian).__name__}: try hamiltonian.to_jax_operator()."
@@ -74,6 +80,8 @@ class Energy(Loss):
         if self._rows is not None:
             numbers, elements = self._rows
             return jnp.sum(elements * psi[numbers], axis=-1)
+        if self._strings is not None:
+            return self._strings.matvec(psi)
         return _apply_in_chunks(self.hilbert, self.hamiltonian, psi)
 
     def value(self, psi: Array, amplitudes: Any = None) -> Array:

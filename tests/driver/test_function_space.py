@@ -283,7 +283,10 @@ def test_the_closed_form_by_products_agrees_with_the_dense_one(n_train):
     np.testing.assert_allclose(b["loss/train/mean_part"], a["loss/train/mean_part"], atol=1e-9)
     for key in set(a) - {"steps"}:
         error = b.get(f"{key}/error", np.zeros(4))
-        assert np.all(np.abs(a[key] - b[key]) < 5 * error + 1e-8 + (0.1 if key == "fidelity" and n_train else 0)), key
+        assert np.all(
+            np.abs(a[key] - b[key])
+            < 5 * error + 1e-8 + (0.1 if key == "fidelity" and n_train else 0)
+        ), key
     assert ("loss/train/error" in b) == (n_train is not None)  # exact on a whole basis
     data = logged(products, 4)
     for key in ("Loss", "loss/train", "loss/train/variance_part"):

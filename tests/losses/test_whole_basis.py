@@ -35,12 +35,19 @@ def test_energy_is_the_rayleigh_quotient_of_the_dense_matrix(hamiltonian):
     assert qs.losses.Energy(hamiltonian).value(psi) == pytest.approx(expected, rel=1e-12)
 
 
-def test_products_in_chunks_equal_stored_ones(monkeypatch):
-    psi = psi_for(HI)
-    stored = qs.losses.Energy(ISING).apply(psi)
+@pytest.mark.parametrize(
+    ("hamiltonian", "by_strings"),
+    [(ISING, True), (HUBBARD, False), (HEISENBERG.to_jax_operator(), False)],
+    ids=["ising", "hubbard", "sz0"],
+)
+def test_products_that_store_nothing_equal_stored_ones(hamiltonian, by_strings, monkeypatch):
+    psi = psi_for(hamiltonian.hilbert)
+    stored = qs.losses.Energy(hamiltonian).apply(psi)
     monkeypatch.setattr(energy_module, "_STORED", 1)
-    monkeypatch.setattr(energy_module, "_CHUNK", 6)  # does not divide 16
-    np.testing.assert_allclose(qs.losses.Energy(ISING).apply(psi), stored, rtol=1e-12)
+    monkeypatch.setattr(energy_module, "_CHUNK", 5)  # divides no basis size here but 15
+    energy = qs.losses.Energy(hamiltonian)
+    assert (energy._strings is not None) == by_strings
+    np.testing.assert_allclose(energy.apply(psi), stored, atol=1e-12)
 
 
 def shots(n_shots=1000):
