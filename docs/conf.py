@@ -22,8 +22,6 @@ exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
 
 # tests/test_docs.py runs the pages' code; Sphinx only shows it.
 nb_execution_mode = "off"
-# The contents name pages by pattern where a page may be missing.
-suppress_warnings = ["toc.empty_glob"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
