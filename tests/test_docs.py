@@ -93,6 +93,5 @@ def test_links_of_the_readme_and_of_pages_lead_to_files() -> None:
     texts = [DOCS.parent / "README.md", *(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)]
     for path in texts:
         prose = BLOCK.sub("", path.read_text("utf-8"))
-        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose):
-            if not link.startswith(("http:", "https:")):
-                assert (path.parent / link).is_file(), f"{path.name}: {link}"
+        for link in re.findall(r"\]\(([\w./-]+\.\w+|LICENSE)(?:#[\w-]+)?\)", prose):
+            assert (path.parent / link).is_file(), f"{path.name}: {link}"
