@@ -2,7 +2,10 @@
 
 import importlib
 import re
+from pathlib import Path
 from typing import Any
+
+import jupytext
 
 import netket_qsntk
 
@@ -41,6 +44,16 @@ copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 
+def _notebooks(app: Any) -> None:
+    """Notebooks that examples/notebooks/run.py has not executed since their text changed are shown without output."""
+    here = Path(__file__).parent
+    for text in (here.parent / "examples" / "notebooks").glob("*.py"):
+        notebook = here / "notebooks" / f"{text.stem}.ipynb"
+        fresh = notebook.exists() and notebook.stat().st_mtime > text.stat().st_mtime
+        if text.stem != "run" and not fresh:
+            jupytext.write(jupytext.read(text), notebook)
+
+
 def _plain_signature(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: Any
 ) -> tuple[str | None, Any]:
@@ -71,5 +84,6 @@ def _check_every_name(app: Any, env: Any) -> None:
 
 def setup(app: Any) -> None:
     """Register the two functions above."""
+    app.connect("builder-inited", _notebooks)
     app.connect("autodoc-process-signature", _plain_signature)
     app.connect("env-check-consistency", _check_every_name)
