@@ -69,7 +69,7 @@ for width in WIDTHS:
 # with $\sigma_w \propto \sqrt d$ it never does.
 
 # %%
-sizes = np.unique(2 * np.geomspace(2, 50 if QUICK else 200, 20).round().astype(int))
+sizes = np.unique(2 * np.geomspace(2, 25 if QUICK else 100, 20).round().astype(int))
 
 
 def annealed(d, sigma_w):

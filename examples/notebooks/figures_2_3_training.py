@@ -60,7 +60,7 @@ state = qs.vqs.EnsembleState(
     target.hilbert, network(64 if QUICK else 512), n_members=MEMBERS, seed=1
 )
 options = {"variational_state": state, "n_train": N_TRAIN, "seed": 1}
-steps = np.unique(np.geomspace(1, 10_001, 120).astype(int)) - 1
+steps = np.unique(np.geomspace(1, 1001 if QUICK else 10_001, 120).astype(int)) - 1
 infinite = qs.driver.InfiniteWidthDriver(target, optax.sgd(rate), **options).predict(steps)
 
 log = nk.logging.RuntimeLog()

@@ -8,6 +8,7 @@ Needs the extra ``docs`` (jupytext, nbclient, ipykernel).
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def main():
     unknown = sorted(set(args.names) - set(NOTEBOOKS))
     if unknown:
         parser.error(f"no notebook {', '.join(unknown)}: expected some of {', '.join(NOTEBOOKS)}")
+    # The kernels inherit it; no notebook has a progress bar.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.names or NOTEBOOKS:
         print(f"{name:28}{execute(name, args.out):7.1f} s", flush=True)
