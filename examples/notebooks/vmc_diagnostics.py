@@ -18,6 +18,7 @@
 # %%
 import os
 
+import jax
 import matplotlib.pyplot as plt
 import netket as nk
 
@@ -44,7 +45,12 @@ def run(model, diag_shift=1e-2, rate=0.02):
     sampler = nk.sampler.MetropolisLocal(hilbert, n_chains=64)
     state = nk.vqs.MCState(sampler, model, n_samples=1024, seed=1)
     driver = nk.driver.VMC_SR(
-        hamiltonian, nk.optimizer.Sgd(rate), variational_state=state, diag_shift=diag_shift
+        hamiltonian,
+        nk.optimizer.Sgd(rate),
+        variational_state=state,
+        diag_shift=diag_shift,
+        use_ntk=False,
+        on_the_fly=False,
     )
     log = nk.logging.RuntimeLog()
     diagnostics = qs.callbacks.NTKDiagnostics(EVERY, 64 if QUICK else 128, eigenvalues=True)
@@ -70,10 +76,9 @@ plt.show()
 # %%
 widths = (4, 32) if QUICK else (4, 16, 64, 256)
 drifts = {}
-for alpha in widths:
-    # The more hidden units, the smaller the initial weights that keep log ψ of order one.
-    model = nk.models.RBM(alpha=alpha / graph.n_nodes, kernel_init=nk.nn.initializers.normal(0.1))
-    drifts[alpha] = run(model).data["ntk/drift"]
+for width in widths:
+    model = nk.models.RBM(alpha=width / graph.n_nodes, kernel_init=jax.nn.initializers.normal(0.1))
+    drifts[width] = run(model).data["ntk/drift"]
 
 figure, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
 for (width, drift), colour, style in zip(drifts.items(), qs.plot.COLOURS, ("-", "--", "-.", ":")):

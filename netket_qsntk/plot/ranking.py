@@ -41,8 +41,11 @@ def ranking(
         ax.axvline(predicted.zero, color="0.3", linestyle=":", label="ψ = 0")
         ax.set_yticks(place, [str(name) for name in predicted.names])
         ax.set_xlabel("predicted test loss (mean square error per configuration)")
+        finish(ax)
+        # The line of ψ = 0 runs behind the legend.
+        ax.legend(framealpha=1.0, edgecolor="none", fontsize="small")
         ax.grid(axis="y", visible=False)
-        return finish(ax)
+        return ax
     losses = [np.asarray(trained[name], dtype=float) for name in predicted.names]
     means = np.array([values.mean() for values in losses])
     errors = np.array([v.std(ddof=1) / len(v) ** 0.5 if len(v) > 1 else 0.0 for v in losses])
@@ -67,6 +70,12 @@ def ranking(
     ax.set_xlim(ends)
     ax.set_ylim(ends)
     ax.set_aspect("equal")
+    from matplotlib import ticker  # late: it is optional
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ticker.LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
+        axis.set_minor_formatter(ticker.NullFormatter())
     ax.set_xlabel("predicted test loss (mean square error per configuration)")
     ax.set_ylabel("trained test loss (mean square error per configuration)")
     finish(ax, legend=False)

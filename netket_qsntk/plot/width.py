@@ -20,7 +20,7 @@ def width_corrections(
     Args:
         distances: Label -> mapping with ``width``, ``distance`` (positive) and optionally ``error`` (standard
             errors), all of one length.
-        exponents: Label -> exponent p of a line N^p through the first of its points with a distance that is known to
+        exponents: Label -> exponent p of a line N^p through the widest of its points whose distance is known to
             three standard errors. For kernels of networks theory gives -1/2, for averages over networks -1.
         ylabel: What is measured, with its unit.
         ax: Matplotlib axes; None makes a figure.
@@ -33,7 +33,7 @@ def width_corrections(
         >>> ax = qs.plot.width_corrections(
         ...     {"kernel": {"width": [10, 1000], "distance": [0.3, 0.03]}}, exponents={"kernel": -0.5})
         >>> [line.get_label() for line in ax.get_lines()][-1]
-        'N^-0.5'
+        '$N^{-0.5}$'
     """
     ax = new_axes(ax)
     ax.loglog()
@@ -48,15 +48,16 @@ def width_corrections(
             width, distance, bars, fmt=MARKERS[i % 7], ms=5, color=colour, capsize=2, label=label
         )
         if exponents and label in exponents:
-            first = int(np.argmax(distance > 3 * error))
+            known = np.flatnonzero(distance > 3 * error)
+            anchor = known[np.argmax(width[known])] if len(known) else 0
             power = exponents[label]
             ax.plot(
                 width,
-                distance[first] * (width / width[first]) ** power,
+                distance[anchor] * (width / width[anchor]) ** power,
                 LINES[1 + i % 3],
                 color=colour,
                 linewidth=1,
-                label=f"N^{power:g}",
+                label=f"$N^{{{power:g}}}$",
             )
     ax.set_xlabel("width N")
     ax.set_ylabel(ylabel)

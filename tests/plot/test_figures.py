@@ -292,10 +292,10 @@ def test_ranking_puts_trained_over_predicted_beside_the_identity() -> None:
     np.testing.assert_allclose(bar[:, 1], [4e-3, 5e-3])  # 0.5e-3: the standard error of two
 
 
-def test_power_law_goes_through_the_first_point_that_is_known() -> None:
+def test_power_law_goes_through_the_widest_point_that_is_known() -> None:
     data = {"width": [10, 100, 1000], "distance": [0.3, 0.1, 0.03], "error": [0.2, 0.01, 0.05]}
     ax = plot.width_corrections({"kernel": data}, exponents={"kernel": -0.5})
-    line = points(ax, "N^-0.5")
+    line = points(ax, "$N^{-0.5}$")
     np.testing.assert_allclose(line[:, 1], 0.1 * (line[:, 0] / 100) ** -0.5)
     bars = ax.containers[0].lines[2][0].get_segments()
     assert min(bar[:, 1].min() for bar in bars) > 0
