@@ -12,12 +12,12 @@
 # # Choosing an architecture before training
 #
 # Depth, activation, size of the weights and of the biases, random features in front: which of them suits a given
-# quantum state? Usually one trains them all. For wide networks the training curve follows from two kernels that can be
-# written down from the architecture alone ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723), Eqs. 13-18), and so
-# the question can be answered *before* a single network is trained.
+# quantum state? Usually one trains them all. For wide networks the training curve follows from two kernels that can
+# be written down from the architecture alone ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723), Eqs. 13-18),
+# and so the question can be answered *before* a single network is trained.
 #
-# This notebook ranks seventeen architectures by their predicted test loss, then trains ensembles of finite networks of
-# all seventeen, and compares.
+# This notebook ranks seventeen architectures by their predicted test loss, then trains ensembles of finite networks
+# of all seventeen, and compares.
 
 # %%
 import os
@@ -37,8 +37,8 @@ WIDTH, DEEP, MEMBERS, STEPS = (64, 32, 2, 100) if QUICK else (512, 192, 4, 200)
 # %% [markdown]
 # ## The target
 #
-# Nine spins on a 3 × 3 torus start in $|{+}\cdots{+}\rangle$ and evolve for $t = 2.1$ under
-# $H = -\sum\sigma^z\sigma^z - 0.1\sum\sigma^x$. Networks see 300 of the 512 amplitudes; the test loss is that of the
+# Nine spins on a 3 × 3 torus start in $|{+}\cdots{+}\rangle$ and evolve for $t = 2.1$ under $H =
+# -\sum\sigma^z\sigma^z - 0.1\sum\sigma^x$. Networks see 300 of the 512 amplitudes; the test loss is that of the
 # other 212.
 
 # %%
@@ -50,9 +50,9 @@ print(target)
 # %% [markdown]
 # ## The candidates
 #
-# All start with amplitudes of the same small size: the readout is scaled so that $E|\psi|^2$ at initialisation is 9 %
-# of the target's. What is left to differ is the shape of the kernel. Two details will matter: the target does not change
-# when all spins are flipped, and so do not networks with an even activation and no biases.
+# All start with amplitudes of the same small size: the readout is scaled so that $E|\psi|^2$ at initialisation is 9
+# % of the target's. What is left to differ is the shape of the kernel. Two details will matter: the target does not
+# change when all spins are flipped, and so do not networks with an even activation and no biases.
 
 # %%
 START = 0.3 * np.sqrt(1 / (2 * target.n_states))  # standard deviation of each part of ψ
@@ -119,12 +119,12 @@ qs.plot.ranking(ranking).set_title(f"predicted after {STEPS} steps")
 plt.show()
 
 # %% [markdown]
-# A wave function that is zero everywhere has the loss of the dotted line: many of the candidates are predicted to do
-# no better than that on configurations they have not seen. The even ones, whose kernels know the symmetry of the target,
-# are ahead, and within a family the deeper and rougher ones do worse.
+# A wave function that is zero everywhere has the loss of the dotted line: many of the candidates are predicted to
+# do no better than that on configurations they have not seen. The even ones, whose kernels know the symmetry of the
+# target, are ahead, and within a family the deeper and rougher ones do worse.
 #
-# The kernel says why. Below: eigenvalues of five of the kernels on the training set, and the part of the target that lies outside the
-# modes of largest eigenvalue, which is what stays unlearned longest.
+# The kernel says why. Below: eigenvalues of five of the kernels on the training set, and the part of the target
+# that lies outside the modes of largest eigenvalue, which is what stays unlearned longest.
 
 # %%
 shown = ["gaussian, no bias", "relu, no bias", "relu", "erf", "CosNet, rough"]
@@ -169,8 +169,8 @@ for name in ranking.names:
 # %% [markdown]
 # ## Did the ranking hold?
 #
-# Spearman's rank correlation between predicted and trained test losses, with two errors: the one from having trained a
-# handful of networks of each architecture (bootstrap over the members), and the one from having compared
+# Spearman's rank correlation between predicted and trained test losses, with two errors: the one from having
+# trained a handful of networks of each architecture (bootstrap over the members), and the one from having compared
 # seventeen architectures and not all there are (Fisher's z).
 
 # %%

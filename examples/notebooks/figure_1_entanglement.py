@@ -11,9 +11,9 @@
 # %% [markdown]
 # # Entanglement of networks that nobody has trained
 #
-# An ensemble of wide networks with random parameters is a Gaussian process, and its states are about as entangled as
-# random states can be, or hardly at all: the variance of the weights decides. This notebook draws Fig. 1 of
-# Luo and Halverson ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723)), looks at what finite width takes away, and
+# An ensemble of wide networks with random parameters is a Gaussian process, and its states are about as entangled
+# as random states can be, or hardly at all: the variance of the weights decides. This notebook draws Fig. 1 of Luo
+# and Halverson ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723)), looks at what finite width takes away, and
 # goes to two hundred spins, where no wave function fits into any memory and the average is still exact.
 
 # %%
@@ -36,8 +36,8 @@ WIDTHS = [20, 400, math.inf]
 # %% [markdown]
 # ## Figure 1: a volume law
 #
-# CosNet with $\sigma_a = 10$ and $\sigma_w = \sqrt{2d}$ for $d$ spins, cut in half. Infinitely wide networks are drawn
-# from their Gaussian process: to compute with them no network is made.
+# CosNet with $\sigma_a = 10$ and $\sigma_w = \sqrt{2d}$ for $d$ spins, cut in half. Infinitely wide networks are
+# drawn from their Gaussian process: to compute with them no network is made.
 
 
 # %%
@@ -54,8 +54,9 @@ qs.plot.entropy_scaling(table, missing=True, ax=axes[1]).set_title(
 plt.show()
 
 # %% [markdown]
-# The entropy grows by nearly $\ln 2 = 0.693$ nats for every site of the half: a volume law, just below the maximum. What is missing shows
-# at the right: narrow networks cannot fill the Hilbert space of many spins. The slope, fitted with its error:
+# The entropy grows by nearly $\ln 2 = 0.693$ nats for every site of the half: a volume law, just below the maximum.
+# What is missing shows at the right: narrow networks cannot fill the Hilbert space of many spins. The slope, fitted
+# with its error:
 
 # %%
 for width in WIDTHS:
@@ -65,8 +66,8 @@ for width in WIDTHS:
 # %% [markdown]
 # ## From area law to volume law, at two hundred spins
 #
-# At infinite width the average purity is a product over sites. With fixed $\sigma_w$ the entropy of half of the spins stops growing;
-# with $\sigma_w \propto \sqrt d$ it never does.
+# At infinite width the average purity is a product over sites. With fixed $\sigma_w$ the entropy of half of the
+# spins stops growing; with $\sigma_w \propto \sqrt d$ it never does.
 
 # %%
 sizes = np.unique(2 * np.geomspace(2, 25 if QUICK else 100, 20).round().astype(int))

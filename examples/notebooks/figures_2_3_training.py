@@ -11,9 +11,9 @@
 # %% [markdown]
 # # Predict, then train
 #
-# Figures 2 and 3 of Luo and Halverson ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723)): a lattice of spins is quenched, wide networks learn a part
-# of its amplitudes, and the infinite-width limit says beforehand how their losses will fall, on amplitudes that they
-# are shown and on those that they are not.
+# Figures 2 and 3 of Luo and Halverson ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723)): a lattice of spins is
+# quenched, wide networks learn a part of its amplitudes, and the infinite-width limit says beforehand how their
+# losses will fall, on amplitudes that they are shown and on those that they are not.
 
 # %%
 import os
@@ -25,8 +25,8 @@ import optax
 
 import netket_qsntk as qs
 
-# Set by continuous integration; leave it unset to see the numbers of the text. The paper's own sizes are width 5000, ten members and 10,000
-# steps: examples/quench_supervised.py --width 5000 --members 10 --steps 10000.
+# Set by continuous integration; leave it unset to see the numbers of the text. The paper's own sizes are width 5000,
+# ten members and 10,000 steps: examples/quench_supervised.py --width 5000 --members 10 --steps 10000.
 QUICK = os.environ.get("NETKET_QSNTK_QUICK") == "1"
 EXTENT, N_TRAIN = ((3, 3), 300) if QUICK else ((3, 4), 2400)
 STEPS, MEMBERS = (100, 2) if QUICK else (400, 4)
@@ -81,13 +81,14 @@ qs.plot.training_curves(
 plt.show()
 
 # %% [markdown]
-# The line knows nothing of the points. Networks of width 512 follow it within their error bars; those of width 8 leave it.
+# The line knows nothing of the points. Networks of width 512 follow it within their error bars; those of width 8
+# leave it.
 
 # %% [markdown]
 # ## Figure 3: how many amplitudes are needed?
 #
-# The test loss that training converges to, against the size of the training set, costs one eigendecomposition a point,
-# so that it can be averaged over training sets.
+# The test loss that training converges to, against the size of the training set, costs one eigendecomposition a
+# point, so that it can be averaged over training sets.
 
 # %%
 sizes = (100, 250, 400) if QUICK else (400, 800, 1200, 1600, 2000, 2400)

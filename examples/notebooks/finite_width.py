@@ -11,8 +11,9 @@
 # %% [markdown]
 # # How wide is wide?
 #
-# The infinite-width limit is a statement about networks nobody has. How fast do real ones approach it? Theory says: the kernel
-# of one network fluctuates by $N^{-1/2}$, averages over networks differ by $N^{-1}$. Three measurements and one closed form.
+# The infinite-width limit is a statement about networks nobody has. How fast do real ones approach it? Theory says:
+# the kernel of one network fluctuates by $N^{-1/2}$, averages over networks differ by $N^{-1}$. Three measurements
+# and one closed form.
 
 # %%
 import math
@@ -67,8 +68,8 @@ for width in WIDTHS:
 # %% [markdown]
 # ## Training
 #
-# Ensembles of every width, trained for the same steps at half of the stability limit: how far is their average test loss from
-# what the limit predicts?
+# Ensembles of every width, trained for the same steps at half of the stability limit: how far is their average test
+# loss from what the limit predicts?
 
 # %%
 kernel = qs.kernels.infinite_width(network(1))
@@ -112,13 +113,14 @@ qs.plot.width_corrections(
 plt.show()
 
 # %% [markdown]
-# Bars are standard errors; where a point's bar reaches the bottom of its panel, the ensemble is too small to tell it from the limit.
+# Bars are standard errors; where a point's bar reaches the bottom of its panel, the ensemble is too small to tell
+# it from the limit.
 
 # %% [markdown]
 # ## Entanglement: exact at every width
 #
-# For CosNet the average purity is known in closed form at any width. It goes through the points measured in drawn networks, and says how
-# wide a network must be, for twelve spins or for two hundred.
+# For CosNet the average purity is known in closed form at any width. It goes through the points measured in drawn
+# networks, and says how wide a network must be, for twelve spins or for two hundred.
 
 
 # %%

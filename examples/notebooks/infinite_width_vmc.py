@@ -11,10 +11,12 @@
 # %% [markdown]
 # # Ground states with infinitely many neurons
 #
-# Variational Monte Carlo changes the parameters of a network so that the energy falls. At infinite width the parameters disappear: the
-# wave function itself moves, $\mathrm{d}\psi/\mathrm{d}\tau = -\eta\,\Theta\,\partial E/\partial\psi$ with a kernel $\Theta$ that stands still
-# ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723), Eqs. 8-10). The equation is not linear, so there is no closed form, but it can be integrated; what remains
-# random is the initial network. Here it is beside finite networks, trained with the same optimiser by the same three lines of use.
+# Variational Monte Carlo changes the parameters of a network so that the energy falls. At infinite width the
+# parameters disappear: the wave function itself moves, $\mathrm{d}\psi/\mathrm{d}\tau = -\eta\,\Theta\,\partial
+# E/\partial\psi$ with a kernel $\Theta$ that stands still ([arXiv:2112.00723](https://arxiv.org/abs/2112.00723),
+# Eqs. 8-10). The equation is not linear, so there is no closed form, but it can be integrated; what remains random
+# is the initial network. Here it is beside finite networks, trained with the same optimiser by the same three lines
+# of use.
 
 # %%
 import os
@@ -86,13 +88,14 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Bands are standard errors over initial networks. The wider the networks, the closer they keep to the infinite ones.
+# Bands are standard errors over initial networks. The wider the networks, the closer they keep to the infinite
+# ones.
 
 # %% [markdown]
 # ## What the trained ensembles are
 #
-# The members of a trained ensemble are NetKet states: any operator can be measured in them. Correlations of the order parameter,
-# $\langle\sigma^z_0\sigma^z_r\rangle$, against those of the exact ground state:
+# The members of a trained ensemble are NetKet states: any operator can be measured in them. Correlations of the
+# order parameter, $\langle\sigma^z_0\sigma^z_r\rangle$, against those of the exact ground state:
 
 # %%
 distances = np.arange(1, SPINS // 2 + 1)

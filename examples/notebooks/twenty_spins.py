@@ -11,9 +11,10 @@
 # %% [markdown]
 # # Twenty spins
 #
-# A quench of twenty spins has $2^{20} = 1{,}048{,}576$ amplitudes. Show 600,000 of them to an infinitely wide network: its kernel would be
-# a matrix of 2.9 TB. It is never written down. On spins the kernel of a perceptron depends on the Hamming distance alone, 21 numbers
-# hold it, and a product with it is two Walsh-Hadamard transforms; the training curve to 10,000 steps and beyond takes some hundred products.
+# A quench of twenty spins has $2^{20} = 1{,}048{,}576$ amplitudes. Show 600,000 of them to an infinitely wide
+# network: its kernel would be a matrix of 2.9 TB. It is never written down. On spins the kernel of a perceptron
+# depends on the Hamming distance alone, 21 numbers hold it, and a product with it is two Walsh-Hadamard transforms;
+# the training curve to 10,000 steps and beyond takes some hundred products.
 
 # %%
 import os
@@ -22,10 +23,12 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+from scipy.special import comb
 
 import netket_qsntk as qs
 
-# Set by continuous integration; leave it unset for twenty spins. 24 spins: examples/twenty_spins.py --size 4x6 --n-train 0.
+# Set by continuous integration; leave it unset for twenty spins.
+# 24 spins: examples/twenty_spins.py --size 4x6 --n-train 0.
 QUICK = os.environ.get("NETKET_QSNTK_QUICK") == "1"
 EXTENT, N_TRAIN = ((3, 4), 2400) if QUICK else ((4, 5), 600_000)
 
@@ -42,8 +45,8 @@ print(f"{target}\n{time.perf_counter() - clock:.1f} s")
 # %% [markdown]
 # ## One number for each Hamming distance
 #
-# The kernel, and the spectrum it gives on the whole basis: the eigenvectors are the parities of subsets of spins, and all subsets of
-# the same number of spins share an eigenvalue. Low parities are learned first.
+# The kernel, and the spectrum it gives on the whole basis: the eigenvectors are the parities of subsets of spins,
+# and all subsets of the same number of spins share an eigenvalue. Low parities are learned first.
 
 # %%
 net = qs.models.WideMLP(widths=(1,), activation="relu", sigma_w=0.25, sigma_b=0.01)
@@ -52,8 +55,6 @@ d = target.hilbert.size
 ladder = np.where(np.arange(d)[None, :] < np.arange(d + 1)[:, None], -1.0, 1.0)
 by_distance = np.asarray(kernel.ntk(ladder, ladder[:1]))[:, 0]
 # The eigenvalue of parities of w spins is the sum of k(h) over all configurations, with their signs.
-from scipy.special import comb
-
 krawtchouk = np.array(
     [
         [
@@ -86,7 +87,8 @@ plt.show()
 # %% [markdown]
 # ## The training curve
 #
-# The average over initial networks needs traces, which are estimated from random draws; the bands are their standard errors.
+# The average over initial networks needs traces, which are estimated from random draws; the bands are their
+# standard errors.
 
 # %%
 clock = time.perf_counter()

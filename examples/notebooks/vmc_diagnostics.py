@@ -11,9 +11,10 @@
 # %% [markdown]
 # # What happens inside a VMC run
 #
-# A variational Monte Carlo run prints an energy. Underneath it a kernel, the network's neural tangent kernel (NTK), decides which changes of the wave
-# function a step can make. `qs.callbacks.NTKDiagnostics` watches it inside any NetKet run and answers: how many directions does the
-# network really have, do they change while it learns, and do the steps do what first order says?
+# A variational Monte Carlo run prints an energy. Underneath it a kernel, the network's neural tangent kernel (NTK),
+# decides which changes of the wave function a step can make. `qs.callbacks.NTKDiagnostics` watches it inside any
+# NetKet run and answers: how many directions does the network really have, do they change while it learns, and do
+# the steps do what first order says?
 
 # %%
 import os
@@ -31,8 +32,8 @@ LENGTH, STEPS, EVERY = (3, 40, 10) if QUICK else (4, 200, 10)
 # %% [markdown]
 # ## A run, watched
 #
-# The transverse-field Ising model on a 4 × 4 lattice near its transition, a restricted Boltzmann machine, stochastic reconfiguration.
-# One callback is all there is to add.
+# The transverse-field Ising model on a 4 × 4 lattice near its transition, a restricted Boltzmann machine,
+# stochastic reconfiguration. One callback is all there is to add.
 
 # %%
 graph = nk.graph.Square(LENGTH)
@@ -64,14 +65,15 @@ axes[0].figure.suptitle(f"VMC_SR, {LENGTH} × {LENGTH} Ising model, RBM")
 plt.show()
 
 # %% [markdown]
-# Left, the energy approaches the exact one. In the middle, eigenvalues of the kernel by rank: they span many orders of magnitude, which
-# is why plain gradient descent would be slow and why a shift on the diagonal matters. Right, the kernel drifts from where it started:
-# this network does learn features.
+# Left, the energy approaches the exact one. In the middle, eigenvalues of the kernel by rank: they span many orders
+# of magnitude, which is why plain gradient descent would be slow and why a shift on the diagonal matters. Right,
+# the kernel drifts from where it started: this network does learn features.
 
 # %% [markdown]
 # ## Wide networks drift less
 #
-# The theory of this package is that of networks so wide that their kernel stands still. The same run with real networks of growing width:
+# The theory of this package is that of networks so wide that their kernel stands still. The same run with real
+# networks of growing width:
 
 # %%
 widths = (4, 32) if QUICK else (4, 16, 64, 256)
