@@ -102,9 +102,8 @@ steps = np.unique(np.append(0, np.geomspace(1, 10_000, 40).astype(int)))
 curve = driver.predict(np.append(steps, np.inf))
 print(f"{len(steps)} steps to {steps[-1]}, and ∞: {time.perf_counter() - clock:.1f} s")
 for key in ("loss/train", "loss/test"):
-    print(
-        f"{key}: {curve[key][0]:.3e} at the start, {curve[key][-2]:.3e} at step {steps[-1]}, {curve[key][-1]:.3e} at ∞"
-    )
+    start, last, infinity = curve[key][[0, -2, -1]]
+    print(f"{key}: {start:.3e} at the start, {last:.3e} at step {steps[-1]}, {infinity:.3e} at ∞")
 
 axes = qs.plot.training_curves({"infinite width": curve})
 axes[1].axhline(1 / target.n_states, color="0.5", linestyle=":", label="ψ = 0")
