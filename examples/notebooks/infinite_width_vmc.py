@@ -30,12 +30,12 @@ import netket_qsntk as qs
 
 # Set by continuous integration; leave it unset to see the numbers of the text.
 QUICK = os.environ.get("NETKET_QSNTK_QUICK") == "1"
-SPINS, STEPS, MEMBERS, WIDTHS = (6, 100, 4, (8, 64)) if QUICK else (10, 400, 8, (16, 64, 512))
+SPINS, STEPS, MEMBERS, WIDTHS = (6, 100, 4, (8, 64)) if QUICK else (8, 300, 6, (16, 64, 512))
 
 # %% [markdown]
 # ## The system
 #
-# A chain of ten spins with transverse field at its critical point.
+# A chain of eight spins with transverse field at its critical point.
 
 # %%
 hilbert = nk.hilbert.Spin(0.5, SPINS)
