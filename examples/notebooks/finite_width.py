@@ -30,7 +30,7 @@ from netket_qsntk import entanglement as ent
 # Set by continuous integration; leave it unset to see the numbers of the text.
 QUICK = os.environ.get("NETKET_QSNTK_QUICK") == "1"
 WIDTHS = (8, 32, 128) if QUICK else (8, 16, 32, 64, 128, 256, 512)
-MEMBERS, STEPS = (8, 50) if QUICK else (40, 200)
+MEMBERS, STEPS = (8, 50) if QUICK else (24, 200)
 
 target = qs.targets.tfim_quench(extent=(2, 4))
 N_TRAIN = 150

@@ -27,7 +27,7 @@ import netket_qsntk as qs
 
 # Set by continuous integration; leave it unset to see the numbers of the text.
 QUICK = os.environ.get("NETKET_QSNTK_QUICK") == "1"
-LENGTH, STEPS, EVERY = (3, 40, 10) if QUICK else (4, 200, 10)
+LENGTH, STEPS, EVERY = (3, 40, 10) if QUICK else (4, 100, 10)
 
 # %% [markdown]
 # ## A run, watched
@@ -76,7 +76,7 @@ plt.show()
 # networks of growing width:
 
 # %%
-widths = (4, 32) if QUICK else (4, 16, 64, 256)
+widths = (4, 32) if QUICK else (4, 16, 64)
 drifts = {}
 for width in widths:
     model = nk.models.RBM(alpha=width / graph.n_nodes, kernel_init=jax.nn.initializers.normal(0.1))
