@@ -90,7 +90,7 @@ def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> An
     axes[2].set_ylim(bottom=0)
     axes[2].set_title("drift and alignment")
     axes[1].set_ylabel("eigenvalue")
-    axes[2].set_ylabel("fraction")
+    axes[2].set_ylabel("relative drift, share of the update")
     for ax in axes:
         ax.set_xlabel("optimiser step")
         finish(ax)
