@@ -32,7 +32,7 @@ import netket_qsntk as qs
 
 # Set by continuous integration; leave it unset to see the numbers of the text.
 QUICK = os.environ.get("NETKET_QSNTK_QUICK") == "1"
-WIDTH, DEEP, MEMBERS, STEPS = (64, 32, 2, 100) if QUICK else (512, 192, 4, 200)
+WIDTH, DEEP, MEMBERS, STEPS = (64, 32, 2, 100) if QUICK else (512, 192, 3, 200)
 
 # %% [markdown]
 # ## The target
