@@ -119,9 +119,9 @@ qs.plot.ranking(ranking).set_title(f"predicted after {STEPS} steps")
 plt.show()
 
 # %% [markdown]
-# A wave function that is zero everywhere has the loss of the dotted line: many of the candidates are predicted to
-# do no better than that on configurations they have not seen. The even ones, whose kernels know the symmetry of the
-# target, are ahead, and within a family the deeper and rougher ones do worse.
+# A wave function that is zero everywhere has the loss of the dotted line: many of the candidates are predicted to do
+# no better than that on configurations they have not seen. The even ones, whose kernels know the symmetry of the
+# target, are ahead, and small weights do better than large ones (erf, sin).
 #
 # The kernel says why. Below: eigenvalues of five of the kernels on the training set, and the part of the target
 # that lies outside the modes of largest eigenvalue, which is what stays unlearned longest.
@@ -181,3 +181,9 @@ print("Spearman correlation:", correlation)
 ax = qs.plot.ranking(ranking, trained)
 ax.set_title(f"Spearman {correlation.correlation:.3f} ± {correlation.error:.3f}")
 plt.show()
+
+# %% [markdown]
+# With four members of each architecture it was 0.912 ± 0.003 (members), 95 % interval [0.72, 0.97] (architectures).
+# Those that fall out of order stand close together near the dotted line, where corrections of finite width, some
+# 15 % for the deeper networks, decide; that the best four are the best four, and the worst three the worst, was known
+# before.
