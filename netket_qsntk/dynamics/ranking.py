@@ -98,8 +98,8 @@ def rank(
         >>> target = qs.targets.tfim_quench(extent=(2, 3))
         >>> models = {s: qs.models.CosNet(1, 0.1, s) for s in (0.5, 2.0, 8.0)}
         >>> found = qs.dynamics.rank(models, target, n_train=40, steps=100)
-        >>> found.names[0], bool(found.loss(8.0) < found.loss(2.0))
-        (8.0, True)
+        >>> found.names[0], bool(found.loss(0.5) < found.loss(2.0))
+        (0.5, True)
     """
     if not models:
         raise InvalidTrainingError("No models: expected label -> model, two or more to compare.")
