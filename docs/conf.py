@@ -2,7 +2,10 @@
 
 import importlib
 import re
+from pathlib import Path
 from typing import Any
+
+import jupytext
 
 import netket_qsntk
 
@@ -43,6 +46,16 @@ autodoc_typehints = "none"
 autodoc_inherit_docstrings = False
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
+
+
+def _notebooks(app: Any) -> None:
+    """Notebooks that examples/notebooks/run.py has not executed since their text changed are shown without output."""
+    here = Path(__file__).parent
+    for text in (here.parent / "examples" / "notebooks").glob("*.py"):
+        notebook = here / "notebooks" / f"{text.stem}.ipynb"
+        fresh = notebook.exists() and notebook.stat().st_mtime > text.stat().st_mtime
+        if text.stem != "run" and not fresh:
+            jupytext.write(jupytext.read(text), notebook)
 
 
 def _plain_signature(
@@ -123,5 +136,6 @@ def setup(app: Any) -> None:
                 setattr(module, name, dispatched.__wrapped__)
     app.connect("autodoc-process-docstring", _keep_bars, priority=400)
     app.connect("autodoc-process-docstring", _untype_property, priority=600)
+    app.connect("builder-inited", _notebooks)
     app.connect("autodoc-process-signature", _plain_signature)
     app.connect("env-check-consistency", _check_every_name)

@@ -5,6 +5,7 @@ from netket_qsntk.dynamics.large import ProductDynamics
 from netket_qsntk.dynamics.linear import LinearDynamics, Losses
 from netket_qsntk.dynamics.linearized import LinearizedDynamics
 from netket_qsntk.dynamics.posterior import Posterior
+from netket_qsntk.dynamics.ranking import RankCorrelation, Ranking, rank, rank_correlation
 
 __all__ = [
     "FunctionSpaceFlow",
@@ -13,4 +14,8 @@ __all__ = [
     "Losses",
     "Posterior",
     "ProductDynamics",
+    "RankCorrelation",
+    "Ranking",
+    "rank",
+    "rank_correlation",
 ]

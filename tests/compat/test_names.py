@@ -60,11 +60,11 @@ def missing_names(source):
         if names is None or names[0] not in roots:
             continue
         value = roots[names[0]]
-        for i, name in enumerate(names[1:], start=1):
+        for name in names[1:]:
             if not isinstance(value, types.ModuleType):
                 break
             if not hasattr(value, name):
-                missing.append((".".join([value.__name__, *names[i:]]), node.lineno))
+                missing.append((f"{value.__name__}.{name}", node.lineno))
                 break
             value = getattr(value, name)
     return missing

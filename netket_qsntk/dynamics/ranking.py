@@ -1,0 +1,195 @@
+r"""Which architecture to train, decided before one is trained.
+
+The average loss of an infinitely wide ensemble after t steps, L_μ + L_γ (arXiv:2112.00723, Eqs. 16-18), needs the
+kernels of an architecture and the training set, not a network. Whether the order that it gives held is a rank
+correlation with the losses of trained networks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from netket_qsntk.dynamics.linear import LinearDynamics
+from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.kernels import infinite_width, max_learning_rate
+
+
+@dataclass(frozen=True, repr=False)
+class Ranking:
+    """Predicted test losses of architectures, the smallest first.
+
+    Attributes:
+        names: Labels of the architectures, in the order of :attr:`total` at the last step asked for.
+        steps: (steps,) optimiser steps of the predictions.
+        learning_rates: η of each, (architectures,).
+        L_mu: Loss of the ensemble's mean, (architectures, steps).
+        L_gamma: Loss from the fluctuations between initial networks, (architectures, steps).
+        zero: Test loss of ψ = 0, which an architecture worth training stays below.
+    """
+
+    names: tuple[str, ...]
+    steps: np.ndarray
+    learning_rates: np.ndarray
+    L_mu: np.ndarray
+    L_gamma: np.ndarray
+    zero: float
+
+    @property
+    def total(self) -> np.ndarray:
+        """L_μ + L_γ, the average test loss over initial networks: (architectures, steps)."""
+        return self.L_mu + self.L_gamma
+
+    def learning_rate(self, name: str) -> float:
+        """η of one architecture."""
+        return float(self.learning_rates[self.names.index(name)])
+
+    def loss(self, name: str) -> float:
+        """Predicted test loss of one architecture at the last step."""
+        return float(self.total[self.names.index(name), -1])
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.names))
+        lines = [
+            f"Ranking at step {self.steps[-1]:g} (ψ = 0: {self.zero:.3e})",
+            f"{'':{width + 5}}{'test loss':>11}{'of the mean':>13}{'fluctuations':>14}{'η':>10}",
+        ]
+        for i, name in enumerate(self.names):
+            lines.append(
+                f"{i + 1:3d}  {name:{width}}{self.total[i, -1]:11.3e}{self.L_mu[i, -1]:13.3e}"
+                f"{self.L_gamma[i, -1]:14.3e}{self.learning_rates[i]:10.3g}"
+            )
+        return "\n".join(lines)
+
+
+def rank(
+    models: Mapping[str, Any],
+    target: Any,
+    *,
+    n_train: int,
+    steps: Any = np.inf,
+    rate: float = 0.5,
+    seed: int = 0,
+) -> Ranking:
+    r"""Architectures in the order of the test loss that training will leave, without training.
+
+    Each trains by plain gradient descent on the whole training set, at η = ``rate`` · |B|/λ_max(Θ_BB) of its own
+    kernel, and is judged by L_μ + L_γ at the last of ``steps``.
+
+    Args:
+        models: Label -> model with a known infinite-width kernel. Widths do not matter.
+        target: The target wave function.
+        n_train: Size of the training set.
+        steps: Steps at which to predict, in any number; ``np.inf`` for the converged loss.
+        rate: Learning rates as a fraction of each stability limit.
+        seed: Of the training split, as for the drivers.
+
+    Returns:
+        The ranking. Cost: one eigendecomposition of a kernel on the training set for each architecture.
+
+    Raises:
+        UnknownKernelError: A model without a known infinite-width kernel.
+        InvalidTrainingError: No models, a rate that is not in (0, 1), or nothing left to test on.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> target = qs.targets.tfim_quench(extent=(2, 3))
+        >>> models = {s: qs.models.CosNet(1, 0.1, s) for s in (0.5, 2.0, 8.0)}
+        >>> found = qs.dynamics.rank(models, target, n_train=40, steps=100)
+        >>> found.names[0], bool(found.loss(0.5) < found.loss(2.0))
+        (0.5, True)
+    """
+    if not models:
+        raise InvalidTrainingError("No models: expected label -> model, two or more to compare.")
+    if not 0 < rate < 1:
+        raise InvalidTrainingError(
+            f"rate={rate!r}: expected a fraction of the stability limit, between 0 and 1."
+        )
+    train, test = target.split(n_train, seed)
+    if not len(test):
+        raise InvalidTrainingError(
+            f"n_train={n_train} is the whole basis: leave configurations to test on."
+        )
+    wanted = np.atleast_1d(np.asarray(steps, dtype=float))
+    rates, mean, fluctuations = [], [], []
+    for model in models.values():
+        kernel = infinite_width(model)
+        rates.append(rate * max_learning_rate(kernel, train.states))
+        losses = LinearDynamics(kernel, train, learning_rate=rates[-1]).losses(wanted, test)
+        mean.append(np.asarray(losses.L_mu))
+        fluctuations.append(np.asarray(losses.L_gamma))
+    order = np.argsort(np.add(mean, fluctuations)[:, -1], kind="stable")
+    return Ranking(
+        names=tuple(np.array(list(models), dtype=object)[order]),
+        steps=wanted,
+        learning_rates=np.array(rates)[order],
+        L_mu=np.array(mean)[order],
+        L_gamma=np.array(fluctuations)[order],
+        zero=float(np.mean(np.abs(test.amplitudes) ** 2)),
+    )
+
+
+class RankCorrelation(NamedTuple):
+    """Spearman's correlation of predicted and trained losses, and how well it is known."""
+
+    correlation: float
+    """Between the predictions and the averages over trained members."""
+    error: float
+    """Standard deviation over bootstrapped members: the error from training few networks."""
+    low: float
+    """Lower end of the 95 % interval from having compared few architectures (Fisher's z)."""
+    high: float
+    """Upper end of that interval."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.correlation:.3f} ± {self.error:.3f} (members), "
+            f"95 % interval [{self.low:.2f}, {self.high:.2f}] (architectures)"
+        )
+
+
+def rank_correlation(
+    predicted: Sequence[float], trained: Sequence[Sequence[float]], *, seed: int = 0
+) -> RankCorrelation:
+    """Spearman's rank correlation between predicted losses and those of trained ensembles.
+
+    Args:
+        predicted: One loss for each architecture, at least four.
+        trained: For each architecture the losses of its trained members, in any number.
+        seed: Of the bootstrap.
+
+    Returns:
+        The correlation with two errors: that of the finite number of members, from 2000 ensembles drawn with
+        replacement, and the interval for architectures like these, from the standard error
+        √((1 + r²/2)/(n - 3)) of Fisher's z (Bonett and Wright, Psychometrika 65, 23 (2000)).
+
+    Raises:
+        InvalidTrainingError: Fewer than four architectures, or not as many ensembles as predictions.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> found = qs.dynamics.rank_correlation([1.0, 2.0, 3.0, 4.0], [[1.1, 1.2], [2.0], [3.5], [3.4]])
+        >>> round(found.correlation, 3)
+        0.8
+    """
+    members = [np.asarray(values, dtype=float) for values in trained]
+    if len(predicted) < 4 or len(members) != len(predicted):
+        raise InvalidTrainingError(
+            f"{len(predicted)} predictions and {len(members)} trained ensembles: expected one ensemble for "
+            "each prediction, and at least four of them."
+        )
+
+    def spearman(losses: list[np.ndarray]) -> float:
+        return float(scipy.stats.spearmanr(predicted, [v.mean() for v in losses]).statistic)
+
+    correlation = spearman(members)
+    rng = np.random.default_rng(seed)
+    drawn = [spearman([rng.choice(v, len(v)) for v in members]) for _ in range(2000)]
+    # A perfect correlation has no finite z: the interval is that of the nearest one that n ranks tell apart.
+    n = len(members)
+    inside = np.clip(correlation, -1 + 6 / (n * (n**2 - 1)), 1 - 6 / (n * (n**2 - 1)))
+    half = 1.96 * np.sqrt((1 + inside**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(inside) + np.array([-half, half]))
+    return RankCorrelation(correlation, float(np.std(drawn)), float(low), float(high))

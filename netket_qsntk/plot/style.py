@@ -1,0 +1,83 @@
+"""What all figures share: colours, markers, new axes, and how logs and predictions are read."""
+
+from typing import Any
+
+import numpy as np
+
+from netket_qsntk.errors import MissingDependencyError
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot, or an error that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise MissingDependencyError(
+            "qs.plot needs matplotlib: pip install 'netket-qsntk[plot]'."
+        ) from error
+    return plt
+
+
+def new_axes(ax: Any, size: tuple[float, float] = (5.4, 4.0)) -> Any:
+    """The axes given, or those of a new figure."""
+    if ax is None:
+        _, ax = pyplot().subplots(figsize=size, layout="constrained")
+    return ax
+
+
+def new_row(axes: Any, panels: int, size: tuple[float, float], **options: Any) -> np.ndarray:
+    """An array of as many axes as panels: those given, or a new row of them."""
+    if axes is None:
+        _, axes = pyplot().subplots(
+            1,
+            panels,
+            figsize=(size[0] * panels, size[1]),
+            squeeze=False,
+            layout="constrained",
+            **options,
+        )
+    return np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+
+
+def finish(ax: Any, *, legend: bool = True) -> Any:
+    """Grid and legend, alike in all figures."""
+    ax.grid(alpha=0.3)
+    ax.set_axisbelow(True)
+    if legend and ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def band(ax: Any, x: Any, mean: Any, error: Any, colour: str) -> None:
+    """One standard error to both sides of a line; kept above zero on a logarithmic axis."""
+    mean, error = np.asarray(mean), np.asarray(error)
+    if np.any(error):
+        low = np.maximum(mean - error, mean / 10) if ax.get_yscale() == "log" else mean - error
+        ax.fill_between(x, low, mean + error, color=colour, alpha=0.25, linewidth=0)
+
+
+def read(data: Any, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(steps, mean, standard error) of a logged key, from a prediction, a NetKet log or its data."""
+    data = getattr(data, "data", data)
+    if "steps" in data:
+        values = np.asarray(data[key])
+        return (
+            np.asarray(data["steps"]),
+            values,
+            np.asarray(data.get(f"{key}/error", np.zeros_like(values))),
+        )
+    history = data[key]
+    if not hasattr(history, "Mean"):
+        values = np.real(np.asarray(history.values))
+        return np.asarray(history.iters), values, np.zeros_like(values)
+    return np.asarray(history.iters), np.real(np.asarray(history.Mean)), np.asarray(history.Sigma)
+
+
+def log_spaced(steps: np.ndarray, count: int = 24) -> np.ndarray:
+    """Indices of about ``count`` steps, evenly spaced on a logarithmic axis."""
+    wanted = np.geomspace(1, steps[-1] + 1, count) - 1
+    return np.unique(np.searchsorted(steps, wanted).clip(max=len(steps) - 1))
