@@ -47,6 +47,7 @@ class Clock:
         self.start = self.last = time.perf_counter()
 
     def __call__(self, what):
+        """Print the time since the last call."""
         now = time.perf_counter()
         print(f"{what:<46}{now - self.last:8.1f} s", flush=True)
         self.last = now

@@ -85,7 +85,7 @@ def test_the_solver_is_chosen_by_size(monkeypatch):
     train, _ = TARGET.split(20, seed=0)
     make = qs.dynamics.LinearDynamics
     assert type(make(kernel, train, learning_rate=1.0)) is make
-    monkeypatch.setattr("netket_qsntk.dynamics.linear._LARGEST_DENSE", 10)
+    monkeypatch.setattr("netket_qsntk.dynamics.linear.LARGEST_DENSE", 10)
     large = make(kernel, train, learning_rate=1.0)
     assert isinstance(large, qs.dynamics.ProductDynamics)
     with pytest.raises(InvalidTrainingError, match="solver"):
