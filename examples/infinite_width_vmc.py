@@ -40,16 +40,17 @@ def parse_arguments():
         default=3.0,
         help="of CosNet: how fast its kernel falls with the distance",
     )
-    add("--steps", type=int, default=1000, help="steps at infinite width")
+    add("--steps", type=int, default=1500, help="steps at infinite width")
     add("--draws", type=int, default=8, help="initial wave functions at infinite width")
-    add("--widths", nargs="*", type=int, default=[16, 64, 256], help="of the finite networks")
+    add("--tfim-widths", nargs="*", type=int, default=[16, 64, 256], help="of the finite networks")
+    add("--heisenberg-widths", nargs="*", type=int, default=[16, 64, 256, 1024, 4096])
     add("--members", type=int, default=4, help="networks of each width")
-    add("--finite-steps", type=int, default=100, help="steps of the finite networks")
-    add("--rate", type=float, default=0.5, help="first learning rate as a fraction of its limit")
+    add("--finite-steps", type=int, default=50, help="steps of the finite networks")
+    add("--rate", type=float, default=0.2, help="first learning rate as a fraction of its limit")
     add(
         "--rise",
         type=float,
-        default=30.0,
+        default=75.0,
         help="how many times larger it gets in the first 1000 steps",
     )
     add("--momentum", type=float, default=0.0)
@@ -131,7 +132,7 @@ def main():
         print_convergence(infinite, exact, args.steps)
 
         curves = {}
-        for width in args.widths:
+        for width in getattr(args, f"{name}_widths"):
             clock = time.perf_counter()
             curves[width] = trained(hamiltonian, optimizer, width, args)
             print(f"width {width}: {args.finite_steps} steps, {time.perf_counter() - clock:.1f} s")
@@ -161,7 +162,7 @@ def print_widths(infinite, curves, last):
     """Energies of networks less those at infinite width."""
     if not curves:
         return
-    steps = [0, last // 10, last // 3, last]
+    steps = np.unique([0, last // 10, last // 3, last])
     print("\nenergy per |E at infinite width| less 1, after step")
     print("   width" + "".join(f"{step:>24}" for step in steps))
     at = np.searchsorted(infinite["steps"], steps)
