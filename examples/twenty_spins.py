@@ -40,24 +40,25 @@ def parse_arguments():
     return parser.parse_args()
 
 
-class Clock:
-    """Prints what took how long."""
+def stopwatch():
+    """A function that prints how long it took since its last call; and when it was made."""
+    start = last = time.perf_counter()
 
-    def __init__(self):
-        self.start = self.last = time.perf_counter()
-
-    def __call__(self, what):
-        """Print the time since the last call."""
+    def report(what):
+        nonlocal last
         now = time.perf_counter()
-        print(f"{what:<46}{now - self.last:8.1f} s", flush=True)
-        self.last = now
+        print(f"{what:<46}{now - last:8.1f} s", flush=True)
+        last = now
+
+    return report, start
 
 
 def main():
-    args, clock = parse_arguments(), Clock()
+    args = parse_arguments()
+    report, start = stopwatch()
     extent = tuple(int(n) for n in args.size.split("x"))
     target = qs.targets.tfim_quench(extent=extent, time=args.time)
-    clock(f"exact evolution of {target.n_states} amplitudes")
+    report(f"exact evolution of {target.n_states} amplitudes")
 
     net = qs.models.WideMLP(
         widths=(1,), activation="relu", sigma_w=args.sigma_w, sigma_b=args.sigma_b
@@ -67,20 +68,20 @@ def main():
     states = target.split(n_train or target.n_states, args.seed)[0].states
     rate = args.rate * qs.kernels.max_learning_rate(state.kernel, states)
     del states
-    clock(f"learning rate {rate:.4g}")
+    report(f"learning rate {rate:.4g}")
 
     driver = qs.driver.InfiniteWidthDriver(
         target, optax.sgd(rate), variational_state=state, n_train=n_train, seed=args.seed
     )
     print(driver.dynamics)
-    clock("kernel operator")
+    report("kernel operator")
     steps = np.unique(np.append(np.geomspace(1, args.steps, 60).astype(int), 0))
     curve = driver.predict(np.append(steps, np.inf))
-    clock(f"train and test curves to step {args.steps} and ∞")
+    report(f"train and test curves to step {args.steps} and ∞")
 
     print_table(curve)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"\ntotal {time.perf_counter() - clock.start:.1f} s, peak memory {memory:.2f} GB")
+    print(f"\ntotal {time.perf_counter() - start:.1f} s, peak memory {memory:.2f} GB")
     if args.plot:
         keys = ("loss/train", "loss/test") if n_train else ("loss/train",)
         axes = qs.plot.training_curves({"infinite width": curve}, keys=keys)
