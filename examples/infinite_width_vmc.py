@@ -35,7 +35,7 @@ def parse_arguments():
     add("--models", nargs="+", choices=["tfim", "heisenberg"], default=["tfim", "heisenberg"])
     add("--tfim-size", default="4x4", help="lattice of the transverse-field Ising model")
     add("--sites", type=int, default=12, help="sites of the Heisenberg ring")
-    add("--steps", type=int, default=3000, help="steps at infinite width")
+    add("--steps", type=int, default=2000, help="steps at infinite width")
     add("--widths", nargs="*", type=int, default=[32, 128, 512], help="of finite networks")
     add("--members", type=int, help="networks of each width (default: 2 and 8 for the two models)")
     add("--finite-steps", type=int, help="steps of finite networks (default: 30 and 100)")
@@ -44,7 +44,9 @@ def parse_arguments():
     add(
         "--rate", type=float, default=0.3, help="learning rate as a fraction of the stability limit"
     )
-    add("--momentum", type=float, default=0.9)
+    add("--rise", type=float, default=30.0,
+        help="growth of the learning rate; its limit grows toward the ground state")  # fmt: skip
+    add("--momentum", type=float, default=0.0)
     add("--seed", type=int, default=0)
     add("--plot", default="infinite_width_vmc.png", help="file of the figure, '' for none")
     return parser.parse_args()
@@ -86,8 +88,9 @@ def main():
 
         state = qs.vqs.InfiniteState(hilbert, network(1))
         rate = args.rate * stable_rate(hamiltonian, state, args.seed)
-        optimizer = optax.sgd(rate, momentum=args.momentum)
-        print(f"CosNet, σ_w = {sigma_w:.2f}; learning rate {rate:.3g}, momentum {args.momentum:g}")
+        rates = optax.linear_schedule(rate, args.rise * rate, min(args.steps, 1000))
+        optimizer = optax.sgd(rates, momentum=args.momentum or None)
+        print(f"CosNet, σ_w = {sigma_w:.2f}; learning rate {rate:.3g}, rising {args.rise:g} times")
 
         clock = time.perf_counter()
         infinite = qs.driver.InfiniteWidthDriver(

@@ -25,10 +25,11 @@ def parse_arguments():
     )
     add = parser.add_argument
     add("--size", default="2x5", help="lattice of the quenched Ising model")
+    add("--time", type=float, default=0.3, help="time after the quench")
     add("--fraction", type=float, default=0.6, help="of the basis, for training")
-    add("--widths", nargs="*", type=int, default=[16, 64, 256], help="of the finite networks")
+    add("--widths", nargs="*", type=int, default=[64, 256, 1024], help="of the finite networks")
     add("--members", type=int, default=20, help="networks of each width")
-    add("--steps", type=int, default=3000, help="training steps of all but the last two columns")
+    add("--steps", type=int, default=1000, help="training steps of the networks")
     add("--sigma-w", type=float, default=1.5)
     add("--momentum", type=float, default=0.9)
     add(
@@ -60,7 +61,8 @@ def of_members(psi, amplitudes):
 def main():
     args = parse_arguments()
     start = time.perf_counter()
-    target = qs.targets.tfim_quench(extent=tuple(int(n) for n in args.size.split("x")))
+    extent = tuple(int(n) for n in args.size.split("x"))
+    target = qs.targets.tfim_quench(extent=extent, time=args.time)
     n_train = round(args.fraction * target.n_states)
     train, test = target.split(n_train, args.seed)
     unit = target.n_states  # losses per mean square amplitude
