@@ -24,13 +24,13 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--size", default="2x5", help="lattice of the quenched Ising model")
+    add("--size", default="2x4", help="lattice of the quenched Ising model")
     add("--time", type=float, default=0.3, help="time after the quench")
     add("--fraction", type=float, default=0.6, help="of the basis, for training")
     add("--widths", nargs="*", type=int, default=[64, 256, 1024], help="of the finite networks")
-    add("--members", type=int, default=20, help="networks of each width")
-    add("--steps", type=int, default=1000, help="training steps of the networks")
-    add("--sigma-w", type=float, default=1.5)
+    add("--members", type=int, default=12, help="networks of each width")
+    add("--steps", type=int, default=200, help="training steps of the networks")
+    add("--sigma-w", type=float, default=2.5)
     add("--momentum", type=float, default=0.9)
     add(
         "--rate", type=float, default=0.5, help="learning rate as a fraction of the stability limit"
@@ -41,7 +41,7 @@ def parse_arguments():
 
 
 def network(width, args):
-    return qs.models.CosNet(width, sigma_a=0.1, sigma_w=args.sigma_w)
+    return qs.models.CosNet(width, sigma_a=0.03, sigma_w=args.sigma_w)
 
 
 def of_members(psi, amplitudes):

@@ -140,7 +140,7 @@ class InfiniteState(nk.vqs.VariationalState):
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
         key = nk.jax.PRNGKey(seed)
         if self._training is not None and isinstance(self._training[0], ProductDynamics):
-            return self._trained_by_products(self._initial(n_members, key))
+            return self._by_products(*self._training, self._initial(n_members, key))
         if self._training is None and self._is_structured():
             return self._initial(n_members, key)
         moments = self._moments()
@@ -161,8 +161,8 @@ class InfiniteState(nk.vqs.VariationalState):
         noise = jax.random.normal(key, (self.kernel.n_parts, n_members, len(scale)))
         return self._of_parts(0.0, modes.from_modes(scale * noise))
 
-    def _trained_by_products(self, initial: Array) -> Array:
-        dynamics, steps = self._training
+    def _by_products(self, dynamics: Any, steps: float, initial: Array) -> Array:
+        """Wave functions trained one by one: (n_members, n_states)."""
         x = self.hilbert.all_states()
         train = self.hilbert.states_to_numbers(dynamics.train.states)
         psi = jnp.stack([dynamics.trained(steps, x, f[train], f) for f in initial])

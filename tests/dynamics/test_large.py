@@ -119,7 +119,7 @@ def test_a_sector_of_fixed_magnetisation_is_trained_as_a_batch_of_the_hypercube(
     amplitudes = rng.normal(size=(2, hilbert.n_states))
     target = qs.targets.Target(hilbert, amplitudes[0] + 1j * amplitudes[1])
     kernel = qs.kernels.infinite_width(model())
-    for n_train in (45, hilbert.n_states):
+    for n_train in (55, hilbert.n_states):
         train, test = target.split(n_train, seed=0)
         rate = 0.9 * qs.kernels.max_learning_rate(kernel, train.states)
         dense, products = (
