@@ -22,7 +22,7 @@ import netket_qsntk as qs
 # Roughness of the functions (σ_w) that suits the ground state; a learning rate that rises where its limit does, as it
 # can toward the Ising ground state; as many networks, draws and steps as take a minute or two on two cores.
 DEFAULTS = {
-    "tfim": {"sigma_w": 3.5, "members": 2, "draws": 4, "finite_steps": 30, "rise": 60.0},
+    "tfim": {"sigma_w": 3.5, "members": 2, "draws": 4, "finite_steps": 30, "rise": 30.0},
     "heisenberg": {"sigma_w": 3.0, "members": 8, "draws": 32, "finite_steps": 100, "rise": 1.0},
 }
 
@@ -35,7 +35,7 @@ def parse_arguments():
     add("--models", nargs="+", choices=["tfim", "heisenberg"], default=["tfim", "heisenberg"])
     add("--tfim-size", default="4x4", help="lattice of the transverse-field Ising model")
     add("--sites", type=int, default=12, help="sites of the Heisenberg ring")
-    add("--steps", type=int, default=1500, help="steps at infinite width")
+    add("--steps", type=int, default=2000, help="steps at infinite width")
     add("--widths", nargs="*", type=int, default=[32, 128, 512], help="of finite networks")
     add("--members", type=int, help="networks of each width (default: 2 and 8 for the two models)")
     add("--finite-steps", type=int, help="steps of finite networks (default: 30 and 100)")
@@ -44,7 +44,7 @@ def parse_arguments():
     add(
         "--rate", type=float, default=0.3, help="learning rate as a fraction of the stability limit"
     )
-    add("--rise", type=float, help="growth of the learning rate in the run (default: 60 and 1)")
+    add("--rise", type=float, help="growth of the learning rate in the run (default: 30 and 1)")
     add("--momentum", type=float, default=0.0)
     add("--seed", type=int, default=0)
     add("--plot", default="infinite_width_vmc.png", help="file of the figure, '' for none")
@@ -153,7 +153,8 @@ def draw(figures, file):
     )
     for ax, (model, (curves, exact)) in zip(axes[0], figures.items(), strict=True):
         for colour, (name, curve) in zip(qs.plot.COLOURS, curves.items(), strict=False):
-            error = (curve["Loss"] - exact) / abs(exact)
+            # Rounding, which may be negative, is drawn at its own size.
+            error = np.maximum((curve["Loss"] - exact) / abs(exact), 1e-15)
             spread = curve["Loss/error"] / abs(exact)
             ax.plot(curve["steps"] + 1, error, color=colour, label=name)
             ax.fill_between(
