@@ -27,7 +27,7 @@ def parse_arguments():
     add("--size", default="2x4", help="lattice of the quenched Ising model")
     add("--time", type=float, default=0.3, help="time after the quench")
     add("--fraction", type=float, default=0.6, help="of the basis, for training")
-    add("--widths", nargs="*", type=int, default=[64, 256, 1024], help="of the finite networks")
+    add("--widths", nargs="*", type=int, default=[32, 128, 512], help="of the finite networks")
     add("--members", type=int, default=12, help="networks of each width")
     add("--steps", type=int, default=200, help="training steps of the networks")
     add("--sigma-w", type=float, default=2.5)
