@@ -22,8 +22,22 @@ import netket_qsntk as qs
 # Roughness of the functions (σ_w) that suits the ground state; a learning rate that rises where its limit does, as it
 # can toward the Ising ground state; as many networks, draws and steps as take a minute or two on two cores.
 DEFAULTS = {
-    "tfim": {"sigma_w": 3.5, "members": 2, "draws": 4, "finite_steps": 30, "rise": 30.0},
-    "heisenberg": {"sigma_w": 3.0, "members": 8, "draws": 32, "finite_steps": 100, "rise": 1.0},
+    "tfim": {
+        "sigma_w": 3.5,
+        "members": 2,
+        "draws": 4,
+        "finite_steps": 30,
+        "rise": 30.0,
+        "widths": (32, 64, 128),
+    },
+    "heisenberg": {
+        "sigma_w": 3.0,
+        "members": 8,
+        "draws": 32,
+        "finite_steps": 100,
+        "rise": 1.0,
+        "widths": (32, 128, 512),
+    },
 }
 
 
@@ -36,7 +50,12 @@ def parse_arguments():
     add("--tfim-size", default="4x4", help="lattice of the transverse-field Ising model")
     add("--sites", type=int, default=12, help="sites of the Heisenberg ring")
     add("--steps", type=int, default=2000, help="steps at infinite width")
-    add("--widths", nargs="*", type=int, default=[32, 128, 512], help="of finite networks")
+    add(
+        "--widths",
+        nargs="*",
+        type=int,
+        help="of finite networks (default: 32, 64, 128 and 32, 128, 512)",
+    )
     add("--members", type=int, help="networks of each width (default: 2 and 8 for the two models)")
     add("--finite-steps", type=int, help="steps of finite networks (default: 30 and 100)")
     add("--draws", type=int, help="initial states at infinite width (default: 4 and 32)")
@@ -106,7 +125,7 @@ def main():
         )
         curves = {"infinite width": infinite.predict(steps)}
         print(f"infinite width: {args.steps} steps in {time.perf_counter() - clock:.1f} s")
-        for width in args.widths:
+        for width in settings.widths:
             clock = time.perf_counter()
             curves[f"width {width}"] = trained(hamiltonian, optimizer, network(width), settings)
             print(

@@ -26,14 +26,14 @@ def parse_arguments():
     add = parser.add_argument
     add("--size", default="2x4", help="lattice of the quenched Ising model")
     add("--time", type=float, default=0.3, help="time after the quench")
-    add("--fraction", type=float, default=0.6, help="of the basis, for training")
+    add("--fraction", type=float, default=0.25, help="of the basis, for training")
     add("--widths", nargs="*", type=int, default=[32, 128, 512], help="of the finite networks")
     add("--members", type=int, default=12, help="networks of each width")
-    add("--steps", type=int, default=200, help="training steps of the networks")
+    add("--steps", type=int, default=300, help="training steps of the networks")
     add("--sigma-w", type=float, default=2.5)
     add("--momentum", type=float, default=0.9)
     add(
-        "--rate", type=float, default=0.5, help="learning rate as a fraction of the stability limit"
+        "--rate", type=float, default=0.2, help="learning rate as a fraction of the stability limit"
     )
     add("--seed", type=int, default=1)
     add("--plot", default="training_and_inference.png", help="file of the figure, '' for none")
@@ -41,7 +41,7 @@ def parse_arguments():
 
 
 def network(width, args):
-    return qs.models.CosNet(width, sigma_a=0.03, sigma_w=args.sigma_w)
+    return qs.models.CosNet(width, sigma_a=0.1, sigma_w=args.sigma_w)
 
 
 def of_members(psi, amplitudes):
@@ -126,6 +126,8 @@ def plot(rows, unit, args):
         posterior = rows["Bayesian posterior"][part]
         ax.axhline(unit * posterior, color="0.2", linestyle=":", label="Bayesian posterior")
         ax.set_xscale("log")
+        ax.set_xticks(args.widths, [str(width) for width in args.widths])
+        ax.minorticks_off()
         ax.set_xlabel("width")
         ax.set_title(title)
         ax.grid(alpha=0.3)
