@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.flatten_util import ravel_pytree
 
 from netket_qsntk.kernels.tiles import Operand, Part, assemble
 
@@ -31,9 +30,16 @@ def is_complex(psi: Any, parameters: Any, x: Array) -> bool:
     return bool(jnp.issubdtype(jax.eval_shape(psi, parameters, x[:1]).dtype, jnp.complexfloating))
 
 
+Jacobian = list[list[Array]]
+"""For each part of ψ and each leaf of real coordinates, (n, size of the leaf).
+
+Leaves stay apart: to join them costs more than to differentiate, and products add up over them all the same.
+"""
+
+
 @jax.jit
-def jacobian(psi: Any, parameters: Any, x: Array) -> Array:
-    """(n, k, P): derivatives of Re ψ and, if ψ is complex (k = 2), Im ψ at configurations x (n, sites).
+def jacobian(psi: Any, parameters: Any, x: Array) -> Jacobian:
+    """Derivatives of Re ψ and, if ψ is complex, Im ψ at configurations x (n, sites).
 
     ``psi`` is a pytree, as :class:`~netket_qsntk.wavefunction.PureWaveFunction` has it.
     """
@@ -43,23 +49,24 @@ def jacobian(psi: Any, parameters: Any, x: Array) -> Array:
     real = [
         (leaf.real, leaf.imag) if c else leaf for leaf, c in zip(leaves, complex_leaf, strict=True)
     ]
-    flat, unravel = ravel_pytree(real)
 
-    def parts(flat: Array, x1: Array) -> Array:
-        restored = [
-            lax.complex(*r) if c else r for r, c in zip(unravel(flat), complex_leaf, strict=True)
-        ]
+    def parts(real: Any, x1: Array) -> list[Array]:
+        restored = [lax.complex(*r) if c else r for r, c in zip(real, complex_leaf, strict=True)]
         value = psi(treedef.unflatten(restored), x1[None])[0]
-        return jnp.stack([value.real, value.imag] if jnp.iscomplexobj(value) else [value])
+        return [value.real, value.imag] if jnp.iscomplexobj(value) else [value]
 
-    return lax.map(lambda x1: jax.jacrev(parts)(flat, x1), x, batch_size=min(_BATCH, len(x)))
+    def rows(x1: Array) -> Jacobian:
+        values, pullback = jax.vjp(lambda r: parts(r, x1), real)
+        units = [
+            [jnp.ones_like(v) * (i == k) for i, v in enumerate(values)] for k in range(len(values))
+        ]
+        return [[leaf.ravel() for leaf in jax.tree.leaves(pullback(unit))] for unit in units]
+
+    return lax.map(rows, x, batch_size=min(_BATCH, len(x)))
 
 
-def _tile(left: Array, right: Array, parts: tuple[Part, ...]) -> dict[Part, Array]:
-    n, k, size = left.shape
-    product = left.reshape(-1, size) @ right.reshape(-1, size).T
-    product = product.reshape(n, k, len(right), k)
-    return {(a, b): product[:, a, :, b] for a, b in parts}
+def _tile(left: Jacobian, right: Jacobian, parts: tuple[Part, ...]) -> dict[Part, Array]:
+    return {(a, b): sum(u @ v.T for u, v in zip(left[a], right[b], strict=True)) for a, b in parts}
 
 
 def jacobian_blocks(
@@ -86,11 +93,11 @@ def jacobian_blocks(
     shape = (len(x), len(x if y is None else y))
 
     def operand(states: Array) -> Operand:
-        def compute(i: int) -> Array:
+        def compute(i: int) -> Jacobian:
             return jacobian(psi, parameters, states[i : i + chunk])
 
         return cache(compute) if keep else compute
 
-    dtype = jax.eval_shape(jacobian, psi, parameters, x[:1]).dtype
+    dtype = jnp.result_type(*jax.tree.leaves(jax.eval_shape(jacobian, psi, parameters, x[:1])))
     right = None if y is None else operand(y)
     return assemble(_tile, operand(x), right, shape, parts, chunk=chunk, dtype=dtype)
