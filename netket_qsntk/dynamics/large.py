@@ -85,6 +85,11 @@ class ProductDynamics(LinearDynamics):
             "LinearDynamics(…, solver='dense') for small training sets."
         )
 
+    def trained(self, step: float, x: Any, on_train: Any, on_x: Any) -> Array:
+        """One network that starts from a function (its values on the training set and on x): (n,) complex."""
+        distance = jnp.asarray(self.train.amplitudes) - jnp.asarray(on_train)
+        return jnp.asarray(on_x) + self.engine.displaced([step], x, distance)[0]
+
     def losses(self, steps: Any, data: Any) -> Losses:
         """L_μ and L_γ with their errors, on ``train`` or another data set."""
         train = data is self.train

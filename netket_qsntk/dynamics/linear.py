@@ -16,7 +16,7 @@ from netket_qsntk.kernels import InfiniteWidthKernel
 Solver = Literal["auto", "dense", "products"]
 
 # The dense solution holds three n × n matrices: 3.5 GB at this size.
-_LARGEST_DENSE = 12_000
+LARGEST_DENSE = 12_000
 
 
 class Losses(NamedTuple):
@@ -101,7 +101,7 @@ class LinearDynamics:
             raise InvalidTrainingError(
                 f"solver={solver!r}: expected 'auto', 'dense' or 'products'."
             )
-        if solver == "products" or (solver == "auto" and len(train.states) > _LARGEST_DENSE):
+        if solver == "products" or (solver == "auto" and len(train.states) > LARGEST_DENSE):
             from netket_qsntk.dynamics.large import ProductDynamics  # late: it is a subclass
 
             cls = ProductDynamics

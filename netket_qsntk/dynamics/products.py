@@ -25,6 +25,9 @@ from netket_qsntk.dynamics.response import Response
 from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.kernels import InfiniteWidthKernel
 
+# Without structure the NNGP kernel of up to this many configurations is diagonalised to draw from it.
+_LARGEST_STORED = 8192
+
 
 class Residuals(NamedTuple):
     """What a curve needs of one real vector's residual e at given steps, each (steps,)."""
@@ -90,11 +93,11 @@ class ProductEngine:
         order = np.argsort(np.concatenate([np.flatnonzero(finite), np.flatnonzero(~finite)]))
         return Residuals(*(jnp.concatenate(x)[order] for x in zip(*parts, strict=True)))
 
-    def displaced(self, steps: Any, x: Any) -> Array:
-        """A ψ_T at configurations x: the mean (steps, n), complex."""
+    def displaced(self, steps: Any, x: Any, amplitudes: Any = None) -> Array:
+        """A v at configurations x, v on B (ψ_T if None, for the mean): (steps, n), complex."""
         steps = np.asarray(as_steps(steps))
         cross = self.kernel.operator(x, self.train.states)
-        amplitudes = jnp.asarray(self.train.amplitudes)
+        amplitudes = jnp.asarray(self.train.amplitudes if amplitudes is None else amplitudes)
         parts = [amplitudes.real, amplitudes.imag][: self.kernel.n_parts]
         moved = [self._displaced(steps, part, cross) for part in parts]
         return moved[0] + 1j * moved[1] if len(moved) == 2 else moved[0] + 0j
@@ -168,7 +171,8 @@ class ProductEngine:
 
     def draws(self, n_draws: int, key: Array, test: Any) -> Iterator[tuple[Array, Array]]:
         """Initial functions (on B, on X) with covariance K, made from random signs in the eigenbasis of K."""
-        basis = whole_basis(self.kernel, self.train.states, test.states)
+        x = np.concatenate([np.asarray(self.train.states), np.asarray(test.states)])
+        basis = initial_modes(self.kernel, x)
         n = len(self.train.states)
         for i in range(n_draws):
             modes = jnp.sqrt(jnp.maximum(basis.eigenvalues, 0.0))
@@ -177,20 +181,20 @@ class ProductEngine:
             yield f[:n], f[n:]
 
 
-def whole_basis(kernel: InfiniteWidthKernel, train: Any, test: Any) -> Any:
-    """Eigendecomposition of the NNGP kernel on B and X together, which must be a whole basis.
+def initial_modes(kernel: InfiniteWidthKernel, x: Any) -> Any:
+    """Modes whose superpositions with coefficients of variance λ are initial functions on configurations x.
 
     Raises:
-        SystemTooLargeError: B and X are not a whole basis with a structured spectrum, and too many to diagonalise.
+        SystemTooLargeError: The kernel has no structure on x, and there are too many to diagonalise it.
     """
-    x = np.concatenate([np.asarray(train), np.asarray(test)])
     operator = kernel.operator(x, which="nngp")
-    if operator.has_cheap_spectrum or len(x) <= 8192:
+    if hasattr(operator, "basis_modes"):
+        return operator.basis_modes()
+    if operator.has_cheap_spectrum or len(x) <= _LARGEST_STORED:
         return operator.eigh()
     raise SystemTooLargeError(
-        f"The variance part needs initial functions drawn on all {len(x)} configurations, and {operator!r} has no "
-        "spectrum to draw them with. Let train and test together be the whole basis, as target.split gives them, "
-        "with inputs of ±1 (or CosNet, GaussNet on any local dimension)."
+        f"Initial functions are drawn on all {len(x)} configurations, and {operator!r} has no spectrum to draw them "
+        "with. Use configurations of ±1 (any batch of them), or CosNet or GaussNet on any local dimension."
     )
 
 

@@ -196,8 +196,18 @@ class Hypercube(KernelOperator):
             NoExactSpectrumError: The batch is a part of the basis, or the block is between two batches.
         """
         if self.has_cheap_spectrum:
-            return ParityModes(self.levels, self.rows)
+            return self.basis_modes()
         return super().eigh()
+
+    def basis_modes(self) -> ParityModes:
+        """Modes of the whole basis around the batch: superpositions by ``from_modes`` are given on the batch.
+
+        With independent coefficients of variance λ their covariance is this operator, which is how functions are
+        drawn on any batch.
+        """
+        if not self.symmetric:
+            raise OperatorShapeError("A block between two batches has no modes.")
+        return ParityModes(self.levels, self.rows)
 
     def _plus(self, other: KernelOperator) -> KernelOperator | None:
         if not isinstance(other, Hypercube) or other.n_spins != self.n_spins:

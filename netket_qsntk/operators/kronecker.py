@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from netket_qsntk.errors import OperatorShapeError, StructureError
+from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.basis import BasisIndex, product_index
 from netket_qsntk.operators.decomposition import Eigendecomposition, ProductModes
@@ -214,12 +214,27 @@ class Kronecker(KernelOperator):
             NoExactSpectrumError: A part of the basis, a block between two batches, or an insertion.
         """
         if self.has_cheap_spectrum:
-            values, vectors = jnp.linalg.eigh(self.factor)
-            others = self.n_sites - 1
-            return ProductModes(
-                (self.scale * values, *[values] * others), (vectors,) * self.n_sites, self.rows
-            )
+            return self.basis_modes()
         return super().eigh()
+
+    def basis_modes(self) -> ProductModes:
+        """Modes of the whole basis around the batch, as :meth:`Hypercube.basis_modes`.
+
+        Raises:
+            NoExactSpectrumError: An insertion.
+            OperatorShapeError: A block between two batches.
+        """
+        if self.insertion is not None:
+            raise NoExactSpectrumError(
+                "A product with an insertion has no modes that are products."
+            )
+        if not self.symmetric:
+            raise OperatorShapeError("A block between two batches has no modes.")
+        values, vectors = jnp.linalg.eigh(self.factor)
+        others = self.n_sites - 1
+        return ProductModes(
+            (self.scale * values, *[values] * others), (vectors,) * self.n_sites, self.rows
+        )
 
     def _with(self, **changes: Any) -> "Kronecker":
         names = ("factor", "n_sites", "rows", "columns", "scale", "insertion", "positive", "reason")

@@ -10,7 +10,8 @@ import numpy as np
 from flax import serialization
 from jax import Array
 
-from netket_qsntk.dynamics import LinearDynamics
+from netket_qsntk.dynamics import LinearDynamics, ProductDynamics
+from netket_qsntk.dynamics.products import initial_modes
 from netket_qsntk.errors import InvalidEnsembleError, UndefinedAmplitudesError
 from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
 from netket_qsntk.targets import check_summable
@@ -27,7 +28,7 @@ class InfiniteState(nk.vqs.VariationalState):
 
     Args:
         hilbert: A discrete NetKet Hilbert space; of at most 2¹⁵ states for covariances and expectations, and for
-            samples of what is trained.
+            samples of what is trained with a stored kernel.
         model: A model with a known infinite-width kernel; its width does not matter.
         trainable: Which parameters training moves, see :func:`netket_qsntk.kernels.infinite_width`.
 
@@ -129,33 +130,48 @@ class InfiniteState(nk.vqs.VariationalState):
     def sample(self, n_members: int, seed: Any = None) -> Array:
         """Wave functions drawn from the ensemble: (n_members, n_states), unnormalised, complex (real for real ψ).
 
-        Exact, from normal numbers in the eigenbasis of the covariance. Untrained, where the kernel has a structured
-        spectrum (whole bases of spins), a draw costs one product and up to 2²⁶ states will do; otherwise there is
-        one eigendecomposition first, of 10 n_states³ operations.
+        Exact, from normal numbers in the eigenbasis of the covariance. Where the kernel has structure (spins, sectors
+        of fixed magnetisation included) a draw costs one product and up to 2²⁶ states will do; trained by
+        products, each draw is then trained by products. Otherwise there is one eigendecomposition first, of
+        10 n_states³ operations.
         """
         if not isinstance(n_members, int) or n_members < 1:
             raise InvalidEnsembleError(f"n_members={n_members!r}: expected a positive integer.")
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
-        shape = (self.kernel.n_parts, n_members, self.hilbert.n_states)
-        noise = self._times_root(jax.random.normal(nk.jax.PRNGKey(seed), shape))
-        mean = 0.0 if self._training is None else self.mean
-        if self.kernel.n_parts == 1:
-            return jnp.real(mean) + noise[0]
-        return mean + jax.lax.complex(noise[0], noise[1])
-
-    def _times_root(self, noise: Array) -> Array:
-        """Normal numbers (…, n_states) made into fluctuations of one part."""
-        if self._training is None:
-            x = self.hilbert.all_states()
-            operator = self.kernel.operator(x, which="nngp")
-            if operator.has_cheap_spectrum:
-                modes = operator.eigh()
-                return modes.from_modes(jnp.sqrt(jnp.maximum(modes.eigenvalues, 0.0)) * noise)
+        key = nk.jax.PRNGKey(seed)
+        if self._training is not None and isinstance(self._training[0], ProductDynamics):
+            return self._by_products(*self._training, self._initial(n_members, key))
+        if self._training is None and self._is_structured():
+            return self._initial(n_members, key)
         moments = self._moments()
         if "root" not in moments:
             values, vectors = np.linalg.eigh(np.asarray(moments["part"]))
             moments["root"] = jnp.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
-        return noise @ moments["root"].T
+        shape = (self.kernel.n_parts, n_members, self.hilbert.n_states)
+        return self._of_parts(self.mean, jax.random.normal(key, shape) @ moments["root"].T)
+
+    def _is_structured(self) -> bool:
+        operator = self.kernel.operator(self.hilbert.all_states(), which="nngp")
+        return hasattr(operator, "basis_modes")
+
+    def _initial(self, n_members: int, key: Array) -> Array:
+        """Wave functions before training: (n_members, n_states)."""
+        modes = initial_modes(self.kernel, self.hilbert.all_states())
+        scale = jnp.sqrt(jnp.maximum(modes.eigenvalues, 0.0))
+        noise = jax.random.normal(key, (self.kernel.n_parts, n_members, len(scale)))
+        return self._of_parts(0.0, modes.from_modes(scale * noise))
+
+    def _by_products(self, dynamics: Any, steps: float, initial: Array) -> Array:
+        """Wave functions trained one by one: (n_members, n_states)."""
+        x = self.hilbert.all_states()
+        train = self.hilbert.states_to_numbers(dynamics.train.states)
+        psi = jnp.stack([dynamics.trained(steps, x, f[train], f) for f in initial])
+        return psi if self.kernel.n_parts == 2 else psi.real
+
+    def _of_parts(self, mean: Any, parts: Array) -> Array:
+        if self.kernel.n_parts == 1:
+            return jnp.real(mean) + parts[0]
+        return mean + jax.lax.complex(parts[0], parts[1])
 
     def reset(self) -> None:
         """Nothing to resample."""

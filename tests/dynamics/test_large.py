@@ -85,7 +85,7 @@ def test_the_solver_is_chosen_by_size(monkeypatch):
     train, _ = TARGET.split(20, seed=0)
     make = qs.dynamics.LinearDynamics
     assert type(make(kernel, train, learning_rate=1.0)) is make
-    monkeypatch.setattr("netket_qsntk.dynamics.linear._LARGEST_DENSE", 10)
+    monkeypatch.setattr("netket_qsntk.dynamics.linear.LARGEST_DENSE", 10)
     large = make(kernel, train, learning_rate=1.0)
     assert isinstance(large, qs.dynamics.ProductDynamics)
     with pytest.raises(InvalidTrainingError, match="solver"):
@@ -111,3 +111,23 @@ def test_cosnet_on_fermions_uses_its_product_structure():
     np.testing.assert_allclose(found.test.L_mu, expected.test.L_mu, rtol=1e-8)
     sigma = jnp.maximum(found.test.L_gamma_error, 1e-9)
     assert bool(jnp.all(jnp.abs(found.test.L_gamma - expected.test.L_gamma) < 4 * sigma))
+
+
+def test_a_sector_of_fixed_magnetisation_is_trained_as_a_batch_of_the_hypercube():
+    hilbert = nk.hilbert.Spin(0.5, 8, total_sz=0)
+    rng = np.random.default_rng(3)
+    amplitudes = rng.normal(size=(2, hilbert.n_states))
+    target = qs.targets.Target(hilbert, amplitudes[0] + 1j * amplitudes[1])
+    kernel = qs.kernels.infinite_width(model())
+    for n_train in (55, hilbert.n_states):
+        train, test = target.split(n_train, seed=0)
+        rate = 0.9 * qs.kernels.max_learning_rate(kernel, train.states)
+        dense, products = (
+            qs.dynamics.LinearDynamics(kernel, train, learning_rate=rate, solver=solver)
+            for solver in ("dense", "products")
+        )
+        assert "Hypercube" in repr(products)
+        a, b = dense.curves(STEPS, test), products.curves(STEPS, test)
+        np.testing.assert_allclose(b.train.L_mu, a.train.L_mu, rtol=1e-7)
+        sigma = b.train.L_gamma_error + 1e-6 * a.train.L_gamma + 1e-12
+        assert np.all(np.abs(b.train.L_gamma - a.train.L_gamma) < 4 * sigma)

@@ -28,6 +28,44 @@ def test_posterior_is_the_gaussian_conditioned_on_the_target(hilbert, noise, par
     )
 
 
+@pytest.mark.parametrize("parts", ["independent", "real"])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("hilbert", [SPINS, FERMIONS], ids=["spins", "fermions"])
+def test_the_posterior_by_products_is_that_of_the_stored_kernel(hilbert, noise, parts):
+    model = qs.models.CosNet(1, 1.0, 2.0, parts=parts, encoding=encoding(hilbert))
+    kernel = qs.kernels.infinite_width(model)
+    train, test = random_target(hilbert).split(2 * hilbert.n_states // 3, seed=1)
+    stored, products = (
+        qs.dynamics.Posterior(kernel, train, noise=noise, solver=solver)
+        for solver in ("dense", "products")
+    )
+    for name in ("mean", "variance", "covariance"):
+        a, b = (getattr(p, name)(test.states) for p in (stored, products))
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(b, a, atol=1e-8)
+
+
+def test_a_posterior_without_a_stored_kernel_solves_its_own_equation():
+    # 8192 of 2^14 configurations: (K + σ²)⁻¹ψ_T = (ψ_T - μ_B)/σ², so that the mean on B gives the mean elsewhere.
+    model = qs.models.WideMLP(widths=(1,), activation="erf", sigma_w=3.0, sigma_b=1.0)
+    kernel = qs.kernels.infinite_width(model)
+    train, test = qs.targets.tfim_quench(extent=(2, 7), time=0.3).split(8192, seed=0)
+    posterior = qs.dynamics.Posterior(kernel, train, noise=0.1, solver="products")
+    assert "Hypercube" in repr(posterior)
+    x = test.states[:20]
+    residual = train.amplitudes - posterior.mean(train.states)
+    expected = np.asarray(kernel.nngp(x, train.states)) @ residual / 0.1
+    np.testing.assert_allclose(posterior.mean(x), expected, atol=1e-7)
+    variance = posterior.variance(x)
+    assert np.all((variance > 0) & (variance < 2 * kernel.nngp_diagonal(x)))
+
+
+def test_an_unknown_solver_is_named():
+    train, _ = random_target(SPINS).split(10, seed=1)
+    with pytest.raises(qs.errors.InvalidTrainingError, match="solver='fast'"):
+        qs.dynamics.Posterior(qs.kernels.infinite_width(qs.models.CosNet(1)), train, solver="fast")
+
+
 def test_posterior_is_the_end_of_training_the_readout():
     model = qs.models.CosNet(1, 1.0, 2.0)
     train, test = random_target(SPINS).split(10, seed=1)

@@ -297,3 +297,25 @@ def test_wrong_inputs_are_named(relu, spins):
         Dense(np.ones(3))
     with pytest.raises(OperatorShapeError, match="symmetric"):
         Dense(np.ones((3, 2)), symmetric=True)
+
+
+def test_modes_around_a_batch_carry_its_covariance(erf, fermions):
+    # Σ λ u uᵀ over the modes of the whole basis, at the batch, is the kernel of the batch.
+    sector = np.asarray(nk.hilbert.Spin(0.5, 6, total_sz=0).all_states())
+    for kernel, x, kind in ((erf, sector, Hypercube), (*fermions, Kronecker)):
+        operator = kernel.operator(x, which="nngp", hint=kind.__name__.lower())
+        modes = operator.basis_modes()
+        n = len(modes.eigenvalues)
+        assert n > len(x)
+        if n > 300:  # only check on random vectors: vᵀKv = Σ λ (uᵀv)²
+            v = np.random.default_rng(0).normal(size=(5, len(x)))
+            sums = np.sum(np.asarray(modes.to_modes(v)) ** 2 * np.asarray(modes.eigenvalues), -1)
+            expected = np.einsum("ki,ij,kj->k", v, kernel.nngp(x), v)
+            np.testing.assert_allclose(sums, expected, rtol=1e-10)
+        root = modes.from_modes(np.eye(n) * np.sqrt(np.maximum(modes.eigenvalues, 0))).T
+        np.testing.assert_allclose(root @ root.T, kernel.nngp(x), atol=1e-12)
+    with pytest.raises(OperatorShapeError, match="two batches"):
+        erf.operator(sector, sector[:3], hint="hypercube").basis_modes()
+    kernel, x = fermions
+    with pytest.raises(NoExactSpectrumError, match="insertion"):
+        kernel.operator(x, which="ntk", hint="kronecker").basis_modes()

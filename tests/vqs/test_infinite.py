@@ -147,3 +147,36 @@ def test_wrong_requests_are_named():
     big = qs.vqs.InfiniteState(nk.hilbert.Spin(0.5, 40), qs.models.CosNet(1))
     with pytest.raises(qs.errors.SystemTooLargeError, match="sums over all basis states.*MCState"):
         big.expect(nk.operator.spin.sigmax(big.hilbert, 0))
+
+
+@pytest.mark.parametrize("parts", ["independent", "real"])
+def test_samples_trained_by_products_are_initial_samples_after_gradient_descent(parts):
+    state = spins(parts)
+    rng = np.random.default_rng(0)
+    amplitudes = rng.normal(size=(2, 16))
+    target = qs.targets.Target(SPINS, amplitudes[0] + 1j * amplitudes[1])
+    train, _ = target.split(10, seed=1)
+    index = target.split_indices(10, 1)[0]
+    psi = np.asarray(state.sample(3, seed=4))
+    goal = train.amplitudes if parts == "independent" else train.amplitudes.real
+    theta = np.asarray(state.kernel.ntk(SPINS.all_states(), train.states))
+    for _ in range(20):
+        psi = psi - 2 * 0.2 / 10 * (psi[:, index] - goal) @ theta.T
+    dynamics = qs.dynamics.LinearDynamics(state.kernel, train, learning_rate=0.2, solver="products")
+    state.set_training(dynamics, 20)
+    found = state.sample(3, seed=4)
+    assert np.iscomplexobj(found) == (parts == "independent")
+    np.testing.assert_allclose(found, psi, atol=1e-9)
+
+
+def test_a_sector_of_fixed_magnetisation_is_drawn_on_the_hypercube_around_it():
+    sector = nk.hilbert.Spin(0.5, 14, total_sz=0)
+    state = qs.vqs.InfiniteState(sector, qs.models.CosNet(1, 1.0, 2.0, parts="real"))
+    psi = np.asarray(state.sample(200, seed=0))
+    assert psi.shape == (200, 3432)
+    rows = [0, 1, 700, 3431]
+    expected = np.asarray(state.kernel.nngp(np.asarray(sector.all_states())[rows]))
+    found = psi[:, rows].T @ psi[:, rows] / 200
+    # The variance of a product of two normal numbers is K_xx K_yy + K_xy².
+    error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / 200)
+    assert np.all(np.abs(found - expected) < 4 * error)
