@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -111,7 +112,7 @@ def rows_from_host(
     """
     shares = Shares(n, n_devices())
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: Any) -> np.ndarray:
         start, stop, _ = index[0].indices(shares.padded)
         out = np.zeros((stop - start, *shape), dtype)
         if start < n:
@@ -141,7 +142,12 @@ def map_shared(function: Callable[..., Any], shared: Any, *same: Any) -> Any:
 
 def collect(x: Any, n: int) -> Any:
     """A pytree of arrays in parts as whole arrays (n, …) on every device of every process, without the filling."""
-    whole = jax.jit(lambda t: t, out_shardings=_sharding())(x)
+    return _whole(x, n)
+
+
+@partial(jax.jit, static_argnums=1)
+def _whole(x: Any, n: int) -> Any:
+    whole = jax.lax.with_sharding_constraint(x, _sharding())
     return jax.tree.map(lambda leaf: leaf[:n], whole)
 
 
@@ -162,5 +168,4 @@ def map_members(function: Callable[..., Any], members: Any, *same: Any) -> Any:
     out = map_shared(part, jax.tree.map(shares.fill, members), *same)
     if shares.padded == n and jax.process_count() == 1:
         return out
-    whole = jax.lax.with_sharding_constraint(out, _sharding())
-    return jax.tree.map(lambda leaf: leaf[:n], whole)
+    return _whole(out, n)

@@ -14,10 +14,11 @@ import pytest
 import netket_qsntk as qs
 
 SUITE = Path(__file__).with_name("suite.py")
+RESUME = Path(__file__).with_name("resume.py")
 ROOT = Path(__file__).parents[2]
 
 
-def _start(devices: int, *arguments: str) -> subprocess.Popen[str]:
+def _start(devices: int, *arguments: str, script: Path = SUITE) -> subprocess.Popen[str]:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {
         "JAX_NUM_CPU_DEVICES": str(devices),
@@ -25,7 +26,7 @@ def _start(devices: int, *arguments: str) -> subprocess.Popen[str]:
         "PYTHONPATH": path,
     }
     return subprocess.Popen(
-        [sys.executable, str(SUITE), *arguments],
+        [sys.executable, str(script), *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -76,6 +77,18 @@ def test_two_processes_give_the_numbers_of_one(one_device: dict[str, Any]) -> No
     finally:
         for process in processes:
             process.kill()
+
+
+@pytest.mark.slow
+def test_checkpoint_resumes_on_another_number_of_devices(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("one", "two")]
+    saved = [_start(d, "save", f, script=RESUME) for d, f in zip((1, 2), files, strict=True)]
+    whole = [_result(process) for process in saved]
+    resumed = [_start(d, "load", f, script=RESUME) for d, f in zip((2, 1), files, strict=True)]
+    for found in map(_result, resumed):
+        assert found["step"] == 5
+        np.testing.assert_allclose(found["loss"], whole[0]["loss"], rtol=1e-12)
+    np.testing.assert_allclose(whole[1]["loss"], whole[0]["loss"], rtol=1e-12)
 
 
 @pytest.mark.slow
