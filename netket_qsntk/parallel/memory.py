@@ -8,9 +8,9 @@ from netket_qsntk.parallel.mesh import Shares, n_devices
 
 Job = Literal["kernel", "dynamics", "products", "ensemble", "entropy"]
 
-# Arrays of n × n numbers at the peak of an eigendecomposition beside a second kernel: both kernels, the copy that
-# LAPACK overwrites, its workspace of two, and the vectors.
-_DENSE_MATRICES = 6
+# Arrays of n × n numbers at the peak of the dense solution: measured. Both kernels, the copy that LAPACK overwrites,
+# its workspace of two and the vectors are six of them; conversions of its results are the rest.
+_DENSE_MATRICES = 8
 # Vectors over the basis that a curve by products holds at its peak.
 _VECTORS = 24
 # Copies of an ensemble's parameters in a step: initial, present, gradients, and displacements or updates.
@@ -51,13 +51,16 @@ def estimate(
     With p devices and b bytes a number:
 
     - ``"kernel"``: NNGP and NTK in rows, 2b⌈n/p⌉m.
-    - ``"dynamics"``: :class:`~netket_qsntk.dynamics.LinearDynamics` by the dense solution, 6bn²: its
+    - ``"dynamics"``: :class:`~netket_qsntk.dynamics.LinearDynamics` by the dense solution, 8bn²: its
       eigendecomposition has both kernels whole on one device, whatever p is. With m further configurations to be
       evaluated the matrices there: 3bn² + 4bnm if that is more.
     - ``"products"``: the same by products, 24 vectors of n numbers.
     - ``"ensemble"``: gradient training, (5 + optimiser copies) parameters of ⌈members/p⌉ networks, and ψ on n
       configurations.
     - ``"entropy"``: amplitudes of ⌈members/p⌉ wave functions, complex, and the singular values' copy of one.
+
+    ``benchmarks/memory.py`` compares the first two and the ensemble with measured peaks of one CPU device;
+    ``"products"`` and ``"entropy"`` count arrays and have not been measured.
 
     Args:
         job: One of the above.
