@@ -11,7 +11,7 @@ import sys
 SIZES = {
     "kernel": {"n": 5000},
     "dynamics": {"n": 2500, "m": 1500},
-    "ensemble": {"n": 1024, "n_members": 4, "n_parameters": 2_400_000, "optimizer_copies": 2},
+    "ensemble": {"n": 1024, "n_members": 4, "n_parameters": 600_000, "optimizer_copies": 2},
 }
 
 
