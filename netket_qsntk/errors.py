@@ -140,3 +140,11 @@ class ObservableError(QSNTKError, TypeError):
 
 class MeasurementError(QSNTKError, ValueError):
     """Measured outcomes, their counts or bases do not fit the Hilbert space."""
+
+
+class ProcessesError(QSNTKError, RuntimeError):
+    """A run of several processes or ranks was started in a way that cannot work."""
+
+
+class LonelyCollectiveError(QSNTKError, TimeoutError):
+    """A step that all processes must take together was reached by some of them only."""
