@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import netket as nk  # noqa: F401  switches JAX to float64
+import netket as nk
 import numpy as np
 import optax
 
@@ -184,7 +184,8 @@ def show(row: Row, peak: Peaks) -> None:
         rate, share, unit = row.done / row.seconds, row.done / row.seconds / peak.rate, "Gop/s"
     error = "-" if np.isnan(row.error) else f"{row.error:.0e}"
     print(
-        f"{row.name:<52}{row.dtype:>8}{row.seconds:>11.4g} s{rate / 1e9:>10.1f} {unit:<5}{100 * share:>5.0f} %{error:>8}",
+        f"{row.name:<52}{row.dtype:>8}{row.seconds:>11.4g} s{rate / 1e9:>10.1f} {unit:<5}"
+        f"{100 * share:>5.0f} %{error:>8}",
         flush=True,
     )
 
