@@ -142,6 +142,14 @@ class MeasurementError(QSNTKError, ValueError):
     """Measured outcomes, their counts or bases do not fit the Hilbert space."""
 
 
+class GatheredMatrixWarning(QSNTKWarning, RuntimeWarning):
+    """A matrix that lay in parts on many devices was made whole on each of them; the message has its size."""
+
+
+class MemoryEstimateError(QSNTKError, ValueError):
+    """A memory estimate was asked for an unknown job, or with numbers that describe none."""
+
+
 class ProcessesError(QSNTKError, RuntimeError):
     """A run of several processes or ranks was started in a way that cannot work."""
 

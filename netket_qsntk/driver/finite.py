@@ -15,7 +15,7 @@ from netket_qsntk.driver.gradient import fidelities, losses_and_gradients
 from netket_qsntk.driver.preconditioned import check_preconditioner, precondition
 from netket_qsntk.driver.readout import keep_readout, split_readout
 from netket_qsntk.errors import InvalidTrainingError
-from netket_qsntk.parallel.mpi import share
+from netket_qsntk.parallel.mpi import over_ranks
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
 from netket_qsntk.vqs.expectation import over_members
@@ -145,7 +145,7 @@ class QSNTKDriver(SupervisedDriver):
         parameters = self._stacked
         index = self.batch(self.step_count)
         x_b, target_b = (x, target) if index is None else (x[index], target[index])
-        losses, psi, gradient = share(
+        losses, psi, gradient = over_ranks(
             lambda p: losses_and_gradients(self._psi, self.loss, self._rows, p, x_b, target_b),
             parameters,
         )
@@ -170,7 +170,7 @@ class QSNTKDriver(SupervisedDriver):
         return over_members(losses), self._direction(gradient)
 
     def _amplitudes(self, x: Any) -> Any:
-        return share(lambda p: member_amplitudes(self._psi, p, x, self._rows), self._stacked)
+        return over_ranks(lambda p: member_amplitudes(self._psi, p, x, self._rows), self._stacked)
 
     def _direction(self, gradient: Any) -> Any:
         """What the optimiser is given, from the gradients stacked over members."""

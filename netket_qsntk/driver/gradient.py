@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from netket_qsntk.losses import Loss
+from netket_qsntk.parallel.mesh import map_members
 from netket_qsntk.vqs.evaluate import Psi, amplitudes, chunked
 
 
@@ -51,7 +52,7 @@ def losses_and_gradients(
 ) -> tuple[Array, Array, Any]:
     """(L (members,), ψ (members, n), ∂L/∂θ stacked) for stacked parameters and configurations x (n, sites)."""
 
-    def member(p: Any) -> tuple[Array, Array, Any]:
+    def member(p: Any, x: Array, target: Array) -> tuple[Array, Array, Any]:
         if loss.is_local:
             n = len(x)
             value, gradient = pull_back(
@@ -62,7 +63,7 @@ def losses_and_gradients(
             value, gradient = pull_back(psi, p, x, whole, lambda _, w: w, rows)
         return loss.value(value, target), value, gradient
 
-    return jax.lax.map(member, parameters)
+    return map_members(member, parameters, x, target)
 
 
 @jax.jit

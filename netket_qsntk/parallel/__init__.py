@@ -1,5 +1,51 @@
-"""Work shared out over devices, processes and MPI ranks."""
+r"""Work shared out over devices and processes.
+
+One notion serves everything: the leading axis of an array is shared out over workers, each computes its part, and the
+parts are collected.
+
+- Workers are the devices of NetKet's mesh, axis ``"S"``, of one process or of many (``jax.distributed``).
+- :class:`Shares` says who has which part of n things. A size that the workers do not divide is filled up with
+  repetitions of the first thing; what belongs to them is cut off when parts are collected.
+- :func:`share` lays an array out, :func:`map_shared` computes on parts, :func:`collect` puts the result on every
+  worker, :func:`rows_from_host` lays out rows that each process computes by itself (kernels by look-up).
+- What grows with n² stays in parts: :class:`SharedMatrix` multiplies with its rows where they lie. A dense
+  eigendecomposition gathers its matrix, with a warning that gives the size.
+- :func:`walsh_hadamard` is a transform of a vector in parts: local on the low bits, an exchange over the others.
+- :func:`estimate` says what a job needs on each device before it starts.
+- :mod:`mpi` shares the same axes out over MPI ranks, where ``jax.distributed`` is not to be had;
+  :mod:`processes` checks and guards runs of several processes.
+
+On one device nothing is shared out and every path is the ordinary one.
+"""
 
 from netket_qsntk.parallel import mpi, processes
+from netket_qsntk.parallel.memory import Estimate, estimate
+from netket_qsntk.parallel.mesh import (
+    Shares,
+    collect,
+    map_members,
+    map_shared,
+    mesh,
+    n_devices,
+    rows_from_host,
+    share,
+)
+from netket_qsntk.parallel.rows import SharedMatrix
+from netket_qsntk.parallel.transforms import walsh_hadamard
 
-__all__ = ["mpi", "processes"]
+__all__ = [
+    "Estimate",
+    "SharedMatrix",
+    "Shares",
+    "collect",
+    "estimate",
+    "map_members",
+    "map_shared",
+    "mesh",
+    "mpi",
+    "n_devices",
+    "processes",
+    "rows_from_host",
+    "share",
+    "walsh_hadamard",
+]

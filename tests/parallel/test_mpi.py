@@ -59,7 +59,7 @@ def test_blocks_cover_an_axis_once():
 
 def test_sharing_outside_of_ranks_is_the_function_itself():
     x = jnp.arange(3.0)
-    assert qs.parallel.mpi.share(lambda y: y, x) is x
+    assert qs.parallel.mpi.over_ranks(lambda y: y, x) is x
 
 
 DYING = """
@@ -69,7 +69,7 @@ with qs.parallel.mpi.ranks(timeout=float(sys.argv[2])) as mpi:
     if mpi.rank == 1:
         exec(sys.argv[1])
     for _ in range(10000):
-        qs.parallel.mpi.share(lambda x: x, jnp.arange(4.0))
+        qs.parallel.mpi.over_ranks(lambda x: x, jnp.arange(4.0))
 print("arrived at the end")
 """
 

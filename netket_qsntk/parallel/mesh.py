@@ -1,0 +1,166 @@
+"""Devices, and how the leading axis of an array lies on them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "S"
+
+
+def n_devices() -> int:
+    """Devices of all processes together.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> qs.parallel.n_devices() >= 1
+        True
+    """
+    return jax.device_count()
+
+
+def mesh() -> Mesh:
+    """All devices along one axis ``"S"``, in the order of ``jax.devices()``: equal to the mesh that NetKet sets."""
+    return Mesh(np.asarray(jax.devices()), (AXIS,))
+
+
+def _sharding(*axes: str | None) -> NamedSharding:
+    return NamedSharding(mesh(), PartitionSpec(*axes))
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Equal shares of n things for a number of workers; the last ones are filled up.
+
+    Args:
+        n: Number of things.
+        workers: Number of workers.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> shares = qs.parallel.Shares(7, 3)
+        >>> shares.each, shares.padded, [shares.of(w) for w in range(3)]
+        (3, 9, [slice(0, 3, None), slice(3, 6, None), slice(6, 7, None)])
+    """
+
+    n: int
+    workers: int
+
+    @property
+    def each(self) -> int:
+        """Things a worker has, the filling included."""
+        return -(-self.n // self.workers)
+
+    @property
+    def padded(self) -> int:
+        """Things of all workers together, the filling included."""
+        return self.each * self.workers
+
+    def of(self, worker: int) -> slice:
+        """The things of one worker, without the filling."""
+        return slice(min(self.n, worker * self.each), min(self.n, (worker + 1) * self.each))
+
+    def fill(self, x: Any) -> Any:
+        """x (n, …) as (padded, …), filled up with repetitions of x[0]."""
+        missing = self.padded - self.n
+        if not missing:
+            return x
+        if isinstance(x, np.ndarray):
+            return np.concatenate([x, np.repeat(x[:1], missing, 0)])
+        return jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)])
+
+
+def share(x: Any) -> Any:
+    """A pytree of arrays (n, …), the same on every process, with the leading axes in parts on the devices.
+
+    Returns:
+        Arrays (padded, …): :class:`Shares` says how they are filled up.
+    """
+
+    def one(leaf: Any) -> Array:
+        shares = Shares(len(leaf), n_devices())
+        return _place(shares.fill(leaf), _sharding(AXIS))
+
+    return jax.tree.map(one, x)
+
+
+def _place(x: Any, sharding: NamedSharding) -> Array:
+    if isinstance(x, Array) and x.sharding == sharding:
+        return x
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def rows_from_host(
+    rows: Callable[[slice], Any], n: int, shape: tuple[int, ...], dtype: Any
+) -> Array:
+    """An array (padded n, *shape) in parts, each computed on the host of the device that keeps it.
+
+    Args:
+        rows: Gives the rows of a slice, of n rows without the filling, as an array (length, *shape).
+        n: Number of rows.
+        shape: Of one row.
+        dtype: Of the result.
+
+    Rows of the filling are zeros.
+    """
+    shares = Shares(n, n_devices())
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        start, stop, _ = index[0].indices(shares.padded)
+        out = np.zeros((stop - start, *shape), dtype)
+        if start < n:
+            out[: min(n, stop) - start] = rows(slice(start, min(n, stop)))
+        return out
+
+    return jax.make_array_from_callback((shares.padded, *shape), _sharding(AXIS), part)
+
+
+def map_shared(function: Callable[..., Any], shared: Any, *same: Any) -> Any:
+    """``function(part, *same)`` on every device's part of a pytree from :func:`share`; the results in parts.
+
+    Args:
+        function: From a part (each, …) and whole arrays to a pytree of arrays (each, …); jittable.
+        shared: Pytree of arrays in parts.
+        same: Whole arrays, the same on every device.
+    """
+    run = jax.shard_map(
+        function,
+        mesh=mesh(),
+        in_specs=(PartitionSpec(AXIS), *(PartitionSpec() for _ in same)),
+        out_specs=PartitionSpec(AXIS),
+        check_vma=False,
+    )
+    return run(shared, *same)
+
+
+def collect(x: Any, n: int) -> Any:
+    """A pytree of arrays in parts as whole arrays (n, …) on every device of every process, without the filling."""
+    whole = jax.jit(lambda t: t, out_shardings=_sharding())(x)
+    return jax.tree.map(lambda leaf: leaf[:n], whole)
+
+
+def map_members(function: Callable[..., Any], members: Any, *same: Any) -> Any:
+    """``function(member, *same)`` for each member along the leading axes of a pytree, the members shared out.
+
+    Inside ``jax.jit``. On one device, or for one member, this is ``jax.lax.map``. Results stay in parts where the
+    devices of one process divide the members, and are whole on every device elsewhere.
+    """
+    n = len(jax.tree.leaves(members)[0])
+    if n_devices() == 1 or n == 1:
+        return jax.lax.map(lambda member: function(member, *same), members)
+    shares = Shares(n, n_devices())
+
+    def part(own: Any, *same: Any) -> Any:
+        return jax.lax.map(lambda member: function(member, *same), own)
+
+    out = map_shared(part, jax.tree.map(shares.fill, members), *same)
+    if shares.padded == n and jax.process_count() == 1:
+        return out
+    whole = jax.lax.with_sharding_constraint(out, _sharding())
+    return jax.tree.map(lambda leaf: leaf[:n], whole)
