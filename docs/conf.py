@@ -27,7 +27,11 @@ myst_heading_anchors = 3
 
 html_theme = "sphinx_book_theme"
 html_title = "netket-qsntk"
-html_theme_options = {"show_toc_level": 2}
+html_theme_options = {"show_toc_level": 2, "navbar_persistent": []}
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+# The contents beside a page of reference have room for methods only without their classes.
+toc_object_entries_show_parents = "hide"
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -55,6 +59,45 @@ def _plain_signature(
     return signature, returns
 
 
+def _keep_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are written to be read as they stand: |x| is an absolute value, no substitution."""
+    inside_math = False
+    for i, line in enumerate(lines):
+        text = line.lstrip()
+        if text.startswith(".. math::"):
+            inside_math, indent = True, len(line) - len(text)
+            continue
+        inside_math = inside_math and (not text or len(line) - len(text) > indent)
+        if not (inside_math or text.startswith((">>>", "..."))):
+            # Even pieces are prose; odd ones are :math:`…` and ``…``.
+            pieces = re.split(r"(:math:`[^`]*`|``.*?``)", line)
+            pieces[::2] = [re.sub(r"(?<!\\)\|", r"\\|", piece) for piece in pieces[::2]]
+            lines[i] = "".join(pieces)
+
+
+def _untype_property(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """A property's summary is a sentence: napoleon takes what stands before a colon for its type."""
+    if what not in ("property", "attribute"):
+        return
+    types = [line for line in lines if line.startswith(":type: ")]
+    if types and lines[0]:
+        lines[:] = [line for line in lines if line not in types]
+        lines[0] = f"{types[0].removeprefix(':type: ')}: {lines[0]}"
+
+
+def _public_names(module: Any) -> list[str]:
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return list(listed)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
 def _check_every_name(app: Any, env: Any) -> None:
     """Warn, and so fail the build, where a public name has no entry in the API reference."""
     from sphinx.util import logging
@@ -62,7 +105,7 @@ def _check_every_name(app: Any, env: Any) -> None:
     entries = env.get_domain("py").objects
     for namespace in netket_qsntk.__all__:
         module = importlib.import_module(f"netket_qsntk.{namespace}")
-        for name in getattr(module, "__all__", ()):
+        for name in _public_names(module):
             if f"netket_qsntk.{namespace}.{name}" not in entries:
                 logging.getLogger(__name__).warning(
                     "qs.%s.%s has no entry in the API reference", namespace, name
@@ -70,6 +113,15 @@ def _check_every_name(app: Any, env: Any) -> None:
 
 
 def setup(app: Any) -> None:
-    """Register the two functions above."""
+    """Register the functions above, those on docstrings before and after napoleon."""
+    for namespace in netket_qsntk.__all__:
+        module = importlib.import_module(f"netket_qsntk.{namespace}")
+        for name in _public_names(module):
+            # Or a function with one registered method for each model is listed as many times.
+            dispatched = getattr(module, name, None)
+            if hasattr(dispatched, "registry") and hasattr(dispatched, "__wrapped__"):
+                setattr(module, name, dispatched.__wrapped__)
+    app.connect("autodoc-process-docstring", _keep_bars, priority=400)
+    app.connect("autodoc-process-docstring", _untype_property, priority=600)
     app.connect("autodoc-process-signature", _plain_signature)
     app.connect("env-check-consistency", _check_every_name)

@@ -87,3 +87,17 @@ def test_every_namespace_has_a_page_of_reference() -> None:
             f"automodule:: netket_qsntk.{namespace}\n"
             in (DOCS / "api" / f"{namespace}.md").read_text()
         )
+
+
+def test_scripts_named_on_pages_exist() -> None:
+    for path in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]:
+        for script in re.findall(r"\bexamples/\w+\.py", path.read_text("utf-8")):
+            assert (DOCS.parent / script).is_file(), f"{path.name}: {script}"
+
+
+def test_links_of_the_readme_and_of_pages_lead_to_files() -> None:
+    texts = [DOCS.parent / "README.md", *(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)]
+    for path in texts:
+        prose = BLOCK.sub("", path.read_text("utf-8"))
+        for link in re.findall(r"\]\(([\w./-]+\.\w+|LICENSE)(?:#[\w-]+)?\)", prose):
+            assert (path.parent / link).is_file(), f"{path.name}: {link}"

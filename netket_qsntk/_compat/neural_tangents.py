@@ -50,8 +50,8 @@ def load_neural_tangents() -> Any:
             versions work.
 
     Example:
-        >>> from netket_qsntk._compat import load_neural_tangents
-        >>> stax = load_neural_tangents().stax
+        >>> import netket_qsntk as qs
+        >>> stax = qs.kernels.load_neural_tangents().stax
         >>> _, _, kernel_fn = stax.serial(stax.Dense(1), stax.Erf(), stax.Dense(1))
         >>> kernel_fn(jax.numpy.eye(3), None, "ntk").shape
         (3, 3)

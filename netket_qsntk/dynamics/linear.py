@@ -53,7 +53,7 @@ class LinearDynamics:
     r_t = (1 - 2ηλ/|B|)^t for gradient descent and e^{-2ηλt/|B|} for its flow, the trained ensemble is a Gaussian
     process ψ(t) = μ(t) + γ(t) with
 
-    .. math:: \mu_x = \Theta_{xB} V a_t V^T \psi_{T},\qquad
+    .. math:: \mu_x = A_x \psi_{T},\quad
         \operatorname{Var}\gamma_x = K_{xx} - 2A_xK_{Bx} + A_xK_{BB}A_x^T,\quad A_x = \Theta_{xB}V a_t V^T
 
     for each part; complex ψ has twice that variance. One eigendecomposition (about 10|B|³ operations,

@@ -153,8 +153,7 @@ def annealed_renyi(
     With ``normalization="exact"`` it is a lower bound of the average entropy (the *quenched*
     one), by Jensen's inequality; ``"ratio"``, E Tr ρ̃ⁿ / E (Tr ρ̃)ⁿ, weights states by their
     norm: the two agree where norms fluctuate little, and only the first is a bound. Eqs. 1-2 and
-        S39 of arXiv:2112.00723 (the first term of
-    S39 is zero when the ensemble is proper).
+    S39 of arXiv:2112.00723 (the first term of S39 is zero when the ensemble is proper).
 
     Args:
         ensemble: Product kernels (CosNet, GaussNet) at any number of sites, Hamming kernels

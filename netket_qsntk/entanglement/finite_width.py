@@ -212,7 +212,7 @@ def finite_width_purity(
         hilbert: Unconstrained NetKet space, any number of sites: the cost does not depend on it.
         partition: Sites of A.
         width: Number N of hidden units; None takes the model's, ``math.inf`` the Gaussian limit.
-        normalization: ``"ratio"``: E Tr ρ̃² / E ⟨ψ|ψ⟩²; ``"none"``: E Tr ρ̃² (spec: with
+        normalization: ``"ratio"``: E Tr ρ̃² / E ⟨ψ|ψ⟩²; ``"none"``: E Tr ρ̃² (with
             independent parts, 4(P₁₂₃₄ + P₁₄₂₃) + (2/N)(3E₄ - P₁₂₃₄ - P₁₄₂₃ - P₁₃₂₄)).
 
     Returns:

@@ -1,5 +1,6 @@
 """What the ensemble of a network is: NNGP, NTK and QS-NTK, in closed form and measured."""
 
+from netket_qsntk._compat import load_neural_tangents
 from netket_qsntk.kernels import architectures as _architectures  # noqa: F401  registers the models
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.definiteness import DefinitenessReport, positive_definiteness
@@ -18,6 +19,7 @@ __all__ = [
     "DotProductKernel",
     "from_stax",
     "StaxKernel",
+    "load_neural_tangents",
     "empirical",
     "EmpiricalKernel",
     "max_learning_rate",

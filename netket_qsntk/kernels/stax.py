@@ -95,8 +95,7 @@ def from_stax(
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
-        >>> from netket_qsntk._compat import load_neural_tangents
-        >>> stax = load_neural_tangents().stax
+        >>> stax = qs.kernels.load_neural_tangents().stax
         >>> _, _, kernel_fn = stax.serial(stax.Dense(8), stax.Relu(), stax.Dense(1))
         >>> qs.kernels.from_stax(kernel_fn).ntk(nk.hilbert.Spin(0.5, 2).all_states()).shape
         (4, 4)

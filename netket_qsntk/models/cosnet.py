@@ -45,8 +45,9 @@ class _GaussNetwork(nn.Module):
 class CosNet(WaveFunction):
     r"""Wave function from one hidden layer of cosines.
 
-    .. math:: f(x) = \sum_{i=1}^N a_i \cos(w_i \cdot x + b_i),\quad
-        a \sim N(0, \sigma_a^2/N),\ w \sim N(0, \sigma_w^2/d),\ b \sim U[-\pi, \pi]
+    .. math:: f(x) = \sum_{i=1}^N a_i \cos(w_i \cdot x + b_i)
+
+    with :math:`a \sim N(0, \sigma_a^2/N)`, :math:`w \sim N(0, \sigma_w^2/d)`, :math:`b \sim U[-\pi, \pi]`.
 
     As the width N grows, f is a Gaussian process with covariance (Luo & Halverson, arXiv:2112.00723, Eq. 4)
     :math:`(\sigma_a^2/2)\, e^{-\sigma_w^2 |x-y|^2/2d}`. The paper's Eq. 3 prints a sum over sites outside the

@@ -71,8 +71,8 @@ class EntanglementEntropy(_Entropy):
     - ``FullSumState``: exactly, any n > 0, by singular values
       (:func:`netket_qsntk.entanglement.entropies`).
     - ``MCState``: by swapping subsystem A around n replicas of the samples, n = 2, 3, …; the
-    error is that of
-      the logarithm by the delta method. The relative error grows exponentially with the entropy.
+      error is that of the logarithm by the delta method. The relative error grows exponentially
+      with the entropy.
     - ``EnsembleState``: the average over members with its standard error.
     - ``InfiniteState``: the average over drawn wave functions, see :class:`EnsembleEntropy`.
 
@@ -126,8 +126,8 @@ class EnsembleEntropy(_Entropy):
     average is a lower bound of the quenched one for n > 1, an upper bound for n < 1.
 
     - ``EnsembleState``: both averages over its members, with standard errors (delta method for
-    the annealed). - ``InfiniteState``: the annealed average of an untrained state at n = 2, …, 6
-    is exact
+      the annealed).
+    - ``InfiniteState``: the annealed average of an untrained state at n = 2, …, 6 is exact
       (:func:`netket_qsntk.entanglement.log_average_moment`, error zero); everything else averages
       ``n_draws`` wave functions drawn from the state.
 

@@ -192,7 +192,7 @@ class Kronecker(KernelOperator):
     def preconditioner(self, *, cutoff: float = 1e-12) -> "Kronecker":
         """The inverse over the whole basis, restricted to the batch: an approximate inverse for iterations.
 
-        Eigenvalues of κ below ``cutoff``^{1/d} of its largest count as that much. With an insertion it is that of
+        Eigenvalues of κ below cutoff^{1/d} of its largest count as that much. With an insertion it is that of
         the product alone.
         """
         if not self.symmetric:

@@ -1,4 +1,4 @@
-"""Finite networks approach the infinite-width kernels as 1/√N (spec: S16-S18 and the paper's ensembles)."""
+"""Finite networks approach the infinite-width kernels as 1/√N (S16-S18 and the paper's ensembles)."""
 
 import sys
 
