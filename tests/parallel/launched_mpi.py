@@ -33,10 +33,16 @@ def numbers(members):
     return {f"{name}, {members} members": np.asarray(value) for name, value in out.items()}
 
 
-alone = {k: v for members in (1, 2, 5) for k, v in numbers(members).items()}
-with qs.parallel.mpi.ranks() as mpi:
-    shared = {k: v for members in (1, 2, 5) for k, v in numbers(members).items()}
-    inside = jax.jit(lambda x: qs.parallel.mpi.over_ranks(lambda y: 2 * y, x))(np.arange(7.0))
-folder = Path(sys.argv[1])
-np.savez(folder / f"alone{mpi.rank}.npz", **alone)
-np.savez(folder / f"shared{mpi.rank}.npz", inside=inside, size=mpi.size, **shared)
+def main():
+    """Compute and save everything."""
+    alone = {k: v for members in (1, 2, 5) for k, v in numbers(members).items()}
+    with qs.parallel.mpi.ranks() as mpi:
+        shared = {k: v for members in (1, 2, 5) for k, v in numbers(members).items()}
+        inside = jax.jit(lambda x: qs.parallel.mpi.over_ranks(lambda y: 2 * y, x))(np.arange(7.0))
+    folder = Path(sys.argv[1])
+    np.savez(folder / f"alone{mpi.rank}.npz", **alone)
+    np.savez(folder / f"shared{mpi.rank}.npz", inside=inside, size=mpi.size, **shared)
+
+
+if __name__ == "__main__":
+    main()
