@@ -17,8 +17,8 @@ _LAUNCHERS = ("JAX_NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", "PMI_
 class Processes(NamedTuple):
     """This process among all."""
 
-    index: int
-    count: int
+    number: int
+    total: int
 
 
 def check() -> Processes:
@@ -41,7 +41,7 @@ def check() -> Processes:
 
     Example:
         >>> import netket_qsntk as qs
-        >>> qs.parallel.processes.check().count
+        >>> qs.parallel.processes.check().total
         1
     """
     if jax.distributed.is_initialized():

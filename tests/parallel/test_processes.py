@@ -14,12 +14,12 @@ jax.distributed.initialize(heartbeat_timeout_seconds=10)
 import jax.numpy as jnp, numpy as np, netket_qsntk as qs
 from jax.experimental import multihost_utils
 me = qs.parallel.processes.check()
-assert me.count == 2 and me.index == jax.process_index()
+assert me.total == 2 and me.number == jax.process_index()
 qs.parallel.processes.together("start")
 qs.parallel.processes.together("start", timeout=60)
-if me.index == 1:
+if me.number == 1:
     exec(sys.argv[1])
-print("gathered", multihost_utils.process_allgather(np.array([me.index])).ravel().tolist())
+print("gathered", multihost_utils.process_allgather(np.array([me.number])).ravel().tolist())
 """
 
 
