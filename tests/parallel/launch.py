@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ def run(*command, timeout=200, **variables):
     launchers = ("OMPI_", "PMIX_", "PMI_", "SLURM_", "JAX_COORDINATOR", "JAX_NUM_P", "JAX_PROCESS")
     keep = {k: v for k, v in os.environ.items() if not k.startswith(launchers)}
     keep |= {"PYTHONPATH": str(ROOT), "MPI4JAX_NO_WARN_JAX_VERSION": "1", "JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [str(c) for c in command], capture_output=True, text=True, timeout=timeout, check=False,
-        env=keep | variables,
-    )  # fmt: skip
+    # djaxrun leaves its logs in the working directory.
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            [str(c) for c in command], capture_output=True, text=True, timeout=timeout, check=False,
+            env=keep | variables, cwd=folder,
+        )  # fmt: skip
 
 
 def mpirun(n, *arguments, **options):
