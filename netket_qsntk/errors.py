@@ -148,3 +148,11 @@ class GatheredMatrixWarning(QSNTKWarning, RuntimeWarning):
 
 class MemoryEstimateError(QSNTKError, ValueError):
     """A memory estimate was asked for an unknown job, or with numbers that describe none."""
+
+
+class ProcessesError(QSNTKError, RuntimeError):
+    """A run of several processes or ranks was started in a way that cannot work."""
+
+
+class LonelyCollectiveError(QSNTKError, TimeoutError):
+    """A step that all processes must take together was reached by some of them only."""

@@ -15,6 +15,7 @@ from netket_qsntk.driver.gradient import fidelities, losses_and_gradients
 from netket_qsntk.driver.preconditioned import check_preconditioner, precondition
 from netket_qsntk.driver.readout import keep_readout, split_readout
 from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.parallel.mpi import over_ranks
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
 from netket_qsntk.vqs.expectation import over_members
@@ -144,19 +145,20 @@ class QSNTKDriver(SupervisedDriver):
         parameters = self._stacked
         index = self.batch(self.step_count)
         x_b, target_b = (x, target) if index is None else (x[index], target[index])
-        losses, psi, gradient = losses_and_gradients(
-            self._psi, self.loss, self._rows, parameters, x_b, target_b
+        losses, psi, gradient = over_ranks(
+            lambda p: losses_and_gradients(self._psi, self.loss, self._rows, p, x_b, target_b),
+            parameters,
         )
         self._evaluation = {}
         if index is None:
             self._evaluation["loss/train"] = over_members(losses)
         if self.step_count % self.evaluate_every == 0:
             if index is not None:
-                psi = member_amplitudes(self._psi, parameters, x, self._rows)
+                psi = self._amplitudes(x)
                 self._evaluation["loss/train"] = over_members(
                     jax.vmap(lambda p: self.loss.value(p, target))(psi)
                 )
-            psi_test = member_amplitudes(self._psi, parameters, x_test, self._rows)
+            psi_test = self._amplitudes(x_test)
             if len(self.test):
                 self._evaluation["loss/test"] = over_members(
                     jax.vmap(lambda p: self.loss.value(p, target_test))(psi_test)
@@ -166,6 +168,9 @@ class QSNTKDriver(SupervisedDriver):
                     fidelities(psi, psi_test, target, target_test)
                 )
         return over_members(losses), self._direction(gradient)
+
+    def _amplitudes(self, x: Any) -> Any:
+        return over_ranks(lambda p: member_amplitudes(self._psi, p, x, self._rows), self._stacked)
 
     def _direction(self, gradient: Any) -> Any:
         """What the optimiser is given, from the gradients stacked over members."""

@@ -21,6 +21,7 @@ from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels import look_up
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable, check_configurations
 from netket_qsntk.kernels.tiles import starts
+from netket_qsntk.parallel.mpi import over_ranks
 
 # Integer products are done in float32, exact up to 2²⁴.
 _EXACT = 2**24
@@ -141,6 +142,9 @@ class DotProductKernel(InfiniteWidthKernel):
             )
         if isinstance(u, jax.core.Tracer) or isinstance(v, jax.core.Tracer):
             return _gram(self.formula, u, v)
+        return over_ranks(lambda rows: self._matrices(rows, v), u)
+
+    def _matrices(self, u: np.ndarray, v: np.ndarray) -> tuple[Array, Array]:
         scale = _lattice_scale(u, v)
         out = _aligned(len(u), len(v)), _aligned(len(u), len(v))
         if scale:

@@ -66,7 +66,11 @@ def jacobian(psi: Any, parameters: Any, x: Array) -> Jacobian:
 
 
 def _tile(left: Jacobian, right: Jacobian, parts: tuple[Part, ...]) -> dict[Part, Array]:
-    return {(a, b): sum(u @ v.T for u, v in zip(left[a], right[b], strict=True)) for a, b in parts}
+    zero = jnp.zeros(())
+    return {
+        (a, b): sum((u @ v.T for u, v in zip(left[a], right[b], strict=True)), start=zero)
+        for a, b in parts
+    }
 
 
 def jacobian_blocks(

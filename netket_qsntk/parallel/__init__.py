@@ -12,10 +12,13 @@ parts are collected.
   eigendecomposition gathers its matrix, with a warning that gives the size.
 - :func:`walsh_hadamard` is a transform of a vector in parts: local on the low bits, an exchange over the others.
 - :func:`estimate` says what a job needs on each device before it starts.
+- :mod:`mpi` shares the same axes out over MPI ranks, where ``jax.distributed`` is not to be had;
+  :mod:`processes` checks and guards runs of several processes.
 
 On one device nothing is shared out and every path is the ordinary one.
 """
 
+from netket_qsntk.parallel import mpi, processes
 from netket_qsntk.parallel.memory import Estimate, estimate
 from netket_qsntk.parallel.mesh import (
     Shares,
@@ -39,7 +42,9 @@ __all__ = [
     "map_members",
     "map_shared",
     "mesh",
+    "mpi",
     "n_devices",
+    "processes",
     "rows_from_host",
     "share",
     "walsh_hadamard",

@@ -10,6 +10,7 @@ from flax import serialization
 from jax import Array
 
 from netket_qsntk.errors import AmplitudesError, InvalidEnsembleError
+from netket_qsntk.parallel.mpi import over_ranks
 from netket_qsntk.targets import check_summable
 from netket_qsntk.vqs.evaluate import member_amplitudes, rows_per_chunk
 from netket_qsntk.vqs.table import AmplitudeTable
@@ -124,7 +125,7 @@ class EnsembleState(nk.vqs.VariationalState):
         rows = self.chunk_size or rows_per_chunk(
             self._parameters, self.n_members, x.shape[-1], len(x)
         )
-        return member_amplitudes(self._psi, self._parameters, x, rows)
+        return over_ranks(lambda p: member_amplitudes(self._psi, p, x, rows), self._parameters)
 
     def log_value(self, x: Any) -> Array:
         """log ψ of every member at configurations x (n, sites): (n_members, n) complex."""

@@ -1,0 +1,47 @@
+"""Starting of several processes in tests."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command, timeout=200, **variables):
+    """A finished command, its output as text; environment variables of another launcher are left out."""
+    launchers = ("OMPI_", "PMIX_", "PMI_", "SLURM_", "JAX_COORDINATOR", "JAX_NUM_P", "JAX_PROCESS")
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(launchers)}
+    keep |= {"PYTHONPATH": str(ROOT), "MPI4JAX_NO_WARN_JAX_VERSION": "1", "JAX_PLATFORMS": "cpu"}
+    # djaxrun leaves its logs in the working directory.
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            [str(c) for c in command], capture_output=True, text=True, timeout=timeout, check=False,
+            env=keep | variables, cwd=folder,
+        )  # fmt: skip
+
+
+def mpirun(n, *arguments, **options):
+    """``mpirun -n n python …``; the test is skipped where the extra mpi is not installed."""
+    for name in ("mpi4py", "mpi4jax"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    beside = Path(sys.executable).with_name("mpirun")
+    program = str(beside) if beside.exists() else shutil.which("mpirun")
+    if program is None:
+        pytest.skip("no mpirun on PATH")
+    flags = ("--allow-run-as-root", "--oversubscribe", "--bind-to", "none")
+    return run(program, *flags, "-n", n, sys.executable, *arguments, **options)
+
+
+def djaxrun(n, *arguments, **options):
+    """``djaxrun --simple -np n python …``."""
+    program = Path(sys.executable).with_name("djaxrun")
+    if not program.exists():
+        pytest.skip("djaxrun, which netket installs, is not beside the interpreter")
+    return run(program, "--simple", "-np", n, sys.executable, *arguments, **options)
