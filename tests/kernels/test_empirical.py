@@ -37,6 +37,16 @@ class RealFromComplex(linen.Module):
         return jnp.sum(linen.Dense(3, param_dtype=complex)(x).real ** 2, axis=-1) * 0.1
 
 
+class MixedReal(linen.Module):
+    """A complex layer and a real one, real log ψ."""
+
+    @linen.compact
+    def __call__(self, x):
+        z = linen.Dense(3, param_dtype=complex)(x)
+        u = linen.Dense(3, param_dtype=float)(x)
+        return jnp.sum(jnp.tanh(u) * z.imag + 0.1 * jnp.abs(z) ** 2, axis=-1)
+
+
 class OwnPsi(linen.Module):
     """A model with a ``psi`` method, whose amplitudes pass through zero."""
 
@@ -67,6 +77,7 @@ MODELS = {
     "complex parameters, complex ψ": lambda n: nk.models.RBM(param_dtype=complex),
     "complex parameters, real ψ": lambda n: RealFromComplex(),
     "mixed, not holomorphic": lambda n: MixedParameters(),
+    "mixed, real ψ": lambda n: MixedReal(),
     "psi of its own": lambda n: OwnPsi(),
     "nnx": lambda n: NnxModel(n, nnx.Rngs(0)),
     "CosNet": lambda n: qs.models.CosNet(5, sigma_w=1.5),
