@@ -30,6 +30,8 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
       kernel at the start predicts the run. Of order one: features are learned;
     - ``alignment``: the share of the change of the function that this update makes, ‖J dθ‖² on the batch, in the
       ``n_modes`` top modes;
+    - ``gradient_alignment``: the share of the loss gradient, ‖∇L‖² in parameter space, that lies in the same modes
+      uᵢ = Jᵀvᵢ/√λᵢ, that is Σ (vᵢ·J∇L)²/λᵢ / ‖∇L‖², where the driver has a gradient to give;
     - ``decoupling_error``: ‖Θ₁₂‖/√(‖Θ₁₁‖‖Θ₂₂‖), zero if the parts of the function train apart (0 if one part
       is constant);
     - ``sharpness``: 2λ_max/m, the curvature of the mean square error; gradient descent is stable while
@@ -156,16 +158,21 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if self._omega_0 is None:
             start = PureWaveFunction(function.psi, self._initial, function.model)
             self._omega_0 = EmpiricalKernel(start).qsntk(x).omega_ri
-        velocity = self._velocity(driver, function, x)
+        velocity = self._push(update_direction(driver), driver, function, x)
+        gradient = loss_gradient(driver)
+        slope = self._push(gradient, driver, function, x)
         summary = summarise(kernel, self._omega_0, velocity, self.n_modes)
+        if slope is not None:
+            size = _square_norm(self._of_member(gradient, driver))
+            summary["gradient_alignment"] = _share_in_modes(kernel, slope, size, self.n_modes)
         if self.of == "psi":
             summary["sharpness"] = 2 * summary["largest_eigenvalue"] / len(x)
         if not self.eigenvalues:
             del summary["eigenvalues"]
         log_data.update({f"ntk/{name}": value for name, value in summary.items()})
         if loss is not None:
-            derivative = _directional_derivative(driver)
-            self._pending = None if derivative is None else (loss, derivative)
+            change = _directional_derivative(driver, gradient)
+            self._pending = None if change is None else (loss, change)
 
     def _function(self, driver: Any) -> PureWaveFunction:
         state = driver.state
@@ -192,20 +199,25 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         chosen = rng.choice(len(states), size, replace=False, p=weight / weight.sum())
         return jnp.asarray(states[np.sort(chosen)])
 
-    def _velocity(self, driver: Any, function: PureWaveFunction, x: Array) -> Array | None:
-        update = update_direction(driver)
-        if update is None:
+    def _push(
+        self, direction: Any, driver: Any, function: PureWaveFunction, x: Array
+    ) -> Array | None:
+        """J times a direction in parameter space: (m,)."""
+        if direction is None:
             return None
-        if getattr(driver.state, "n_members", None) is not None:
-            update = jax.tree.map(lambda leaf: leaf[self.member], update)
-        return _push_forward(function.psi, function.parameters, update, x)
+        own = self._of_member(direction, driver)
+        return _push_forward(function.psi, function.parameters, own, x)
+
+    def _of_member(self, direction: Any, driver: Any) -> Any:
+        if getattr(driver.state, "n_members", None) is None:
+            return direction
+        return jax.tree.map(lambda leaf: leaf[self.member], direction)
 
 
 def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int) -> dict[str, Any]:
     """What is logged of one kernel (m configurations), the kernel of the start, and J dθ (m,)."""
     omega = kernel.omega_ri
-    is_real = not np.any(kernel.theta_22)
-    eigenvalues, vectors = np.linalg.eigh(np.asarray(kernel.theta_11 if is_real else omega))
+    eigenvalues, vectors = _modes(kernel)
     top = eigenvalues[-1]
     floor = len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * top
     live = eigenvalues[eigenvalues > floor]
@@ -222,12 +234,36 @@ def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int)
         "eigenvalues": eigenvalues[::-1],
     }
     if velocity is not None:
-        parts = [np.real(velocity)] if is_real else [np.real(velocity), np.imag(velocity)]
-        v = np.concatenate(parts)
-        components = (vectors.T @ v) ** 2
+        components = _components(vectors, velocity)
         total = components.sum()
         out["alignment"] = float(components[-n_modes:].sum() / total) if total > 0 else 0.0
     return out
+
+
+def _modes(kernel: QSNTK) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (increasing) and eigenvectors of Ω_RI, or of Θ₁₁ where the function is real."""
+    is_real = not np.any(kernel.theta_22)
+    return np.linalg.eigh(np.asarray(kernel.theta_11 if is_real else kernel.omega_ri))
+
+
+def _components(vectors: np.ndarray, change: Array) -> np.ndarray:
+    """Squared components along the modes of a change of the function, (m,) complex."""
+    is_real = len(vectors) == len(change)
+    parts = [np.real(change)] if is_real else [np.real(change), np.imag(change)]
+    return (vectors.T @ np.concatenate(parts)) ** 2
+
+
+def _share_in_modes(kernel: QSNTK, slope: Array, size: float, n_modes: int) -> float:
+    """Share of a direction of squared norm ``size``, J times which is ``slope``, in the top modes."""
+    eigenvalues, vectors = _modes(kernel)
+    floor = len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * eigenvalues[-1]
+    live = eigenvalues[-n_modes:] > floor
+    along = _components(vectors, slope)[-n_modes:][live] / eigenvalues[-n_modes:][live]
+    return float(along.sum() / size) if size > 0 else 0.0
+
+
+def _square_norm(direction: Any) -> float:
+    return float(sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in jax.tree.leaves(direction)))
 
 
 @jax.jit
@@ -244,9 +280,8 @@ def _loss(log_data: dict[str, Any]) -> float | None:
     return None
 
 
-def _directional_derivative(driver: Any) -> Any:
+def _directional_derivative(driver: Any, gradient: Any) -> Any:
     """Function of new parameters: first-order change of the loss from the present ones; None if unknown."""
-    gradient = loss_gradient(driver)
     if gradient is None:
         return None
     start = jax.tree.map(jnp.array, driver.state.parameters)

@@ -95,6 +95,34 @@ def test_ensembles_are_diagnosed_member_by_member_and_sharpness_is_the_curvature
     assert np.all((logged["ntk/alignment"] > 0) & (logged["ntk/alignment"] <= 1))
 
 
+def test_gradient_alignment_is_its_share_in_the_modes_of_the_kernel():
+    # Against a singular value decomposition of the Jacobian; the whole gradient lies in the modes of its own batch.
+    net = qs.models.WideMLP(widths=(16,), sigma_w=1.0, parts="shared")
+    states = [nk.vqs.FullSumState(HI, net, seed=2) for _ in range(3)]
+    target = qs.targets.ground_state(H)
+    shares = []
+    for state, n_modes in zip(states[:2], (40, 3), strict=True):
+        driver = qs.driver.QSNTKDriver(
+            target, optax.sgd(1e-3), variational_state=state, n_train=20, seed=1
+        )
+        shares.append(run(driver, steps=1, n_modes=n_modes)["ntk/gradient_alignment"][0])
+    assert shares[0] == pytest.approx(1, abs=1e-6)
+
+    x, amplitudes = driver.train.states, jnp.asarray(driver.train.amplitudes)
+    flat, unravel = jax.flatten_util.ravel_pytree(states[2].parameters)
+
+    def parts(p):
+        psi = net.apply({"params": unravel(p)}, x, method="psi")
+        return jnp.concatenate([psi.real, psi.imag])
+
+    jacobian = jax.jacobian(parts)(flat)
+    error = parts(flat) - jnp.concatenate([amplitudes.real, amplitudes.imag])
+    gradient = jacobian.T @ error
+    directions = jnp.linalg.svd(jacobian, full_matrices=False)[2][:3]
+    expected = jnp.sum((directions @ gradient) ** 2) / jnp.sum(gradient**2)
+    assert shares[1] == pytest.approx(float(expected), rel=1e-8)
+
+
 @pytest.mark.parametrize("batch", ["fixed", "sampled"])
 def test_monte_carlo_runs_log_finite_numbers(batch):
     driver = vmc(monte_carlo(nk.models.RBMModPhase()), nk.driver.VMC_SR, diag_shift=1e-2)
