@@ -59,12 +59,7 @@ class SharedMatrix:
         Raises:
             OperatorShapeError: The first axis is not m.
         """
-        v = jnp.asarray(v)
-        if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
-            raise OperatorShapeError(
-                f"A matrix of shape {self.shape} multiplies ({self.shape[1]},) or ({self.shape[1]}, k), "
-                f"got {v.shape}."
-            )
+        v = self._columns(v, self.shape[1], "A matrix")
         return collect(_rows_times(self.rows, v), self.shape[0])
 
     def rmatvec(self, v: Any) -> Array:
@@ -73,15 +68,18 @@ class SharedMatrix:
         Raises:
             OperatorShapeError: The first axis is not n.
         """
-        v = jnp.asarray(v)
-        if v.ndim not in (1, 2) or v.shape[0] != self.shape[0]:
-            raise OperatorShapeError(
-                f"The transpose of a matrix of shape {self.shape} multiplies ({self.shape[0]},) or "
-                f"({self.shape[0]}, k), got {v.shape}."
-            )
+        v = self._columns(v, self.shape[0], "The transpose of a matrix")
         missing = self.rows.shape[0] - len(v)
         padded = jnp.pad(v, ((0, missing), *((0, 0),) * (v.ndim - 1)))
         return _transpose_times(self.rows, padded)
+
+    def _columns(self, v: Any, length: int, what: str) -> Array:
+        v = jnp.asarray(v)
+        if v.ndim not in (1, 2) or v.shape[0] != length:
+            raise OperatorShapeError(
+                f"{what} of shape {self.shape} multiplies ({length},) or ({length}, k), got {v.shape}."
+            )
+        return v
 
     def gather(self) -> Array:
         """The whole matrix on every device.
