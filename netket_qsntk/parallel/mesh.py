@@ -100,10 +100,10 @@ def _place(x: Any, sharding: NamedSharding) -> Array:
 def rows_from_host(
     rows: Callable[[slice], Any], n: int, shape: tuple[int, ...], dtype: Any
 ) -> Array:
-    """An array (padded n, *shape) in parts, each computed on the host of the device that keeps it.
+    """An array (padded n, …) in parts, each computed on the host of the device that keeps it.
 
     Args:
-        rows: Gives the rows of a slice, of n rows without the filling, as an array (length, *shape).
+        rows: Gives the rows of a slice, of n rows without the filling, as an array (length, …).
         n: Number of rows.
         shape: Of one row.
         dtype: Of the result.
