@@ -3,7 +3,8 @@
 The entry of a pair of configurations stands in a table at an index that is an inner product of integers. XLA and
 NumPy make the matrix of indices and go through memory again for each table; the compiled loop below keeps a row's
 indices in the level-1 cache and writes both matrices, so that a pair of kernels costs little more than first writing
-its memory. Its stores go past the caches, which would otherwise read every line before it is written.
+its memory: on two cores 44 ms for 4096² entries of both, of which 25 ms are that. (Stores that go past the caches are
+slower here: fresh pages have just been zeroed, and are in cache.)
 """
 
 import itertools
@@ -14,31 +15,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 # Columns whose indices stay in the level-1 cache.
 _COLUMNS = 2048
-
-
-@intrinsic
-def _store_past_caches(context: Any, array: Any, index: Any, value: Any) -> Any:
-    """array[index] = value for a vector of int64, as a non-temporal store.
-
-    Other processors see it after the next atomic operation, and the end of a thread is one.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        store = builder.store(arguments[2], builder.gep(data, [arguments[1]]), align=8)
-        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.int64), generate
-
-
-_store: Any = _store_past_caches
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -58,9 +37,9 @@ def _fill(
                     index[j] += a * row[j]
             one, two = first[i, start : start + size], second[i, start : start + size]
             for j in range(size):
-                _store(one, j, first_table[np.int32(index[j])])
-            for j in range(size):
-                _store(two, j, second_table[np.int32(index[j])])
+                at = np.int32(index[j])
+                one[j] = first_table[at]
+                two[j] = second_table[at]
 
 
 def fill(
@@ -79,11 +58,8 @@ def fill(
     """
     left = np.ascontiguousarray(left, np.float32)
     across = np.ascontiguousarray(right.T, np.float32)
-    # The same bits as integers: processors have non-temporal stores of those.
-    bits = [table.view(np.int64) for table in tables]
-    first, second = (matrix.view(np.int64) for matrix in out)
     in_parts(
-        lambda rows: _fill(left[rows], across, bits[0], bits[1], first[rows], second[rows]),
+        lambda rows: _fill(left[rows], across, tables[0], tables[1], out[0][rows], out[1][rows]),
         len(left),
     )
 
