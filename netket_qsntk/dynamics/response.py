@@ -117,7 +117,7 @@ class GradientDescent(Geometric):
     def first(self, eigenvalues: Array) -> tuple[Array, Array]:
         """(log|1 - sλ|, sλ > 1)."""
         z = self.rate * eigenvalues
-        far = jnp.log(jnp.maximum(jnp.abs(1 - z), 1e-300))
+        far = jnp.log(jnp.maximum(jnp.abs(1 - z), jnp.finfo(z.dtype).tiny))
         return jnp.where(z > 0.5, far, jnp.log1p(-jnp.minimum(z, 0.5))), z > 1
 
     def when(self, steps: Array) -> Array:
