@@ -146,3 +146,11 @@ def test_stability_limit_is_one_plus_momentum_over_the_top_eigenvalue(name, fact
 def test_contradictory_options_are_named(arguments, message):
     with pytest.raises(InvalidTrainingError, match=message):
         make_response(N_TRAIN, *arguments)
+
+
+def test_a_mode_that_trains_in_one_step_is_finite_in_float32():
+    # 1 - sλ = 0, and what keeps its logarithm finite must not be zero in single precision.
+    response = GradientDescent(0.5)
+    r, a = response.curves(np.arange(3, dtype=np.float32), np.array([2.0], np.float32))
+    np.testing.assert_allclose(r[:, 0], [1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(a[:, 0], [0, 0.5, 0.5], atol=1e-6)
