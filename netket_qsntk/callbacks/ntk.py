@@ -158,13 +158,12 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if self._omega_0 is None:
             start = PureWaveFunction(function.psi, self._initial, function.model)
             self._omega_0 = EmpiricalKernel(start).qsntk(x).omega_ri
-        velocity = self._push(update_direction(driver), driver, function, x)
-        gradient = loss_gradient(driver)
-        slope = self._push(gradient, driver, function, x)
-        summary = summarise(kernel, self._omega_0, velocity, self.n_modes)
-        if slope is not None:
-            size = _square_norm(self._of_member(gradient, driver))
-            summary["gradient_alignment"] = _share_in_modes(kernel, slope, size, self.n_modes)
+        update, gradient = update_direction(driver), loss_gradient(driver)
+        velocity = self._push(update, driver, function, x)
+        # Plain gradient descent is given the gradient itself.
+        slope = velocity if gradient is update else self._push(gradient, driver, function, x)
+        size = 0.0 if gradient is None else _square_norm(self._of_member(gradient, driver))
+        summary = summarise(kernel, self._omega_0, velocity, slope, size, self.n_modes)
         if self.of == "psi":
             summary["sharpness"] = 2 * summary["largest_eigenvalue"] / len(x)
         if not self.eigenvalues:
@@ -214,10 +213,27 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return jax.tree.map(lambda leaf: leaf[self.member], direction)
 
 
-def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int) -> dict[str, Any]:
-    """What is logged of one kernel (m configurations), the kernel of the start, and J dθ (m,)."""
+def summarise(
+    kernel: QSNTK,
+    start: Array,
+    velocity: Array | None,
+    slope: Array | None,
+    size: float,
+    n_modes: int,
+) -> dict[str, Any]:
+    """What is logged of one kernel (m configurations).
+
+    Args:
+        kernel: At the present parameters.
+        start: Ω_RI at the initial ones.
+        velocity: J dθ of the update, (m,), or None.
+        slope: J∇L, (m,), or None.
+        size: ‖∇L‖².
+        n_modes: Modes counted as top.
+    """
     omega = kernel.omega_ri
-    eigenvalues, vectors = _modes(kernel)
+    is_real = not np.any(kernel.theta_22)
+    eigenvalues, vectors = np.linalg.eigh(np.asarray(kernel.theta_11 if is_real else omega))
     top = eigenvalues[-1]
     floor = len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * top
     live = eigenvalues[eigenvalues > floor]
@@ -237,13 +253,11 @@ def summarise(kernel: QSNTK, start: Array, velocity: Array | None, n_modes: int)
         components = _components(vectors, velocity)
         total = components.sum()
         out["alignment"] = float(components[-n_modes:].sum() / total) if total > 0 else 0.0
+    if slope is not None:
+        live_top = live[-n_modes:]
+        along = _components(vectors, slope)[len(eigenvalues) - len(live_top) :] / live_top
+        out["gradient_alignment"] = float(along.sum() / size) if size > 0 else 0.0
     return out
-
-
-def _modes(kernel: QSNTK) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (increasing) and eigenvectors of Ω_RI, or of Θ₁₁ where the function is real."""
-    is_real = not np.any(kernel.theta_22)
-    return np.linalg.eigh(np.asarray(kernel.theta_11 if is_real else kernel.omega_ri))
 
 
 def _components(vectors: np.ndarray, change: Array) -> np.ndarray:
@@ -251,15 +265,6 @@ def _components(vectors: np.ndarray, change: Array) -> np.ndarray:
     is_real = len(vectors) == len(change)
     parts = [np.real(change)] if is_real else [np.real(change), np.imag(change)]
     return (vectors.T @ np.concatenate(parts)) ** 2
-
-
-def _share_in_modes(kernel: QSNTK, slope: Array, size: float, n_modes: int) -> float:
-    """Share of a direction of squared norm ``size``, J times which is ``slope``, in the top modes."""
-    eigenvalues, vectors = _modes(kernel)
-    floor = len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * eigenvalues[-1]
-    live = eigenvalues[-n_modes:] > floor
-    along = _components(vectors, slope)[-n_modes:][live] / eigenvalues[-n_modes:][live]
-    return float(along.sum() / size) if size > 0 else 0.0
 
 
 def _square_norm(direction: Any) -> float:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from netket_qsntk.dynamics.linear import LinearDynamics
 from netket_qsntk.errors import InvalidTrainingError
@@ -174,6 +173,8 @@ def rank_correlation(
         >>> round(found.correlation, 3)
         0.8
     """
+    import scipy.stats  # late: slow to import, and for this function alone
+
     members = [np.asarray(values, dtype=float) for values in trained]
     if len(predicted) < 4 or len(members) != len(predicted):
         raise InvalidTrainingError(
