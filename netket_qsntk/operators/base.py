@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import Array
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError
 from netket_qsntk.operators.decomposition import Eigendecomposition
 
@@ -208,20 +209,6 @@ class KernelOperator(lx.AbstractLinearOperator):
 @jax.jit
 def _compiled_product(operator: KernelOperator, v: Array) -> Array:
     return operator._product(v)
-
-
-def human_bytes(n: float) -> str:
-    """Bytes in units a person reads.
-
-    Example:
-        >>> human_bytes(2.88e12)
-        '2.88 TB'
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} PB"
 
 
 def is_nonnegative(factor: Any) -> bool:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from netket_qsntk.operators.base import KernelOperator, human_bytes
+from netket_qsntk._units import human_bytes
+from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import Columns, real_rows
 
 Function = Callable[[Array], Array]
