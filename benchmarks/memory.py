@@ -70,8 +70,10 @@ def run(job: str, size: dict[str, int]) -> int:
 
     def entropy(n: int, n_members: int) -> None:
         rng = np.random.default_rng(0)
+        spins = nk.hilbert.Spin(0.5, n.bit_length() - 1)
         psi = rng.normal(size=(n_members, n)) + 1j * rng.normal(size=(n_members, n))
-        jax.block_until_ready(qs.entanglement.entropies(psi))
+        half = list(range(spins.size // 2))
+        jax.block_until_ready(qs.entanglement.entropies(psi, spins, half))
 
     small = {
         "kernel": {"n": 200},
