@@ -12,6 +12,9 @@ from scipy.special import xlogy
 from netket_qsntk.entanglement.partition import bipartition, check_partition
 from netket_qsntk.errors import AmplitudesError, EntropyOrderError
 
+# Numbers of the tables worked on at a time: 2 MB if complex.
+_CACHED = 2**17
+
 Kind = Literal["renyi", "tsallis"]
 
 
@@ -73,9 +76,20 @@ def purity(amplitudes: ArrayLike, hilbert: DiscreteHilbert, partition: Sequence[
     for table in _tables(amplitudes, hilbert, partition):
         if table.shape[-2] > table.shape[-1]:
             table = table.swapaxes(-2, -1)
-        norm = norm + np.linalg.vector_norm(table, axis=(-2, -1)) ** 2
-        total = total + _gram_square(table)
+        flat = table.reshape(-1, *table.shape[-2:])
+        rows = max(1, _CACHED // (flat.shape[1] * flat.shape[2]))
+        # Some members at a time: what a product needs beside the amplitudes then stays in cache.
+        parts = [_norm_and_gram_square(flat[i : i + rows]) for i in range(0, len(flat), rows)]
+        squares, grams = (
+            np.concatenate(x).reshape(table.shape[:-2]) for x in zip(*parts, strict=True)
+        )
+        norm, total = norm + squares, total + grams
     return np.minimum(total / norm**2, 1.0)
+
+
+def _norm_and_gram_square(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """‖M‖² and Tr (M M†)² for each M of (members, rows, columns)."""
+    return np.linalg.vector_norm(table, axis=(-2, -1)) ** 2, _gram_square(table)
 
 
 def _gram_square(table: np.ndarray) -> np.ndarray:
