@@ -154,10 +154,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if x is None:
             x = driver.state.samples.reshape(-1, driver.state.hilbert.size)[: self.n_samples]
             self._omega_0 = None
-        kernel = EmpiricalKernel(function).qsntk(x)
+        # The driver has a bar of its own.
+        kernel = EmpiricalKernel(function, show_progress=False).qsntk(x)
         if self._omega_0 is None:
             start = PureWaveFunction(function.psi, self._initial, function.model)
-            self._omega_0 = EmpiricalKernel(start).qsntk(x).omega_ri
+            self._omega_0 = EmpiricalKernel(start, show_progress=False).qsntk(x).omega_ri
         update, gradient = update_direction(driver), loss_gradient(driver)
         velocity = self._push(update, driver, function, x)
         # Plain gradient descent is given the gradient itself.

@@ -73,6 +73,7 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
         *,
         variational_state: nk.vqs.VariationalState,
         solver: Solver = "auto",
+        show_progress: bool = True,
         **options: Any,
     ) -> None:
         if solver != "auto":
@@ -91,6 +92,7 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
             None if self.loss.whole_basis else x,
             None if self.target is None else self.train.amplitudes,
             optimizer=optimizer,
+            show_progress=show_progress,
         )
         self._cross = None if whole else self._kernel.operator(self.test.states, x)
         start = self.dynamics.start(self._on_train(self._initial))
@@ -169,9 +171,8 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
 
     def _predict(self, steps: np.ndarray) -> dict[str, Any]:
         wanted, place = np.unique(steps, return_inverse=True)
-        state, at, rows = self.dynamics.start(self._on_train(self._initial)), 0, []
-        for step in check_steps(wanted).astype(int):
-            state, at = self.dynamics.advance(state, step - at), step
+        start, rows = self.dynamics.start(self._on_train(self._initial)), []
+        for state in self.dynamics.follow(start, check_steps(wanted).astype(int).tolist()):
             losses, _ = self.dynamics.evaluate(state.psi)
             rows.append(self._numbers(losses, state.psi, self._on_test(state.alpha)))
         out = {}

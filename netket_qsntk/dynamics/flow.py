@@ -1,5 +1,6 @@
 r"""Training on any loss, in function space: the kernel alone moves ψ (arXiv:2112.00723, Eqs. 8-10)."""
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
+from netket_qsntk.progress import bar
+
+# Programs that a run is divided into, to see how far it is.
+_PARTS = 64
 
 
 class FlowState(NamedTuple):
@@ -55,6 +60,7 @@ class FunctionSpaceFlow:
             the largest initial amplitude.
         stiff: Integrate implicitly (Kvaernø 5, dense Jacobian: for n up to about a thousand). Explicit steps
             (Dormand-Prince 5) are limited to about 3/(η λ_max ‖∂g‖).
+        show_progress: Whether a bar counts the steps.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -79,6 +85,7 @@ class FunctionSpaceFlow:
         mode: str = "gd",
         tolerance: float = 1e-8,
         stiff: bool = False,
+        show_progress: bool = True,
     ) -> None:
         if mode not in ("gd", "flow"):
             raise InvalidTrainingError(f"mode={mode!r}: expected 'gd' or 'flow'.")
@@ -113,13 +120,16 @@ class FunctionSpaceFlow:
         self.kernel, self.loss, self.mode = kernel, loss, mode
         self.learning_rate, self.optimizer = float(learning_rate or 0.0), optimizer
         self.tolerance, self.stiff = tolerance, stiff
+        self.show_progress = show_progress
         self.operator = kernel.operator(states)
         self._amplitudes = None if amplitudes is None else jnp.asarray(amplitudes)
 
     def losses(self, initial: Any, steps: Any) -> Array:
         """L at given steps: (steps,) for ψ₀ (n,), (steps, members) for ψ₀ (members, n)."""
         psi = self.run(initial, steps)
-        return jnp.stack([_evaluate(self, p, self._amplitudes)[0] for p in psi])
+        return _values(self, psi.reshape(-1, psi.shape[-1]), self._amplitudes).reshape(
+            psi.shape[:-1]
+        )
 
     def run(self, initial: Any, steps: Any) -> Array:
         """ψ at given steps (or times): (steps, n) for ψ₀ (n,), (steps, members, n) for ψ₀ (members, n).
@@ -131,10 +141,15 @@ class FunctionSpaceFlow:
         """
         initial = jnp.asarray(initial)
         steps = check_steps(steps)
-        evolve = self._descend if self.mode == "gd" else self._integrate
-        if initial.ndim == 1:
-            return evolve(initial, steps)
-        return jnp.stack([evolve(psi, steps) for psi in initial], axis=1)
+        members = initial.reshape(-1, initial.shape[-1])
+        if self.mode == "gd":
+            steps = steps.astype(int)
+            evolve, total, unit = self._descend, len(members) * steps[-1], "step"
+        else:
+            evolve, total, unit = self._integrate, 100 * len(members), "%"
+        with bar(total, "training", show=self.show_progress, unit=unit) as done:
+            psi = [evolve(member, steps, done) for member in members]
+        return psi[0] if initial.ndim == 1 else jnp.stack(psi, axis=1)
 
     def start(self, initial: Any) -> FlowState:
         """Gradient descent before its first step, from ψ₀ (n,) or (members, n)."""
@@ -153,6 +168,18 @@ class FunctionSpaceFlow:
     def advance(self, state: FlowState, n_steps: int) -> FlowState:
         """``n_steps`` steps of gradient descent."""
         return _advance(self, self.operator, self._amplitudes, state, n_steps)
+
+    def follow(self, state: FlowState, steps: Sequence[int]) -> Iterator[FlowState]:
+        """Gradient descent from a state at step 0: the states at increasing numbers of steps, one by one."""
+        last = int(max(steps, default=0))
+        part, at = max(1, -(-last // _PARTS)), 0
+        with bar(last, "training", show=self.show_progress, unit="step") as done:
+            for step in steps:
+                while at < step:
+                    count = min(part, int(step) - at)
+                    state, at = jax.block_until_ready(self.advance(state, count)), at + count
+                    done.update(count)
+                yield state
 
     def max_learning_rate(self, psi: Any, n_products: int = 60) -> float:
         r"""The largest η for which plain gradient descent near ψ (n,) does not overshoot.
@@ -181,37 +208,54 @@ class FunctionSpaceFlow:
         update = _join(update, jnp.iscomplexobj(alpha))
         return FlowState(psi + operator.product(update), alpha + update, memory)
 
-    def _descend(self, initial: Array, steps: np.ndarray) -> Array:
-        gaps = jnp.asarray(np.diff(steps.astype(int), prepend=0))
-        return _descend(self, self.operator, self._amplitudes, self.start(initial), gaps)
+    def _descend(self, initial: Array, steps: np.ndarray, done: Any) -> Array:
+        stops = np.union1d(steps, np.linspace(0, steps[-1], _PARTS + 1).astype(int))
+        wanted = np.isin(stops, steps)
+        gaps = np.diff(stops, prepend=0)
+        # Parts of equal length are one compiled program; steps that fill the last one up do nothing.
+        length = -(-len(gaps) // _PARTS)
+        gaps = np.pad(gaps, (0, -len(gaps) % length))
+        state, kept = self.start(initial), []
+        for i in range(0, len(gaps), length):
+            part = gaps[i : i + length]
+            state, psi = _descend(self, self.operator, self._amplitudes, state, jnp.asarray(part))
+            kept.append(psi[np.flatnonzero(wanted[i : i + length])])
+            jax.block_until_ready(state.psi)
+            done.update(int(part.sum()))
+        return jnp.concatenate(kept)[np.searchsorted(stops[wanted], steps)]
 
-    def _integrate(self, initial: Array, steps: np.ndarray) -> Array:
-        import diffrax  # late: half a second that only a flow needs
+    def _integrate(self, initial: Array, steps: np.ndarray, done: Any) -> Array:
+        # Late: half a second that only a flow needs.
+        import diffrax
 
-        scale = float(jnp.max(jnp.abs(initial)))
-        is_complex = jnp.iscomplexobj(initial)
-
-        def velocity(t: Any, y: Array, operator: Any) -> Array:
-            gradient = self._gradient(_join(y, is_complex), self._amplitudes)
-            return _split(-self.learning_rate * operator.product(gradient))
+        from netket_qsntk.dynamics.meter import following
 
         if steps[-1] == 0:
             return jnp.broadcast_to(initial, (len(steps), *initial.shape))
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(velocity),
-            diffrax.Kvaerno5() if self.stiff else diffrax.Dopri5(),
-            t0=0.0,
-            t1=float(steps[-1]),
-            dt0=None,
-            y0=_split(initial),
-            args=self.operator,
-            saveat=diffrax.SaveAt(ts=jnp.asarray(steps)),
-            stepsize_controller=diffrax.PIDController(
-                rtol=self.tolerance, atol=1e-3 * self.tolerance * scale
-            ),
-            max_steps=None,
-        )
-        return jax.vmap(partial(_join, is_complex=is_complex))(solution.ys)
+        scale = float(jnp.max(jnp.abs(initial)))
+        with following(done) as meter:
+            solution = diffrax.diffeqsolve(
+                diffrax.ODETerm(self._velocity),
+                diffrax.Kvaerno5() if self.stiff else diffrax.Dopri5(),
+                t0=0.0,
+                t1=float(steps[-1]),
+                dt0=None,
+                y0=_split(initial),
+                args=(self.operator, self._amplitudes),
+                saveat=diffrax.SaveAt(ts=jnp.asarray(steps)),
+                stepsize_controller=diffrax.PIDController(
+                    rtol=self.tolerance, atol=1e-3 * self.tolerance * scale
+                ),
+                max_steps=None,
+                progress_meter=meter,
+            )
+        return jax.vmap(partial(_join, is_complex=jnp.iscomplexobj(initial)))(solution.ys)
+
+    def _velocity(self, t: Any, y: Array, args: tuple[Any, Any]) -> Array:
+        """dψ/dτ of the parts of ψ. A method: all members and runs of this flow share one program."""
+        operator, amplitudes = args
+        gradient = self._gradient(_join(y, len(y) == 2), amplitudes)
+        return _split(-self.learning_rate * operator.product(gradient))
 
     def __repr__(self) -> str:
         return f"FunctionSpaceFlow({self.loss!r}, mode={self.mode!r}, {self.operator!r})"
@@ -252,14 +296,14 @@ def _several(
 @partial(jax.jit, static_argnums=0)
 def _descend(
     flow: FunctionSpaceFlow, operator: Any, amplitudes: Any, state: FlowState, gaps: Array
-) -> Array:
-    """ψ after each of consecutive numbers of steps."""
+) -> tuple[FlowState, Array]:
+    """The last state, and ψ after each of consecutive numbers of steps."""
 
     def several(state: FlowState, gap: Array) -> tuple[FlowState, Array]:
         state = _several(flow, operator, amplitudes, state, gap)
         return state, state.psi
 
-    return jax.lax.scan(several, state, gaps)[1]
+    return jax.lax.scan(several, state, gaps)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -280,6 +324,11 @@ def _evaluate(flow: FunctionSpaceFlow, psi: Array, amplitudes: Any) -> tuple[Arr
         return flow.loss.value(psi, amplitudes), flow._gradient(psi, amplitudes)
 
     return _of_members(one, psi)
+
+
+@partial(jax.jit, static_argnums=0)
+def _values(flow: FunctionSpaceFlow, psi: Array, amplitudes: Any) -> Array:
+    return jax.lax.map(lambda one: flow.loss.value(one, amplitudes), psi)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -70,6 +70,8 @@ class LinearDynamics:
         solver: ``"dense"``: the eigendecomposition above; ``"products"``: nothing but products with the kernel
             (:class:`~netket_qsntk.dynamics.ProductDynamics`, whose options can be given here); ``"auto"``: dense
             up to 12,000 training configurations.
+        show_progress: Whether bars count the products of a solution by products; the dense one is a single
+            decomposition, which cannot tell how far it is.
 
     Steps may be any array, ``jnp.inf`` included. Modes whose eigenvalue is zero to rounding never train; at ∞
     the answer leaves their part of the target unlearned.
@@ -116,6 +118,7 @@ class LinearDynamics:
         optimizer: optax.GradientTransformation | None = None,
         mode: Mode = "gd",
         solver: Solver = "auto",
+        show_progress: bool = True,
     ) -> None:
         self.kernel = kernel
         self.train = train

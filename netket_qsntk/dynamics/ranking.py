@@ -14,6 +14,7 @@ import numpy as np
 from netket_qsntk.dynamics.linear import LinearDynamics
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import infinite_width, max_learning_rate
+from netket_qsntk.progress import track
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,6 +72,7 @@ def rank(
     steps: Any = np.inf,
     rate: float = 0.5,
     seed: int = 0,
+    show_progress: bool = True,
 ) -> Ranking:
     r"""Architectures in the order of the test loss that training will leave, without training.
 
@@ -84,6 +86,7 @@ def rank(
         steps: Steps at which to predict, in any number; ``np.inf`` for the converged loss.
         rate: Learning rates as a fraction of each stability limit.
         seed: Of the training split, as for the drivers.
+        show_progress: Whether a bar counts the architectures.
 
     Returns:
         The ranking. Cost: one eigendecomposition of a kernel on the training set for each architecture.
@@ -113,10 +116,13 @@ def rank(
         )
     wanted = np.atleast_1d(np.asarray(steps, dtype=float))
     rates, mean, fluctuations = [], [], []
-    for model in models.values():
+    for model in track(models.values(), "ranking", show=show_progress, unit="architecture"):
         kernel = infinite_width(model)
         rates.append(rate * max_learning_rate(kernel, train.states))
-        losses = LinearDynamics(kernel, train, learning_rate=rates[-1]).losses(wanted, test)
+        dynamics = LinearDynamics(
+            kernel, train, learning_rate=rates[-1], show_progress=show_progress
+        )
+        losses = dynamics.losses(wanted, test)
         mean.append(np.asarray(losses.L_mu))
         fluctuations.append(np.asarray(losses.L_gamma))
     order = np.argsort(np.add(mean, fluctuations)[:, -1], kind="stable")

@@ -1,10 +1,10 @@
 """From what a user says about the optimiser to a :class:`~netket_qsntk.dynamics.response.Response`."""
 
-import warnings
 from typing import Literal
 
 import optax
 
+from netket_qsntk.alert import alert
 from netket_qsntk.dynamics.optimizers import check_linear, constant_rate
 from netket_qsntk.dynamics.response import (
     GradientDescent,
@@ -61,9 +61,8 @@ def warn_if_unstable(response: Response, largest_eigenvalue: float, n_train: int
     limit = f"{margin:.4g} times the present one"
     if isinstance(response, GradientDescent):
         limit = f"η = {margin * response.rate * n_train / 2:.6g}, {limit}"
-    warnings.warn(
+    alert(
         f"The learning rate is beyond the stability limit ({limit}): the loss will diverge. "
         "qs.kernels.max_learning_rate(kernel, states) gives the limit of plain gradient descent.",
         UnstableLearningRateWarning,
-        stacklevel=3,
     )

@@ -18,6 +18,7 @@ from netket_qsntk.entanglement.reference import VolumeLaw, fit_volume_law, page_
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.spectrum import entropies
 from netket_qsntk.errors import EnsembleError, PartitionError, UnknownKernelError
+from netket_qsntk.progress import bar
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def entropy_scaling(
     hilbert: Callable[[int], DiscreteHilbert] | None = None,
     seed: int = 0,
     log_base: float = math.e,
+    show_progress: bool = True,
 ) -> ScalingTable:
     """Average entanglement entropy of networks against size and width: Fig. 1 of arXiv:2112.00723.
 
@@ -118,6 +120,7 @@ def entropy_scaling(
         hilbert: Function from the size to the Hilbert space; None means spins 1/2.
         seed: Seed; the same for each size and width.
         log_base: Base of the logarithm; e gives nats.
+        show_progress: Whether a bar counts the ensembles.
 
     Raises:
         EnsembleError: The model has no width to replace.
@@ -135,6 +138,7 @@ def entropy_scaling(
     orders = np.atleast_1d(np.asarray(n, dtype=float))
     make = model if _is_factory(model) else lambda size, width: _with_width(model, width)
     rows: list[ScalingRow] = []
+    done = bar(len(sizes) * len(widths), "entropies", show=show_progress, unit="ensemble")
     for size in sizes:
         if size < 2:
             raise PartitionError(f"size={size!r}: an entropy between two parts needs two sites.")
@@ -172,6 +176,8 @@ def entropy_scaling(
                         annealed=_closed_form(network, space, sites, width, float(order)) / unit,
                     )
                 )
+            done.update()
+    done.close()
     return ScalingTable(tuple(rows))
 
 

@@ -43,6 +43,7 @@ class EmpiricalKernel:
         chunk_size: Configurations in one chunk of a Jacobian, on both sides; "layers" needs none.
         route: Take this route, whatever the size.
         trainable: ``"all"`` parameters, or the ``"readout"`` alone (route "layers").
+        show_progress: Whether a bar counts the tiles of a matrix.
 
     Raises:
         InvalidModelError: An option makes no sense, or not for this model.
@@ -63,6 +64,7 @@ class EmpiricalKernel:
         chunk_size: int | None = None,
         route: Route | None = None,
         trainable: Trainable = "all",
+        show_progress: bool = True,
     ) -> None:
         if chunk_size is not None and chunk_size < 1:
             raise InvalidModelError(
@@ -72,7 +74,7 @@ class EmpiricalKernel:
         if any(leaf is network.psi for leaf in jax.tree.leaves(network.psi)):
             network = replace(network, psi=Partial(network.psi))
         self.network = network
-        self.chunk_size = chunk_size
+        self.chunk_size, self.show_progress = chunk_size, show_progress
         self._layers = layers.factorises(network.model)
         if route is not None and route not in get_args(Route):
             raise InvalidModelError(f"route={route!r}: expected one of {get_args(Route)} or None.")
@@ -115,7 +117,9 @@ class EmpiricalKernel:
         if route == "layers":
             model = self.network.model
             u, v = model.encode(x), None if y is None else model.encode(y)
-            blocks = layers.network_kernels(model, parameters, u, v, self.trainable)
+            blocks = layers.network_kernels(
+                model, parameters, u, v, self.trainable, self.show_progress
+            )
             return self._assembled(blocks, y)
         parts: tuple[tuple[int, int], ...] = ((0, 0),)
         if is_complex(psi, parameters, x):
@@ -127,7 +131,16 @@ class EmpiricalKernel:
             size = 2 * max(1, real_coordinates(parameters))
             chunk = self.chunk_size or max(1, min(longest, _CHUNK // size))
         keep = route == "jacobian"
-        blocks = jacobian_blocks(psi, parameters, x, y, parts=parts, chunk=chunk, keep=keep)
+        blocks = jacobian_blocks(
+            psi,
+            parameters,
+            x,
+            y,
+            parts=parts,
+            chunk=chunk,
+            keep=keep,
+            show_progress=self.show_progress,
+        )
         return self._assembled(blocks, y)
 
     @staticmethod
@@ -146,7 +159,13 @@ class EmpiricalKernel:
 
 
 def empirical(
-    state: Any, x: Any, y: Any = None, *, chunk_size: int | None = None, route: Route | None = None
+    state: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    chunk_size: int | None = None,
+    route: Route | None = None,
+    show_progress: bool = True,
 ) -> QSNTK:
     """The quantum-state NTK of a network at its present parameters (arXiv:2112.00723, Eqs. 6-8).
 
@@ -157,6 +176,7 @@ def empirical(
         chunk_size: Configurations in one chunk of a Jacobian, on both sides: bounds the memory.
         route: ``"layers"``, ``"jacobian"`` or ``"blocks"``; None chooses by model and size
             (:class:`EmpiricalKernel`).
+        show_progress: Whether a bar counts the tiles of the matrix.
 
     Returns:
         The kernels of ψ itself (not of log ψ), uncentred; blocks (n, m) in the parameters' precision.
@@ -173,4 +193,5 @@ def empirical(
         >>> qs.kernels.empirical(vs, hi.all_states())
         QSNTK(configurations=(8, 8), decoupled=True)
     """
-    return EmpiricalKernel(state, chunk_size=chunk_size, route=route).qsntk(x, y)
+    kernel = EmpiricalKernel(state, chunk_size=chunk_size, route=route, show_progress=show_progress)
+    return kernel.qsntk(x, y)

@@ -1,6 +1,5 @@
 """A kernel matrix whose rows lie on many devices, none of which has it whole."""
 
-import warnings
 from functools import partial
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
+from netket_qsntk.alert import alert
 from netket_qsntk.errors import GatheredMatrixWarning, OperatorShapeError
 from netket_qsntk.parallel.mesh import AXIS, collect, map_shared, mesh, n_devices, rows_from_host
 
@@ -89,10 +89,9 @@ class SharedMatrix:
         """
         if n_devices() > 1:
             size = self.shape[0] * self.shape[1] * self.rows.dtype.itemsize
-            warnings.warn(
+            alert(
                 f"A matrix of shape {self.shape} is gathered: {size / 1e9:.3g} GB on each of {n_devices()} devices.",
                 GatheredMatrixWarning,
-                stacklevel=2,
             )
         return collect(self.rows, self.shape[0])
 
