@@ -81,6 +81,9 @@ class Activation:
         nodes = max(40, math.ceil(self.density * deviation))
         return replace(self, dual=_checked_quadrature(self.function, nodes, deviation))
 
+    def __repr__(self) -> str:
+        return f"Activation({self.name})"
+
 
 def _smooth(tau: Callable[[Pair], tuple[Array, Array]]) -> Dual:
     """Dual of an activation without kinks: its gap and determinant need no more than differences."""

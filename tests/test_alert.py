@@ -52,11 +52,10 @@ def singular_system():
 
 
 def few_lanczos_steps():
-    operator = qs.operators.Dense(jnp.diag(jnp.geomspace(1e-3, 1.0, 64)), positive=True)
-    function = lambda e: jnp.exp(-1e4 * e)  # noqa: E731
-    qs.operators.apply_function(
-        operator.restrict(jnp.arange(50)), jnp.ones(50), function, max_steps=16
-    )
+    operator = qs.operators.Hypercube(0.5 ** np.arange(13.0), positive=True)
+    v = jnp.asarray(np.random.default_rng(0).normal(size=3000))
+    function = lambda e: jnp.exp(-1e2 * e)  # noqa: E731
+    qs.operators.apply_function(operator.restrict(np.arange(3000)), v, function, max_steps=16)
 
 
 def low_degree():

@@ -205,7 +205,7 @@ OBJECTS = {
     ),
     "HammingEnsemble": (
         lambda: N.HammingEnsemble.from_parts(0.5 ** np.arange(101.0)),
-        "100 sites real",
+        "100 sites improper",
     ),
     "DenseEnsemble": (lambda: N.DenseEnsemble(np.eye(64), HILBERT), "64 states proper"),
     "ScalingTable": (scaling, "18 rows"),

@@ -14,6 +14,7 @@ from netket_qsntk.driver import SampledDriver
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
+from netket_qsntk.text import summary
 from netket_qsntk.vqs import InfiniteState
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
@@ -173,6 +174,10 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if loss is not None:
             change = _directional_derivative(driver, gradient)
             self._pending = None if change is None else (loss, change)
+
+    def __repr__(self) -> str:
+        names = ["every", "n_samples", "batch", "of", "n_modes"]
+        return summary(self, names + ["member"] * (self.member != 0))
 
     def _function(self, driver: Any) -> PureWaveFunction:
         state = driver.state

@@ -183,7 +183,4 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
         return out
 
     def __repr__(self) -> str:
-        return (
-            f"FunctionSpaceDriver(step_count={self.step_count}, loss={type(self.loss).__name__}, "
-            f"n_train={self.n_train}, state={self.state!r})"
-        )
+        return self._summary(f"loss={type(self.loss).__name__}", f"n_train={self.n_train}")

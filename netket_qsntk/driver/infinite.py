@@ -129,7 +129,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         self.state.set_training(self.dynamics, self.step_count + 1)
 
     def __repr__(self) -> str:
-        return f"InfiniteWidthDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
+        return self._summary(f"n_train={self.n_train}")
 
 
 def _with_errors(key: str, losses: Losses) -> dict[str, Any]:

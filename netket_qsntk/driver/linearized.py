@@ -126,4 +126,4 @@ class LinearizedDriver(ClosedFormDriver):
         return out
 
     def __repr__(self) -> str:
-        return f"LinearizedDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
+        return self._summary(f"n_train={self.n_train}")

@@ -242,10 +242,7 @@ class SampledDriver(QSNTKDriver):
         return nk.stats.statistics((values[0] + influences[0]).reshape(chains, -1))
 
     def __repr__(self) -> str:
-        return (
-            f"SampledDriver(step_count={self.step_count}, loss={type(self.loss).__name__}, "
-            f"sampling={self.sampling!r}, state={self.state!r})"
-        )
+        return self._summary(f"loss={type(self.loss).__name__}", f"sampling={self.sampling!r}")
 
 
 def _complement(stats: nk.stats.Stats) -> nk.stats.Stats:

@@ -15,6 +15,7 @@ from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
 from netket_qsntk.progress import bar
+from netket_qsntk.text import summary
 
 # Programs that a run is divided into, to see how far it is.
 _PARTS = 64
@@ -29,6 +30,9 @@ class FlowState(NamedTuple):
     """α, what the optimiser moves: (…, n)."""
     optimizer: Any
     """What the optimiser remembers."""
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 class FunctionSpaceFlow:

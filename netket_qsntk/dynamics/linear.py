@@ -12,6 +12,7 @@ from netket_qsntk.dynamics.modes import Modes, TimeBasis
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.text import summary
 
 Solver = Literal["auto", "dense", "products"]
 
@@ -36,6 +37,9 @@ class Losses(NamedTuple):
         """E[L] = L_μ + L_γ."""
         return self.L_mu + self.L_gamma
 
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
+
 
 class Curves(NamedTuple):
     """A whole training run of the ensemble, each (steps,)."""
@@ -44,6 +48,9 @@ class Curves(NamedTuple):
     test: Losses
     fidelity: Array
     """E|⟨ψ_T|ψ⟩|² / E⟨ψ|ψ⟩ over the whole basis: the ratio of averages, not the average ratio."""
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 class LinearDynamics:

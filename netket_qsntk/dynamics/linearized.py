@@ -9,6 +9,7 @@ from jax import Array
 from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
+from netket_qsntk.text import summary
 
 
 class LinearizedCurves(NamedTuple):
@@ -17,6 +18,9 @@ class LinearizedCurves(NamedTuple):
     train: Array
     test: Array
     fidelity: Array
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 class LinearizedDynamics:

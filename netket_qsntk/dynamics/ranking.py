@@ -15,6 +15,7 @@ from netket_qsntk.dynamics.linear import LinearDynamics
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import infinite_width, max_learning_rate
 from netket_qsntk.progress import track
+from netket_qsntk.text import summary
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +52,13 @@ class Ranking:
         return float(self.total[self.names.index(name), -1])
 
     def __repr__(self) -> str:
+        best, worst = self.names[0], self.names[-1]
+        return (
+            f"Ranking({len(self.names)} architectures at step {self.steps[-1]:g}: {best} {self.loss(best):.3e} "
+            f"to {worst} {self.loss(worst):.3e}, ψ = 0 {self.zero:.3e})"
+        )
+
+    def __str__(self) -> str:
         width = max(map(len, self.names))
         lines = [
             f"Ranking at step {self.steps[-1]:g} (ψ = 0: {self.zero:.3e})",
@@ -153,6 +161,9 @@ class RankCorrelation(NamedTuple):
             f"{self.correlation:.3f} ± {self.error:.3f} (members), "
             f"95 % interval [{self.low:.2f}, {self.high:.2f}] (architectures)"
         )
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 def rank_correlation(

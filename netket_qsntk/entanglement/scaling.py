@@ -19,6 +19,7 @@ from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.spectrum import entropies
 from netket_qsntk.errors import EnsembleError, PartitionError, UnknownKernelError
 from netket_qsntk.progress import bar
+from netket_qsntk.text import summary
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class ScalingRow:
     maximum: float
     page: float
     annealed: float
+
+    def __repr__(self) -> str:
+        return summary(self, [field.name for field in fields(self)])
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class ScalingTable(Sequence[ScalingRow]):
     def volume_law(self) -> VolumeLaw:
         """Fit of the averages against the sizes of A; select one width and one order first."""
         return fit_volume_law(self.column("subsystem"), self.column("mean"), self.column("error"))
+
+    def __repr__(self) -> str:
+        columns = ("size", "width", "order")
+        found = (f"{name}s {sorted(set(self.column(name).tolist()))}" for name in columns)
+        return f"ScalingTable({len(self)} rows: {', '.join(found)})"
 
     def __str__(self) -> str:
         names = [field.name for field in fields(ScalingRow)]

@@ -205,11 +205,8 @@ class DotProductKernel(InfiniteWidthKernel):
                         target[there, here] = np.asarray(value).T
 
     def __repr__(self) -> str:
-        what = type(self.model).__name__ if self.model is not None else repr(self.formula)
-        return (
-            f"DotProductKernel({what}, parts={self.n_parts}, trainable={self.trainable!r}, "
-            "structure=function of x·x, y·y, x·y)"
-        )
+        what = repr(self.formula if self.model is None else self.model)
+        return self._summary(what, "function of x·x, y·y, x·y")
 
 
 def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:

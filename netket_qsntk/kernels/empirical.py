@@ -14,6 +14,7 @@ from netket_qsntk.kernels.base import Trainable, check_configurations
 from netket_qsntk.kernels.jacobian import is_complex, jacobian_blocks, real_coordinates
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.tiles import balanced_chunk
+from netket_qsntk.text import human_bytes
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
 Route = Literal["layers", "jacobian", "blocks"]
@@ -154,8 +155,16 @@ class EmpiricalKernel:
     def __repr__(self) -> str:
         model = self.network.model
         how = self._route or ("layers" if self._layers else "jacobian or blocks, by size")
-        name = "apply_fun" if model is None else type(model).__name__
-        return f"EmpiricalKernel({name}, route={how!r})"
+        if model is None:
+            name = "apply_fun"
+        else:
+            name = repr(model) if self._layers else type(model).__name__
+        leaves = jax.tree.leaves(self.network.parameters)
+        held = human_bytes(sum(leaf.nbytes for leaf in leaves))
+        return (
+            f"EmpiricalKernel({name}, {real_coordinates(leaves)} real parameters, "
+            f"trainable={self.trainable!r}, route={how!r}, memory={held})"
+        )
 
 
 def empirical(
@@ -191,7 +200,7 @@ def empirical(
         >>> hi = nk.hilbert.Spin(0.5, 3)
         >>> vs = nk.vqs.FullSumState(hi, qs.models.CosNet(20))
         >>> qs.kernels.empirical(vs, hi.all_states())
-        QSNTK(configurations=(8, 8), decoupled=True)
+        QSNTK(configurations=(8, 8), decoupled=True, memory=1.54 kB)
     """
     kernel = EmpiricalKernel(state, chunk_size=chunk_size, route=route, show_progress=show_progress)
     return kernel.qsntk(x, y)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from netket_qsntk.errors import InvalidConfigurationsError
+from netket_qsntk.text import human_bytes
 
 
 @jax.tree_util.register_dataclass
@@ -81,4 +82,7 @@ class QSNTK:
         shape = getattr(self.theta_11, "shape", None)
         if shape is None or isinstance(self.theta_12, jax.core.Tracer):
             return f"QSNTK(theta_11={self.theta_11!r})"
-        return f"QSNTK(configurations={tuple(shape)}, decoupled={self.is_decoupled()})"
+        held = human_bytes(sum(leaf.nbytes for leaf in jax.tree.leaves(self)))
+        return (
+            f"QSNTK(configurations={tuple(shape)}, decoupled={self.is_decoupled()}, memory={held})"
+        )

@@ -70,7 +70,7 @@ class StaxKernel(InfiniteWidthKernel):
         return self._diagonals(self._inputs(x))
 
     def __repr__(self) -> str:
-        return f"StaxKernel(parts={self.n_parts}, structure=neural-tangents kernel function)"
+        return self._summary("neural-tangents kernel function", f"blocks of {self._block}")
 
 
 def from_stax(

@@ -4,6 +4,7 @@ A concrete model says only what its real network is (:meth:`WaveFunction.network
 (…, d) to (…, outputs)); this file says how one or two of them make ψ, and that NetKet wants log ψ.
 """
 
+import dataclasses
 import math
 import numbers
 from collections.abc import Callable
@@ -14,11 +15,13 @@ from flax import linen as nn
 from jax import Array, lax
 
 from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.text import summary
 
 Parts = Literal["independent", "shared", "real"]
 Parametrization = Literal["ntk", "standard"]
 Encoding = Callable[[Array], Array]
 
+_OPTIONS = ("parts", "encoding", "parametrization", "param_dtype")
 _CHOICES = {"parts": ("independent", "shared", "real"), "parametrization": ("ntk", "standard")}
 
 
@@ -95,6 +98,13 @@ class WaveFunction(nn.Module, kw_only=True):
     def __call__(self, x: Array) -> Array:
         """log ψ(x): (…, sites) -> (…), complex. A zero amplitude gives -inf (and no gradient)."""
         return jnp.log(self.psi(x) + 0j)
+
+    def __repr__(self) -> str:
+        """Own fields, and the options of all models where they are not the default; Flax takes a line for each."""
+        shared = {f.name: f.default for f in dataclasses.fields(WaveFunction)}
+        own = [f.name for f in dataclasses.fields(self) if f.name not in shared]
+        chosen = [n for n in _OPTIONS if getattr(self, n) != shared[n]]
+        return summary(self, own + chosen)
 
 
 def check_positive(model: str, **values: Any) -> None:

@@ -10,6 +10,7 @@ from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.models.base import Encoding, Parametrization, Parts, WaveFunction
+from netket_qsntk.text import brief
 
 
 class FourierFeatures(nn.Module):
@@ -101,3 +102,8 @@ class FourierFeatures(nn.Module):
     def __call__(self, x: Array) -> Array:
         """log ψ(x): (…, sites) -> (…)."""
         return self.network(self.encode(x))
+
+    def __repr__(self) -> str:
+        m, d = np.shape(self.frequencies)
+        encoding = "" if self.encoding is None else f", encoding={brief(self.encoding)}"
+        return f"FourierFeatures({m} frequencies of length {d}, {self.network!r}{encoding})"

@@ -11,6 +11,7 @@ from jax import Array
 
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError
 from netket_qsntk.operators.decomposition import Eigendecomposition
+from netket_qsntk.text import human_bytes
 
 
 class KernelOperator(lx.AbstractLinearOperator):
@@ -208,20 +209,6 @@ class KernelOperator(lx.AbstractLinearOperator):
 @jax.jit
 def _compiled_product(operator: KernelOperator, v: Array) -> Array:
     return operator._product(v)
-
-
-def human_bytes(n: float) -> str:
-    """Bytes in units a person reads.
-
-    Example:
-        >>> human_bytes(2.88e12)
-        '2.88 TB'
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} PB"
 
 
 def is_nonnegative(factor: Any) -> bool:

@@ -8,12 +8,13 @@ import numpy as np
 from netket_qsntk.errors import StructureError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.kernels.dot_product import DotProductKernel
-from netket_qsntk.operators.base import KernelOperator, human_bytes
+from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.basis import local_values
 from netket_qsntk.operators.dense import Dense
 from netket_qsntk.operators.hypercube import Hypercube
 from netket_qsntk.operators.kronecker import MAX_BASIS, Kronecker
 from netket_qsntk.operators.tiled import Tiled
+from netket_qsntk.text import human_bytes
 
 Which = Literal["ntk", "nngp"]
 Structure = Literal["dense", "hypercube", "kronecker", "tiled"]

@@ -17,6 +17,7 @@ from netket_qsntk.errors import NotConvergedWarning, OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.progress import bar
+from netket_qsntk.text import summary
 
 # Steps without a gain after which a row has reached what it can.
 _PATIENCE = 3
@@ -33,6 +34,9 @@ class Solution(NamedTuple):
     """Products used."""
     converged: bool
     """Whether every residual is below the tolerance."""
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 class _State(NamedTuple):

@@ -16,6 +16,7 @@ from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.operators.krylov import Function, Krylov
 from netket_qsntk.operators.lanczos import lanczos, largest_eigenvalue
 from netket_qsntk.progress import track
+from netket_qsntk.text import summary
 
 
 class FunctionResult(NamedTuple):
@@ -27,6 +28,9 @@ class FunctionResult(NamedTuple):
     """Estimated error norm of each: (…,), or (…, columns)."""
     steps: int
     """Products used."""
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 def apply_function(

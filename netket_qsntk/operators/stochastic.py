@@ -18,6 +18,7 @@ from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.krylov import Function
 from netket_qsntk.operators.lanczos import lanczos
 from netket_qsntk.progress import track
+from netket_qsntk.text import summary
 
 
 class Estimate(NamedTuple):
@@ -26,6 +27,9 @@ class Estimate(NamedTuple):
     mean: Array
     error_of_mean: Array
     n_samples: int
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 def estimate_trace(

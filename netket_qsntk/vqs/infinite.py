@@ -187,10 +187,7 @@ class InfiniteState(nk.vqs.VariationalState):
         return infinite_to_json(self)
 
     def __repr__(self) -> str:
-        return (
-            f"InfiniteState({self.hilbert}, {type(self.model).__name__}, steps={self.steps:g}, "
-            f"{self.kernel!r})"
-        )
+        return f"InfiniteState({self.hilbert}, steps={self.steps:g}, {self.kernel!r})"
 
 
 # Hilbert space, model and dynamics come with the state that a checkpoint is restored into.
