@@ -42,8 +42,12 @@ class ViT(nn.Module):
             x = x + jnp.einsum("ij,bjf->bif", mixing, y)
             y = nn.Dense(2 * self.features, param_dtype=float)(nn.LayerNorm(param_dtype=float)(x))
             x = x + nn.Dense(self.features, param_dtype=float)(nn.gelu(y))
-        z = x.sum(1)
-        re, im = (nn.Dense(self.features, param_dtype=float)(z) for _ in range(2))
+        z = nn.LayerNorm(param_dtype=float)(x.sum(1))
+        # A small readout: training begins near the uniform superposition.
+        small = nn.initializers.normal(0.1 / self.features**0.5)
+        re, im = (
+            nn.Dense(self.features, param_dtype=float, kernel_init=small)(z) for _ in range(2)
+        )
         return jnp.sum(nk.nn.activation.log_cosh(re + 1j * im), -1)
 
 

@@ -143,7 +143,7 @@ class MeasurementError(QSNTKError, ValueError):
 
 
 class GatheredMatrixWarning(QSNTKWarning, RuntimeWarning):
-    """A matrix that lay in parts on many devices was made whole on each of them; the message has its size."""
+    """A matrix that lay in parts on many devices was made whole; the message has its size."""
 
 
 class MemoryEstimateError(QSNTKError, ValueError):

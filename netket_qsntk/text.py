@@ -6,21 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["brief", "human_bytes", "summary"]
-
-
-def human_bytes(n: float) -> str:
-    """Bytes in units a person reads.
-
-    Example:
-        >>> human_bytes(2.88e12)
-        '2.88 TB'
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} PB"
+__all__ = ["brief", "summary"]
 
 
 def brief(value: Any) -> str:

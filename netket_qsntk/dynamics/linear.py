@@ -2,12 +2,23 @@ r"""Training of an infinitely wide network on a quantum state: linear, Gaussian,
 
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from netket_qsntk.dynamics.dense import congruence, gram, matmul
+from netket_qsntk.dynamics.dense import (
+    column_dots,
+    congruence,
+    diagonal,
+    gram,
+    kernel_matrices,
+    matmul,
+    matmul_transposed,
+    quadratic_form,
+    row_dots,
+    transpose,
+    whole,
+)
 from netket_qsntk.dynamics.modes import Modes, TimeBasis
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.errors import InvalidTrainingError
@@ -131,7 +142,7 @@ class LinearDynamics:
         self.train = train
         n = len(train.states)
         response = make_response(n, learning_rate, optimizer, mode)
-        nngp, ntk = kernel.both(train.states)
+        nngp, ntk = kernel_matrices(kernel, train.states)
         self.modes = Modes(ntk, response)
         del ntk
         warn_if_unstable(response, float(self.modes.eigenvalues[-1]), n)
@@ -146,29 +157,31 @@ class LinearDynamics:
 
     def mean(self, steps: Any, x: Any) -> Array:
         """μ_x: (steps, n) complex, at configurations x (n, sites)."""
-        g = self.kernel.ntk(x, self.train.states) @ self.modes.vectors
+        _, ntk = kernel_matrices(self.kernel, x, self.train.states)
+        g = ntk @ self.modes.vectors
         return (self.modes.displacements(steps) * self._target_modes) @ g.T + 0j
 
     def variance(self, steps: Any, x: Any) -> Array:
         """E|γ_x|²: (steps, n) real, both parts of ψ added."""
-        nngp, ntk = self.kernel.both(x, self.train.states)
+        nngp, ntk = kernel_matrices(self.kernel, x, self.train.states)
         g, h = ntk @ self.modes.vectors, nngp @ self.modes.vectors
         k_xx = self.kernel.nngp_diagonal(x)
         rows = []
         for a in self.modes.displacements(steps):
             ga = g * a
-            moved = jnp.einsum("xi,xi->x", ga, ga @ self._nngp_modes - 2 * h)
+            moved = row_dots(ga, ga @ self._nngp_modes - 2 * h)
             rows.append(self.kernel.n_parts * jnp.maximum(k_xx + moved, 0.0))
         return jnp.stack(rows)
 
     def moments(self, steps: float, x: Any) -> tuple[Array, Array]:
         """(E[ψ], covariance of one part of ψ) at one step, between configurations x: (n,) and (n, n)."""
-        nngp, ntk = self.kernel.both(x, self.train.states)
+        nngp, ntk = kernel_matrices(self.kernel, x, self.train.states)
         a = self.modes.displacements(steps)[0]
         moved = (ntk @ self.modes.vectors) * a
-        cross = moved @ (nngp @ self.modes.vectors).T
-        change = moved @ self._nngp_modes @ moved.T - cross - cross.T
-        return moved @ self._target_modes + 0j, self.kernel.nngp(x) + change
+        cross = matmul_transposed(moved, nngp @ self.modes.vectors)
+        change = matmul_transposed(moved @ self._nngp_modes, moved) - cross - transpose(cross)
+        prior, _ = kernel_matrices(self.kernel, x)
+        return moved @ self._target_modes + 0j, whole(prior + change)
 
     def losses(self, steps: Any, data: Any) -> Losses:
         """L_μ, L_γ and their sum at given steps on a data set (``train`` itself, or any other).
@@ -198,7 +211,7 @@ class LinearDynamics:
         return Curves(self._averages(here, self.train), self._averages(there, test), fidelity)
 
     def _train_weights(self) -> Array:
-        prior = self.kernel.n_parts * jnp.diag(self._nngp_modes)
+        prior = self.kernel.n_parts * diagonal(self._nngp_modes)
         return jnp.stack([jnp.abs(self._target_modes) ** 2, prior], axis=1)
 
     def _train_sums(self, sums: Array) -> Losses:
@@ -230,12 +243,12 @@ class _Elsewhere:
         d = self._dynamics = dynamics
         self.data = data
         v = d.modes.vectors
-        nngp, ntk = d.kernel.both(data.states, d.train.states)
+        nngp, ntk = kernel_matrices(d.kernel, data.states, d.train.states)
         self._g, h = matmul(ntk, v), matmul(nngp, v)
         del nngp, ntk
         self._amplitudes = jnp.asarray(data.amplitudes)
         self._prior = d.kernel.nngp_diagonal(data.states).sum()
-        self._cross = jnp.einsum("xi,xi->i", self._g, h)
+        self._cross = column_dots(self._g, h)
         self._quadratic = gram(self._g) * d._nngp_modes
         self._h_overlap = h.T @ self._amplitudes
 
@@ -244,7 +257,7 @@ class _Elsewhere:
         d = self._dynamics
         nodes = (basis.nodes * d._target_modes) @ self._g.T
         l_mu = basis.square_distance(nodes, self._amplitudes)
-        moved = _quadratic_form(basis.nodes, self._quadratic, basis.coefficients)
+        moved = quadratic_form(basis.nodes, self._quadratic, basis.coefficients)
         linear = basis.coefficients @ (basis.nodes @ self._cross)
         l_gamma = d.kernel.n_parts * jnp.maximum(self._prior - 2 * linear + moved, 0.0)
         return Losses(l_mu, l_gamma)
@@ -260,8 +273,9 @@ class _Elsewhere:
         kv, hw = d._nngp_modes, self._h_overlap
         constant = prior + 2 * jnp.vdot(c, hw).real + jnp.vdot(c, kv @ c).real
         linear = -2 * (basis.nodes @ ((shift.conj() * (hw + kv @ c)).real))
-        moved = _quadratic_form(
-            basis.nodes, kv * jnp.real(shift.conj()[:, None] * shift[None, :]), basis.coefficients
+        moved = sum(
+            quadratic_form(basis.nodes * part, kv, basis.coefficients)
+            for part in (shift.real, shift.imag)
         )
         variance = constant + basis.coefficients @ linear + moved
         return mean, d.kernel.n_parts * jnp.maximum(variance, 0.0)
@@ -274,9 +288,3 @@ def _quadratic_mean(kernel: InfiniteWidthKernel, x: Any, w: Array) -> Array:
         (jnp.vdot(w[i : i + 2048], kernel.nngp(x[i : i + 2048], x) @ w).real for i in rows),
         start=jnp.zeros(()),
     )
-
-
-@jax.jit
-def _quadratic_form(nodes: Array, matrix: Array, coefficients: Array) -> Array:
-    small = nodes @ matrix @ nodes.T
-    return jnp.einsum("tk,kl,tl->t", coefficients, small, coefficients, optimize="optimal")

@@ -2,6 +2,7 @@ r"""Training of a given network in its linearisation around the present paramete
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -9,6 +10,7 @@ from jax import Array
 from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
+from netket_qsntk.parallel import SharedMatrix, n_devices
 from netket_qsntk.text import summary
 
 
@@ -75,12 +77,12 @@ class LinearizedDynamics:
         top = 0.0
         while blocks:
             theta_bb, theta_xb, parts = blocks.pop(0)
-            if not jnp.any(theta_bb):  # ψ₂ = 0: nothing trains there
-                continue
+            if not any(jnp.any(leaf) for leaf in jax.tree.leaves(theta_bb)):
+                continue  # ψ₂ = 0: nothing trains there
             modes = Modes(theta_bb, response)
             del theta_bb
             top = max(top, float(modes.eigenvalues[-1]))
-            c = modes.project(errors[0][jnp.asarray(parts)].ravel())
+            c = modes.project(errors[0][jnp.asarray(parts)].T.ravel())
             self._blocks.append(_Block(modes, c, theta_xb @ (modes.vectors * c), parts))
         warn_if_unstable(response, top, n)
 
@@ -92,9 +94,7 @@ class LinearizedDynamics:
             a = modes.displacements(steps)
             train = (a * modes.eigenvalues * c) @ modes.vectors.T
             test = a @ moved.T
-            change = jnp.concatenate(
-                [train.reshape(len(a), len(parts), n), test.reshape(len(a), len(parts), m)], axis=-1
-            )
+            change = jnp.concatenate([_by_part(train, n), _by_part(test, m)], axis=-1)
             out = out.at[:, jnp.asarray(parts)].add(-change)
         error = out[:, 0] + 1j * out[:, 1]
         return error[:, :n], error[:, n:]
@@ -113,10 +113,9 @@ class LinearizedDynamics:
         for modes, c, moved, parts in self._blocks:
             train_sum = train_sum + modes.square_sums(steps, (c**2)[:, None])[:, 0]
             basis = modes.time_basis(steps)
-            shape = (len(basis.nodes), len(parts), m)
-            nodes = (basis.nodes @ moved.T).reshape(shape)
+            nodes = _by_part(basis.nodes @ moved.T, m)
             on_train = (basis.nodes * modes.eigenvalues * c) @ modes.vectors.T
-            nodes_all = jnp.concatenate([on_train.reshape(*shape[:2], n), nodes], axis=-1)
+            nodes_all = jnp.concatenate([_by_part(on_train, n), nodes], axis=-1)
             phase = jnp.asarray([1.0, 1j])[jnp.asarray(parts)]
             overlap = overlap - basis.coefficients @ jnp.einsum(
                 "kpx,x,p->k", nodes_all, target.conj(), phase
@@ -143,27 +142,50 @@ class LinearizedDynamics:
 
 
 class _Block(NamedTuple):
-    """Parts of ψ that train together: modes, their start errors c, and Ω_XB V diag(c)."""
+    """Parts of ψ that train together: modes, their start errors c, and Ω_XB V diag(c).
+
+    Where there are two, vectors have the parts of one configuration side by side.
+    """
 
     modes: Modes
     c: Array
-    moved: Array
+    moved: Any
     parts: list[int]
+
+
+def _by_part(values: Array, n: int) -> Array:
+    """(k, n × parts), parts of a configuration side by side, as (k, parts, n)."""
+    return values.reshape(len(values), n, -1 if n else 1).swapaxes(1, 2)
+
+
+def _interleaved(kernel: QSNTK) -> Any:
+    """Ω_RI with the parts of one configuration side by side, so that its rows lie where theirs do."""
+
+    def join(*blocks: Array) -> Array:
+        n, m = blocks[0].shape
+        return jnp.stack(blocks).reshape(2, 2, n, m).transpose(2, 0, 3, 1).reshape(2 * n, 2 * m)
+
+    theta_21 = kernel.theta_12.T if kernel.theta_21 is None else kernel.theta_21
+    blocks = kernel.theta_11, kernel.theta_12, theta_21, kernel.theta_22
+    if isinstance(kernel.theta_11, SharedMatrix):
+        return SharedMatrix.by_rows(join, 2 * kernel.theta_11.shape[0], *blocks)
+    return join(*blocks)
 
 
 def _kernel_blocks(
     kernel: EmpiricalKernel, train: Any, test: Any
-) -> list[tuple[Array, Array, list[int]]]:
+) -> list[tuple[Any, Any, list[int]]]:
     """(Ω_BB, Ω_XB, parts) of each set of parts that trains by itself."""
-    here = kernel.qsntk(train.states)
+    measure = kernel.qsntk if n_devices() == 1 else kernel.shared
+    here = measure(train.states)
     if len(test.states):
-        there = kernel.qsntk(test.states, train.states)
+        there = measure(test.states, train.states)
     else:
         nothing = jnp.zeros((0, len(train.states)))
         there = QSNTK(nothing, nothing, nothing, nothing)
     if here.is_decoupled() and (not len(test.states) or there.is_decoupled()):
         return [(here.theta_11, there.theta_11, [0]), (here.theta_22, there.theta_22, [1])]
-    return [(here.omega_ri, there.omega_ri, [0, 1])]
+    return [(_interleaved(here), _interleaved(there), [0, 1])]
 
 
 def _parts_of_error(kernel: EmpiricalKernel, data: Any) -> Array:

@@ -7,11 +7,13 @@ from jax import Array
 
 from netket_qsntk import operators
 from netket_qsntk.alert import once
+from netket_qsntk.dynamics.dense import kernel_matrices
 from netket_qsntk.dynamics.linear import LARGEST_DENSE, Solver
 from netket_qsntk.dynamics.modes import Modes
 from netket_qsntk.dynamics.response import GradientFlow
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.operators.shared import stored
 from netket_qsntk.progress import track
 
 # Columns that are solved for together, without a stored kernel.
@@ -119,7 +121,7 @@ class _Stored:
 
     def __init__(self, kernel: InfiniteWidthKernel, train: Any, noise: float) -> None:
         self._kernel, self._train = kernel, train
-        modes = Modes(kernel.nngp(train.states), GradientFlow(1.0))
+        modes = Modes(kernel_matrices(kernel, train.states)[0], GradientFlow(1.0))
         values = modes.eigenvalues + noise
         self._vectors = modes.vectors
         self._values = jnp.where(values > 0, 1 / jnp.where(values > 0, values, 1), 0)
@@ -130,7 +132,8 @@ class _Stored:
 
     def cross(self, x: Any) -> operators.KernelOperator:
         """K_xB, stored."""
-        return operators.Dense(self._kernel.nngp(x, self._train.states))
+        nngp, _ = kernel_matrices(self._kernel, x, self._train.states)
+        return stored(nngp)
 
     def __repr__(self) -> str:
         return "eigendecomposition"

@@ -15,8 +15,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import EnsembleError
-from netket_qsntk.text import human_bytes
 
 _ROUNDING = 1e-10
 

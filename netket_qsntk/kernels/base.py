@@ -76,7 +76,7 @@ class InfiniteWidthKernel(abc.ABC):
         y: Any = None,
         *,
         which: Literal["ntk", "nngp"] = "ntk",
-        hint: Literal["dense", "hypercube", "kronecker", "tiled"] | None = None,
+        hint: Literal["dense", "hypercube", "kronecker", "shared", "tiled"] | None = None,
     ) -> "KernelOperator":
         """The kernel as a linear operator of the cheapest exact structure (:func:`netket_qsntk.operators.choose`).
 

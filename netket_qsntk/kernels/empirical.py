@@ -1,20 +1,24 @@
 """The QS-NTK of a given network at its present parameters."""
 
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels import layers
 from netket_qsntk.kernels.base import Trainable, check_configurations
 from netket_qsntk.kernels.jacobian import is_complex, jacobian_blocks, real_coordinates
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.tiles import balanced_chunk
-from netket_qsntk.text import human_bytes
+from netket_qsntk.parallel.mesh import AXIS, map_shared, share
+from netket_qsntk.parallel.rows import SharedMatrix
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
 Route = Literal["layers", "jacobian", "blocks"]
@@ -114,14 +118,44 @@ class EmpiricalKernel:
         """The kernel between configurations x (n, sites), y (m, sites); ``y=None`` is y = x."""
         x = jnp.asarray(check_configurations(x))
         y = None if y is None else jnp.asarray(check_configurations(y, "y"))
+        return self._assembled(self._blocks(x, y), y)
+
+    def shared(self, x: Any, y: Any = None) -> QSNTK:
+        """The same, its blocks as :class:`~netket_qsntk.parallel.SharedMatrix` in rows on the devices.
+
+        Each device computes its rows, 1/devices of all of them; the symmetry of y = x is not used.
+
+        Example:
+            >>> import netket as nk, netket_qsntk as qs
+            >>> hi = nk.hilbert.Spin(0.5, 3)
+            >>> kernel = qs.kernels.EmpiricalKernel(nk.vqs.FullSumState(hi, qs.models.CosNet(20)))
+            >>> kernel.shared(hi.all_states()).theta_11.shape
+            (8, 8)
+        """
+        x = np.asarray(check_configurations(x))
+        y = jnp.asarray(x if y is None else check_configurations(y, "y"))
+
+        def rows(own: Array, psi: Any, parameters: Any, y: Array) -> dict[tuple[int, int], Array]:
+            kernel = copy(self)
+            kernel.show_progress = False  # this is traced
+            kernel.network = replace(self.network, psi=psi, parameters=parameters)
+            number = jax.lax.axis_index(AXIS) * len(own) + jnp.arange(len(own))
+            filled = (number < len(x))[:, None]
+            return {part: jnp.where(filled, b, 0) for part, b in kernel._blocks(own, y).items()}
+
+        same = self.network.psi, self.network.parameters, y
+        blocks = jax.jit(lambda own, *same: map_shared(rows, own, *same))(share(x), *same)
+        return self._assembled({part: SharedMatrix(b, len(x)) for part, b in blocks.items()}, y)
+
+    def _blocks(self, x: Array, y: Array | None) -> dict[tuple[int, int], Array]:
+        """Θ_αβ of the parts (α, β) that do not vanish."""
         route, psi, parameters = self.route(x, y), self.network.psi, self.network.parameters
         if route == "layers":
             model = self.network.model
             u, v = model.encode(x), None if y is None else model.encode(y)
-            blocks = layers.network_kernels(
+            return layers.network_kernels(
                 model, parameters, u, v, self.trainable, self.show_progress
             )
-            return self._assembled(blocks, y)
         parts: tuple[tuple[int, int], ...] = ((0, 0),)
         if is_complex(psi, parameters, x):
             parts = ((0, 0), (1, 1), (0, 1)) + (() if y is None else ((1, 0),))
@@ -132,7 +166,7 @@ class EmpiricalKernel:
             size = 2 * max(1, real_coordinates(parameters))
             chunk = self.chunk_size or max(1, min(longest, _CHUNK // size))
         keep = route == "jacobian"
-        blocks = jacobian_blocks(
+        return jacobian_blocks(
             psi,
             parameters,
             x,
@@ -142,12 +176,11 @@ class EmpiricalKernel:
             keep=keep,
             show_progress=self.show_progress,
         )
-        return self._assembled(blocks, y)
 
     @staticmethod
-    def _assembled(blocks: dict[tuple[int, int], Array], y: Any) -> QSNTK:
+    def _assembled(blocks: dict[tuple[int, int], Any], y: Any) -> QSNTK:
         if len(blocks) < 3:
-            zero = jnp.zeros_like(blocks[0, 0])
+            zero = jax.tree.map(jnp.zeros_like, blocks[0, 0])
             blocks = {(1, 1): zero, (0, 1): zero, (1, 0): zero, **blocks}
         theta_21 = None if y is None else blocks[1, 0]
         return QSNTK(blocks[0, 0], blocks[1, 1], blocks[0, 1], theta_21)

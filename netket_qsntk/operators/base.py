@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import lineax as lx
 from jax import Array
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError
 from netket_qsntk.operators.decomposition import Eigendecomposition
-from netket_qsntk.text import human_bytes
 
 
 class KernelOperator(lx.AbstractLinearOperator):

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import StructureError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.kernels.dot_product import DotProductKernel
@@ -13,13 +14,14 @@ from netket_qsntk.operators.basis import local_values
 from netket_qsntk.operators.dense import Dense
 from netket_qsntk.operators.hypercube import Hypercube
 from netket_qsntk.operators.kronecker import MAX_BASIS, Kronecker
+from netket_qsntk.operators.shared import Shared
 from netket_qsntk.operators.tiled import Tiled
-from netket_qsntk.text import human_bytes
+from netket_qsntk.parallel import SharedMatrix, n_devices
 
 Which = Literal["ntk", "nngp"]
-Structure = Literal["dense", "hypercube", "kronecker", "tiled"]
+Structure = Literal["dense", "hypercube", "kronecker", "shared", "tiled"]
 
-# Bytes of the largest matrix that is stored without being asked for.
+# Bytes of the largest matrix that is stored on each device without being asked for.
 DENSE_BYTES = 2**31
 
 # A stored entry costs about as much in a product (8 bytes from memory) as this many numbers of one pass of a
@@ -47,7 +49,8 @@ def choose(
       :class:`Hypercube`.
     - A translation-invariant product over sites (CosNet and GaussNet), for any local states: :class:`Kronecker`,
       and their NTK the same with an insertion.
-    - Otherwise the matrix, if it fits in 2 GB: :class:`Dense`.
+    - Otherwise the matrix, if it fits in 2 GB: :class:`Dense`. Where there are several devices, in rows on them, if
+      the part of each fits: :class:`Shared`.
     - Otherwise blocks that are never stored: :class:`Tiled`.
 
     A structure is passed over for the matrix where the matrix is small and its products are cheaper (a small batch
@@ -85,16 +88,22 @@ def choose(
         matrix = kernel.both(x, y)[_SLOT[which]]
         return Dense(matrix, symmetric=y is None, positive=y is None, reason=reason)
 
+    def shared(reason: str) -> KernelOperator:
+        matrix = SharedMatrix.of_kernel(kernel, x, y)[_SLOT[which]]
+        return Shared(matrix, symmetric=y is None, positive=y is None, reason=reason)
+
     def tiled(reason: str) -> KernelOperator:
         return Tiled(kernel, x, y, which=which, positive=y is None, reason=reason)
 
     if hint == "dense":
         return dense("it was asked for")
+    if hint == "shared":
+        return shared("it was asked for")
     if hint == "tiled":
         return tiled("it was asked for")
     if hint not in (None, "hypercube", "kronecker"):
         raise StructureError(
-            f"hint={hint!r}: expected 'dense', 'hypercube', 'kronecker', 'tiled' or None."
+            f"hint={hint!r}: expected 'dense', 'hypercube', 'kronecker', 'shared', 'tiled' or None."
         )
     why_not = []
     for name, find in (("hypercube", _hypercube), ("kronecker", _kronecker)):
@@ -109,7 +118,7 @@ def choose(
         operator = found.build(found.property)
         if operator.has_cheap_spectrum:
             return found.build(f"{found.property}; on the whole basis its spectrum is exact")
-        if dense_bytes > DENSE_BYTES or found.work < _ENTRY_COST * n * m:
+        if dense_bytes > DENSE_BYTES * n_devices() or found.work < _ENTRY_COST * n * m:
             return operator
         why_not.append(
             f"{name}: it would hold, but a product of {found.work:.1g} operations costs more than the matrix of "
@@ -120,8 +129,9 @@ def choose(
             f"This kernel is no {hint} on these configurations. {'; '.join(why_not)}."
         )
     known = "; ".join(why_not)
-    if dense_bytes <= DENSE_BYTES:
-        return dense(f"the matrix takes {human_bytes(dense_bytes)}. {known}")
+    if dense_bytes <= DENSE_BYTES * n_devices():
+        store = dense if n_devices() == 1 else shared
+        return store(f"the matrix takes {human_bytes(dense_bytes)}. {known}")
     return tiled(f"the matrix would take {human_bytes(dense_bytes)}. {known}")
 
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import Columns, real_rows
-from netket_qsntk.text import human_bytes
 
 Function = Callable[[Array], Array]
 

@@ -12,6 +12,7 @@ from netket_qsntk.errors import StructureError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.dense import times
+from netket_qsntk.parallel.mesh import collect, map_shared, n_devices, rows_from_host, share
 
 # Entries of a block: 64 MB, so that memory stays small and each block is still a large product.
 _BLOCK = 2**23
@@ -21,7 +22,8 @@ class Tiled(KernelOperator):
     """A kernel between two batches, in blocks of rows made on the fly by ``kernel.both``.
 
     A product costs n m evaluations of the kernel; memory is that of one block. Called directly, it takes the
-    kernel's fastest path (for lattice inputs a table on the host); inside ``jax.jit`` the kernel is traced.
+    kernel's fastest path (for lattice inputs a table on the host), and several devices share the rows out; inside
+    ``jax.jit`` the kernel is traced.
 
     Args:
         kernel: An infinite-width kernel.
@@ -108,17 +110,33 @@ class Tiled(KernelOperator):
         if any(
             isinstance(leaf, jax.core.Tracer) for leaf in (v, self.x, self._columns, self.scale)
         ):
-            return self.scale * self._traced(v)
-        x, y = np.asarray(self.x), np.asarray(self._columns)
-        blocks = [
-            _times(self._entries(x[i : i + self.block], y), v) for i in range(0, len(x), self.block)
-        ]
-        return self.scale * jnp.concatenate(blocks, axis=-1)
+            return self.scale * self._traced(self.x, v)
+        product = self._direct(np.asarray(self.x), v) if n_devices() == 1 else self._shared(v)
+        return self.scale * product
 
-    def _traced(self, v: Array) -> Array:
-        n, y = self.shape[0], self._columns
+    def _direct(self, x: np.ndarray, v: Array) -> Array:
+        y = np.asarray(self._columns)
+        starts = range(0, len(x), self.block)
+        return jnp.concatenate(
+            [_times(self._entries(x[i : i + self.block], y), v) for i in starts], axis=-1
+        )
+
+    def _shared(self, v: Array) -> Array:
+        """Each device, or on CPUs each process, makes its own rows."""
+        n, columns = self.shape[0], v.reshape(-1, self.shape[1])
+        if jax.default_backend() == "cpu":
+            x = np.asarray(self.x)
+            parts = rows_from_host(
+                lambda rows: self._direct(x[rows], columns).T, n, columns.shape[:1], self.dtype
+            )
+        else:
+            parts = map_shared(lambda x, v: self._traced(x, v).T, share(self.x), columns)
+        return collect(parts, n).T.reshape(*v.shape[:-1], n)
+
+    def _traced(self, x: Array, v: Array) -> Array:
+        n, y = len(x), self._columns
         blocks = -(-n // self.block)
-        padded = jnp.pad(self.x, ((0, blocks * self.block - n), (0, 0)), mode="edge")
+        padded = jnp.pad(x, ((0, blocks * self.block - n), (0, 0)), mode="edge")
         rows = padded.reshape(blocks, self.block, -1)
         parts = jax.lax.map(lambda tile: times(self._entries(tile, y), v), rows)
         joined = jnp.moveaxis(parts, 0, -2)

@@ -21,6 +21,7 @@ shared out and every path is the ordinary one.
 """
 
 from netket_qsntk.parallel import mpi, processes
+from netket_qsntk.parallel.eigensolver import eigh
 from netket_qsntk.parallel.memory import Estimate, estimate
 from netket_qsntk.parallel.mesh import (
     Shares,
@@ -40,6 +41,7 @@ __all__ = [
     "SharedMatrix",
     "Shares",
     "collect",
+    "eigh",
     "estimate",
     "map_members",
     "map_shared",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import MemoryEstimateError
 from netket_qsntk.parallel.mesh import Shares, n_devices
 
@@ -32,7 +33,7 @@ class Estimate:
     devices: int
 
     def __str__(self) -> str:
-        return f"this run needs {_human(self.bytes)} a device ({self.job}, {self.devices} devices)"
+        return f"this run needs {human_bytes(self.bytes)} a device ({self.job}, {self.devices} devices)"
 
 
 def estimate(
@@ -101,10 +102,3 @@ def estimate(
     if job not in numbers:
         raise MemoryEstimateError(f"job={job!r}: expected one of {tuple(numbers)}.")
     return Estimate(job, itemsize * numbers[job], p)
-
-
-def _human(size: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.3g} {unit}"
-    return f"{size} B"

@@ -1,21 +1,42 @@
-"""A kernel matrix whose rows lie on many devices, none of which has it whole."""
+r"""A matrix whose rows lie on many devices, none of which has it whole.
 
+With p devices each holds n/p rows. A product of two such matrices, A B, needs every row of B on every device in turn:
+the parts of B go round in a ring, one step for each product of a part of A with them, so that a device holds two
+parts and sends (p - 1)/p of B. In AᵀB it is the sums that go round. A product with a few whole vectors sends those
+instead. Rows that fill up the last parts are zeros, which no product notices.
+"""
+
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.sharding import PartitionSpec
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.alert import alert
 from netket_qsntk.errors import GatheredMatrixWarning, OperatorShapeError
-from netket_qsntk.parallel.mesh import AXIS, collect, map_shared, mesh, n_devices, rows_from_host
+from netket_qsntk.parallel.mesh import (
+    AXIS,
+    Shares,
+    collect,
+    map_shared,
+    mesh,
+    n_devices,
+    rows_from_host,
+)
 
 
+@jax.tree_util.register_pytree_node_class
 class SharedMatrix:
-    """A matrix (n, m) in rows on the devices: 8nm/devices bytes each in float64.
+    """A real matrix (n, m) in rows on the devices: 8nm/devices bytes each in float64.
+
+    ``A @ v`` and ``A.T @ v`` with whole vectors (m,) or columns (m, k), real or complex, are whole on every device;
+    ``A @ B`` and ``A.T @ B`` with another such matrix are such matrices, as are ``A + B``, ``A * B`` entry by entry
+    and ``A * w`` with a number or a whole (m,) that multiplies columns.
 
     Args:
         rows: (padded n, m) in parts, filled up with zeros, as :func:`rows_from_host` gives them.
@@ -26,13 +47,28 @@ class SharedMatrix:
         >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
         >>> x = nk.hilbert.Spin(0.5, 4).all_states()
         >>> _, ntk = qs.parallel.SharedMatrix.of_kernel(kernel, x)
-        >>> bool(jnp.allclose(ntk.matvec(jnp.ones(16)), kernel.ntk(x).sum(1)))
+        >>> bool(jnp.allclose(ntk @ jnp.ones(16), kernel.ntk(x).sum(1)))
         True
     """
+
+    ndim = 2
 
     def __init__(self, rows: Array, n: int) -> None:
         self.rows = rows
         self.shape = (n, rows.shape[1])
+
+    def tree_flatten(self) -> tuple[tuple[Array], int]:
+        """For JAX: the rows, and how many they are."""
+        return (self.rows,), self.shape[0]
+
+    @classmethod
+    def tree_unflatten(cls, n: int, children: tuple[Array]) -> "SharedMatrix":
+        """For JAX."""
+        new = object.__new__(cls)
+        (new.rows,) = children
+        columns = getattr(new.rows, "shape", (0, 0))[-1]
+        new.shape = (n, columns)
+        return new
 
     @classmethod
     def of_kernel(cls, kernel: Any, x: Any, y: Any = None) -> tuple["SharedMatrix", "SharedMatrix"]:
@@ -53,14 +89,42 @@ class SharedMatrix:
         nngp, ntk = (rows_from_host(partial(part, which), n, (m,), np.float64) for which in (0, 1))
         return cls(nngp, n), cls(ntk, n)
 
+    @classmethod
+    def of_rows(cls, rows: Callable[[slice], Any], shape: tuple[int, int]) -> "SharedMatrix":
+        """From a function that gives the rows of a slice, (length, m) float64, on the host."""
+        return cls(rows_from_host(rows, shape[0], (shape[1],), np.float64), shape[0])
+
+    @classmethod
+    def by_rows(
+        cls, function: Callable[..., Array], n: int, *matrices: "SharedMatrix"
+    ) -> "SharedMatrix":
+        """The matrix of n rows whose part on each device is ``function`` of the parts there of other matrices."""
+        run = jax.jit(lambda *rows: _mapped(function, *rows))
+        return cls(run(*(matrix.rows for matrix in matrices)), n)
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the entries."""
+        return self.rows.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on all devices together."""
+        return int(self.rows.nbytes)
+
+    @property
+    def T(self) -> "Transposed":
+        """The transpose, for products: ``A.T @ b``."""
+        return Transposed(self)
+
     def matvec(self, v: Any) -> Array:
-        """The product with a vector (m,) or k columns (m, k): whole on every device.
+        """The product with a vector (m,) or k columns (m, k), real or complex: whole on every device.
 
         Raises:
             OperatorShapeError: The first axis is not m.
         """
         v = self._columns(v, self.shape[1], "A matrix")
-        return collect(_rows_times(self.rows, v), self.shape[0])
+        return _on_parts(lambda u: collect(_rows_times(self.rows, u), self.shape[0]), v)
 
     def rmatvec(self, v: Any) -> Array:
         """The product of the transpose with a vector (n,) or k columns (n, k): whole on every device.
@@ -71,7 +135,7 @@ class SharedMatrix:
         v = self._columns(v, self.shape[0], "The transpose of a matrix")
         missing = self.rows.shape[0] - len(v)
         padded = jnp.pad(v, ((0, missing), *((0, 0),) * (v.ndim - 1)))
-        return _transpose_times(self.rows, padded)
+        return _on_parts(lambda u: _transpose_times(self.rows, u), padded)
 
     def _columns(self, v: Any, length: int, what: str) -> Array:
         v = jnp.asarray(v)
@@ -81,18 +145,68 @@ class SharedMatrix:
             )
         return v
 
+    def __matmul__(self, other: Any) -> Any:
+        if not isinstance(other, SharedMatrix):
+            return self.matvec(other)
+        if self.shape[1] != other.shape[0]:
+            raise OperatorShapeError(
+                f"Matrices of shapes {self.shape} and {other.shape} have no product."
+            )
+        return SharedMatrix(_product(self.rows, other.rows), self.shape[0])
+
+    def __rmatmul__(self, other: Any) -> Array:
+        return self.rmatvec(jnp.asarray(other).T).T
+
+    def __add__(self, other: Any) -> "SharedMatrix":
+        self._same(other)
+        return SharedMatrix(self.rows + other.rows, self.shape[0])
+
+    def __sub__(self, other: Any) -> "SharedMatrix":
+        return self + -1.0 * other
+
+    def __mul__(self, other: Any) -> "SharedMatrix":
+        if isinstance(other, SharedMatrix):
+            self._same(other)
+            return SharedMatrix(self.rows * other.rows, self.shape[0])
+        return SharedMatrix(self.rows * other, self.shape[0])
+
+    __rmul__ = __mul__
+
+    def _same(self, other: Any) -> None:
+        if not isinstance(other, SharedMatrix) or other.shape != self.shape:
+            raise OperatorShapeError(
+                f"Entry by entry {self!r} goes with a matrix shared out alike, got {other!r}."
+            )
+
+    def transposed(self) -> "SharedMatrix":
+        """The transpose in rows: each device sends (p - 1)/p of its part."""
+        return SharedMatrix(_transposed(self.rows, self.shape[0]), self.shape[1])
+
+    def diagonal(self) -> Array:
+        """Entries (i, i), whole on every device: (min(n, m),)."""
+        return collect(_diagonal(self.rows), min(self.shape))
+
+    def row_dots(self, other: "SharedMatrix") -> Array:
+        """Σ_j A_ij B_ij, whole on every device: (n,)."""
+        self._same(other)
+        return collect(_row_dots(self.rows, other.rows), self.shape[0])
+
+    def column_dots(self, other: "SharedMatrix") -> Array:
+        """Σ_i A_ij B_ij, whole on every device: (m,)."""
+        self._same(other)
+        return _column_dots(self.rows, other.rows)
+
+    def largest_entry(self) -> float:
+        """max |A_ij|."""
+        return float(jnp.max(jnp.abs(self.rows)))
+
     def gather(self) -> Array:
         """The whole matrix on every device.
 
         Warns:
             GatheredMatrixWarning: There is more than one device; the message gives the size.
         """
-        if n_devices() > 1:
-            size = self.shape[0] * self.shape[1] * self.rows.dtype.itemsize
-            alert(
-                f"A matrix of shape {self.shape} is gathered: {size / 1e9:.3g} GB on each of {n_devices()} devices.",
-                GatheredMatrixWarning,
-            )
+        warn_of_gathering(self.shape, self.rows.dtype.itemsize, "on each device")
         return collect(self.rows, self.shape[0])
 
     def __repr__(self) -> str:
@@ -100,17 +214,148 @@ class SharedMatrix:
         return f"SharedMatrix({n} × {m}, {self.rows.dtype.name}, rows on {n_devices()} devices)"
 
 
+class Transposed:
+    """Aᵀ of a :class:`SharedMatrix`, for products."""
+
+    ndim = 2
+
+    def __init__(self, matrix: SharedMatrix) -> None:
+        self.T = matrix
+        self.shape = matrix.shape[::-1]
+
+    def __matmul__(self, other: Any) -> Any:
+        if not isinstance(other, SharedMatrix):
+            return self.T.rmatvec(other)
+        if self.shape[1] != other.shape[0]:
+            raise OperatorShapeError(
+                f"Matrices of shapes {self.shape} and {other.shape} have no product."
+            )
+        return SharedMatrix(_transposed_product(self.T.rows, other.rows), self.shape[0])
+
+    def __rmatmul__(self, other: Any) -> Array:
+        return self.T.matvec(jnp.asarray(other).T).T
+
+
+def warn_of_gathering(shape: tuple[int, int], itemsize: int, where: str) -> None:
+    """Say how large a matrix in parts is that is made whole."""
+    if n_devices() > 1:
+        size = human_bytes(shape[0] * shape[1] * itemsize)
+        alert(
+            f"A matrix of shape {shape} is gathered {where}: {size} that lay on {n_devices()} devices.",
+            GatheredMatrixWarning,
+        )
+
+
+def _on_parts(product: Callable[[Array], Array], v: Array) -> Array:
+    """A real linear map of a real or complex vector or columns, without complex copies of its matrix."""
+    if not jnp.iscomplexobj(v):
+        return product(v)
+    columns = v[:, None] if v.ndim == 1 else v
+    k = columns.shape[1]
+    both = product(jnp.concatenate([columns.real, columns.imag], axis=1))
+    out = lax.complex(both[:, :k], both[:, k:])
+    return out[:, 0] if v.ndim == 1 else out
+
+
 @jax.jit
 def _rows_times(rows: Array, v: Array) -> Array:
     return map_shared(jnp.matmul, rows, v)
 
 
-@jax.jit
-def _transpose_times(rows: Array, v: Array) -> Array:
+def _mapped(function: Callable[..., Array], *rows: Array, whole: bool = False) -> Array:
+    """``function`` on the devices' parts of the rows; the result in parts, or whole on each."""
     part = PartitionSpec(AXIS)
     return jax.shard_map(
-        lambda a, b: jax.lax.psum(a.T @ b, AXIS),
+        function,
         mesh=mesh(),
-        in_specs=(part, part),
-        out_specs=PartitionSpec(),
-    )(rows, v)
+        in_specs=(part,) * len(rows),
+        out_specs=PartitionSpec() if whole else part,
+        check_vma=False,
+    )(*rows)
+
+
+@jax.jit
+def _transpose_times(rows: Array, v: Array) -> Array:
+    return _mapped(lambda a, b: lax.psum(a.T @ b, AXIS), rows, v, whole=True)
+
+
+@jax.jit
+def _product(a: Array, b: Array) -> Array:
+    p = n_devices()
+    each = b.shape[0] // p
+
+    def part(a: Array, b: Array) -> Array:
+        me = lax.axis_index(AXIS)
+        a = jnp.pad(a, ((0, 0), (0, p * each - a.shape[1])))
+
+        def add(i: int, total: Array, b: Array) -> Array:
+            columns = lax.dynamic_slice_in_dim(a, (me - i) % p * each, each, axis=1)
+            return total + columns @ b
+
+        def step(i: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+            total, b = state
+            return add(i, total, b), _pass_on(b, p)
+
+        start = jnp.zeros((a.shape[0], b.shape[1]), a.dtype), b
+        total, b = lax.fori_loop(0, p - 1, step, start)
+        return add(p - 1, total, b)
+
+    return _mapped(part, a, b)
+
+
+@jax.jit
+def _transposed_product(a: Array, b: Array) -> Array:
+    p = n_devices()
+    each = Shares(a.shape[1], p).each
+
+    def part(a: Array, b: Array) -> Array:
+        me = lax.axis_index(AXIS)
+        a = jnp.pad(a, ((0, 0), (0, p * each - a.shape[1])))
+
+        def add(i: int, total: Array) -> Array:
+            columns = lax.dynamic_slice_in_dim(a, (me - i - 1) % p * each, each, axis=1)
+            return total + columns.T @ b
+
+        start = jnp.zeros((each, b.shape[1]), a.dtype)
+        total = lax.fori_loop(0, p - 1, lambda i, total: _pass_on(add(i, total), p), start)
+        return add(p - 1, total)
+
+    return _mapped(part, a, b)
+
+
+def _pass_on(x: Array, p: int) -> Array:
+    return lax.ppermute(x, AXIS, [(i, (i + 1) % p) for i in range(p)])
+
+
+@partial(jax.jit, static_argnums=1)
+def _transposed(rows: Array, n: int) -> Array:
+    p = n_devices()
+    missing = Shares(rows.shape[1], p).padded - rows.shape[1]
+
+    def part(a: Array) -> Array:
+        pieces = jnp.pad(a, ((0, 0), (0, missing)))
+        return lax.all_to_all(pieces, AXIS, split_axis=1, concat_axis=0, tiled=True).T[:, :n]
+
+    return _mapped(part, rows)
+
+
+@jax.jit
+def _diagonal(rows: Array) -> Array:
+    def part(a: Array) -> Array:
+        i = jnp.arange(a.shape[0])
+        column = lax.axis_index(AXIS) * a.shape[0] + i
+        return jnp.where(
+            column < a.shape[1], a[i, jnp.minimum(column, a.shape[1] - 1)], jnp.zeros((), a.dtype)
+        )
+
+    return _mapped(part, rows)
+
+
+@jax.jit
+def _row_dots(a: Array, b: Array) -> Array:
+    return _mapped(lambda a, b: jnp.einsum("ij,ij->i", a, b), a, b)
+
+
+@jax.jit
+def _column_dots(a: Array, b: Array) -> Array:
+    return _mapped(lambda a, b: lax.psum(jnp.einsum("ij,ij->j", a, b), AXIS), a, b, whole=True)

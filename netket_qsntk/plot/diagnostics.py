@@ -65,7 +65,7 @@ def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> An
                 offset = {"xytext": (4, -3), "textcoords": "offset points", "fontsize": 8}
                 axes[1].annotate(f"{rank}", (steps[-1], shown[-1]), **offset)
                 last = end
-        axes[1].margins(x=0.08)
+        axes[1].margins(x=0.12)
         axes[1].set_title("eigenvalues of the NTK (by rank)")
     else:
         steps, values = curve("largest_eigenvalue")
@@ -79,19 +79,25 @@ def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> An
         )
         axes[1].set_title("eigenvalues of the NTK")
 
+    # The drift has no upper bound, shares have: an axis for each.
+    shares = axes[2].twinx()
+    lines = axes[2].plot(*curve("drift"), color=COLOURS[1], label="drift of the kernel")
     labels = {
-        "drift": ("drift of the kernel", COLOURS[1], "-"),
         "alignment": ("update in the top modes", COLOURS[2], "--"),
+        "gradient_alignment": ("gradient in the top modes", COLOURS[0], "-."),
         "decoupling_error": ("mixing of the parts", COLOURS[3], ":"),
     }
     for key, (label, colour, style) in labels.items():
         if f"ntk/{key}" in data and np.any(curve(key)[1]):
-            axes[2].plot(*curve(key), style, color=colour, label=label)
+            lines += shares.plot(*curve(key), style, color=colour, label=label)
     axes[2].set_ylim(bottom=0)
+    shares.set_ylim(0, 1.05)
+    shares.set_ylabel("share")
+    shares.legend(handles=lines, frameon=False, fontsize="small", loc="center right")
     axes[2].set_title("drift and alignment")
     axes[1].set_ylabel("eigenvalue")
-    axes[2].set_ylabel("relative drift, share of the update")
+    axes[2].set_ylabel("relative drift", color=COLOURS[1])
     for ax in axes:
         ax.set_xlabel("optimiser step")
-        finish(ax)
+        finish(ax, legend=ax is not axes[2])
     return axes

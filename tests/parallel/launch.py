@@ -13,11 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command, timeout=200, **variables):
+def run(*command, timeout=400, **variables):
     """A finished command, its output as text; environment variables of another launcher are left out."""
     launchers = ("OMPI_", "PMIX_", "PMI_", "SLURM_", "JAX_COORDINATOR", "JAX_NUM_P", "JAX_PROCESS")
     keep = {k: v for k, v in os.environ.items() if not k.startswith(launchers)}
     keep |= {"PYTHONPATH": str(ROOT), "MPI4JAX_NO_WARN_JAX_VERSION": "1", "JAX_PLATFORMS": "cpu"}
+    # One program in many processes: compiled once.
+    keep.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    keep.setdefault(
+        "JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/netket-qsntk-tests-{os.getuid()}"
+    )
     # djaxrun leaves its logs in the working directory.
     with tempfile.TemporaryDirectory() as folder:
         return subprocess.run(
@@ -45,3 +50,8 @@ def djaxrun(n, *arguments, **options):
     if not program.exists():
         pytest.skip("djaxrun, which netket installs, is not beside the interpreter")
     return run(program, "--simple", "-np", n, sys.executable, *arguments, **options)
+
+
+def run_python(*arguments, devices=1, **options):
+    """``python …`` with so many CPU devices."""
+    return run(sys.executable, *arguments, JAX_NUM_CPU_DEVICES=str(devices), **options)

@@ -1,21 +1,188 @@
-"""Claims that hold on any number of devices and processes; run as a script, it prints one number a line.
+"""Claims that hold on any number of devices, processes and ranks; run as a script, it prints their numbers.
 
-``python suite.py`` on one process, with JAX_NUM_CPU_DEVICES devices; ``python suite.py ADDRESS N I`` as process I
-of N.
+``suite.py`` is one process, with JAX_NUM_CPU_DEVICES devices; ``suite.py --join`` one of several that
+``jax.distributed`` joins (``djaxrun``), and ``suite.py --ranks`` one of the ranks of ``mpirun``. ``--only NAME …``
+leaves out the other claims.
 """
 
+import argparse
 import json
 import sys
+import warnings
+from contextlib import nullcontext
 
 import jax
 
 
 def main() -> None:
     """Compute everything and print it."""
-    if len(sys.argv) > 1:
-        address, n, i = sys.argv[1:]
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(address, int(n), int(i))
+    claims = {
+        f.__name__: f
+        for f in (shared_matrix, closed_form, given_network, operators, training, entropies)
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--join", action="store_true")
+    parser.add_argument("--ranks", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=claims, default=list(claims))
+    options = parser.parse_args()
+    if options.join:
+        jax.distributed.initialize()  # before NetKet makes JAX choose its devices
+    import netket_qsntk as qs
+
+    warnings.simplefilter("ignore", qs.errors.GatheredMatrixWarning)
+    with qs.parallel.mpi.ranks() if options.ranks else nullcontext() as mpi:
+        out: dict[str, object] = {
+            "devices": qs.parallel.n_devices(),
+            "ranks": mpi.size if mpi else 1,
+        }
+        for name in options.only:
+            out |= claims[name]()
+    sys.stdout.write("RESULT " + json.dumps(out, default=_plain) + "\n")
+
+
+def _plain(value: object) -> object:
+    import numpy as np
+
+    array = np.asarray(value)
+    if np.iscomplexobj(array):
+        array = np.stack([array.real, array.imag])
+    return array.tolist()
+
+
+def _data(n_spins: int = 6, n_train: int = 37):
+    import netket as nk
+    import numpy as np
+
+    import netket_qsntk as qs
+
+    hi = nk.hilbert.Spin(0.5, n_spins)
+    rng = np.random.default_rng(0)
+    psi = rng.normal(size=hi.n_states) + 1j * rng.normal(size=hi.n_states)
+    target = qs.targets.Target(hi, psi / np.linalg.norm(psi))
+    return target, *target.split(n_train, 0)
+
+
+def _largest_part() -> int:
+    """Entries of the largest matrix that a device of this process has whole."""
+    sizes = [s.data.size for a in jax.live_arrays() if a.ndim > 1 for s in a.addressable_shards]
+    return max(sizes, default=0)
+
+
+def shared_matrix() -> dict[str, object]:
+    """The matrix algebra on parts."""
+    import netket as nk
+    import numpy as np
+
+    import netket_qsntk as qs
+
+    rng = np.random.default_rng(0)
+    x = np.asarray(nk.hilbert.Spin(0.5, 5).all_states())
+    kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
+    nngp, ntk = qs.parallel.SharedMatrix.of_kernel(kernel, x[:13], x[:9])
+    square, _ = qs.parallel.SharedMatrix.of_kernel(kernel, x[:13])
+    v, w = rng.normal(size=9), rng.normal(size=(13, 2))
+    values, vectors = qs.parallel.eigh(square)
+    transform = qs.parallel.walsh_hadamard(qs.parallel.share(rng.normal(size=256)))
+    return {
+        "rows": ntk.matvec(v),
+        "nngp": nngp.matvec(v),
+        "complex": ntk @ (v + 1j * v[::-1]),
+        "transpose": ntk.rmatvec(w),
+        "product": (ntk.T @ (square @ nngp)).gather(),
+        "transposed": (nngp.transposed() @ square * v[:1]).gather(),
+        "dots": ntk.row_dots(nngp),
+        "column dots": ntk.column_dots(nngp),
+        "diagonal": (square + square).diagonal(),
+        "eigenvalues": values,
+        "again": ((vectors * values) @ vectors.transposed() - square).gather(),
+        "transform": qs.parallel.collect(transform, 256),
+        "largest part": max(s.data.shape[0] for s in ntk.rows.addressable_shards),
+    }
+
+
+def closed_form() -> dict[str, object]:
+    """Training and inference of infinitely wide networks."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    import netket_qsntk as qs
+
+    _, train, test = _data()
+    steps = jnp.array([0, 3, 100, jnp.inf])
+    out: dict[str, object] = {}
+    models = {
+        "relu": qs.models.WideMLP(widths=(8,), sigma_w=1.2, sigma_b=0.3),
+        "real": qs.models.CosNet(8, 1.0, 2.0, parts="real"),
+    }
+    for name, model in models.items():
+        kernel = qs.kernels.infinite_width(model)
+        rate = 0.5 * qs.kernels.max_learning_rate(kernel, train.states)
+        dynamics = qs.dynamics.LinearDynamics(kernel, train, learning_rate=rate, solver="dense")
+        curves = dynamics.curves(steps, test)
+        out[f"curves of {name}"] = np.stack([*curves.train[:2], *curves.test[:2], curves.fidelity])
+        if name == "relu":
+            out["whole in closed form"] = _largest_part()
+        out[f"mean of {name}"] = dynamics.mean(steps, test.states[:3])
+        out[f"variance of {name}"] = dynamics.variance(steps, test.states[:3])
+        out[f"covariance of {name}"] = dynamics.moments(3.0, test.states[:5])[1]
+        products = qs.dynamics.LinearDynamics(kernel, train, learning_rate=rate, solver="products")
+        out[f"products of {name}"] = products.losses([0, 3, 100], test).L_mu
+        posterior = qs.dynamics.Posterior(kernel, train, noise=0.1)
+        out[f"posterior of {name}"] = posterior.mean(test.states[:3])
+        out[f"its variance of {name}"] = posterior.variance(test.states[:3])
+    return out
+
+
+def given_network() -> dict[str, object]:
+    """Kernels of given networks and their linearised training."""
+    import netket as nk
+    import numpy as np
+
+    import netket_qsntk as qs
+
+    target, train, test = _data()
+    out: dict[str, object] = {}
+    models = {
+        "layers": qs.models.WideMLP(widths=(16,), sigma_w=1.2, sigma_b=0.3),
+        "shared": qs.models.CosNet(16, 1.0, 2.0, parts="shared"),
+        "rbm": nk.models.RBM(param_dtype=complex),
+    }
+    for name, model in models.items():
+        kernel = qs.kernels.EmpiricalKernel(nk.vqs.FullSumState(target.hilbert, model, seed=1))
+        blocks = kernel.shared(train.states[:11], test.states[:9])
+        for block in ("theta_11", "theta_22", "theta_12", "theta_21"):
+            out[f"{block} of {name}"] = getattr(blocks, block).gather()
+        dynamics = qs.dynamics.LinearizedDynamics(kernel, train, test, learning_rate=1e-3)
+        out[f"linearised {name}"] = np.stack(dynamics.curves([0, 2, 50]))
+        out[f"error of {name}"] = np.concatenate(dynamics.error([5]), axis=1)
+    return out
+
+
+def operators() -> dict[str, object]:
+    """Products of each structure, and what is computed from them."""
+    import numpy as np
+
+    import netket_qsntk as qs
+
+    _, train, test = _data()
+    rng = np.random.default_rng(1)
+    v = rng.normal(size=(37, 3)) + 1j * rng.normal(size=(37, 3))
+    out: dict[str, object] = {}
+    kernel = qs.kernels.infinite_width(qs.models.CosNet(8, 1.0, 2.0))
+    for hint in ("dense", "shared", "tiled", "hypercube", "kronecker"):
+        operator = kernel.operator(train.states, hint=hint)
+        out[f"{hint}: product"] = operator.matvec(v)
+        out[f"{hint}: diagonal"] = operator.diagonal()
+        out[f"{hint}: between"] = kernel.operator(test.states, train.states, hint=hint).matvec(v)
+        shifted = (2.0 * operator).add_diagonal(0.1)
+        out[f"{hint}: solution"] = qs.operators.conjugate_residuals(shifted, v[:, 0].real).value
+        out[f"{hint}: largest"] = qs.operators.largest_eigenvalue(operator)
+        out[f"{hint}: part"] = operator.restrict([1, 5, 7]).as_matrix()
+    return out
+
+
+def training() -> dict[str, object]:
+    """Ensembles and drivers."""
     import jax.numpy as jnp
     import netket as nk
     import numpy as np
@@ -23,34 +190,50 @@ def main() -> None:
 
     import netket_qsntk as qs
 
-    out: dict[str, object] = {"devices": qs.parallel.n_devices()}
-    rng = np.random.default_rng(0)
-    hi = nk.hilbert.Spin(0.5, 5)
-    x = np.asarray(hi.all_states())
-    kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
-    nngp, ntk = qs.parallel.SharedMatrix.of_kernel(kernel, x[:13], x[:9])
-    v, w = rng.normal(size=9), rng.normal(size=(13, 2))
-    out["rows"] = np.asarray(ntk.matvec(v)).tolist()
-    out["nngp"] = np.asarray(nngp.matvec(v)).tolist()
-    out["transpose"] = np.asarray(ntk.rmatvec(w)).ravel().tolist()
-    y = qs.parallel.walsh_hadamard(qs.parallel.share(rng.normal(size=256)))
-    out["transform"] = np.asarray(qs.parallel.collect(y, 256)).tolist()
-    own = [s.data.shape[0] for s in ntk.rows.addressable_shards]
-    out["largest part"] = max(own)
-
-    amplitudes = rng.normal(size=hi.n_states)
-    target = qs.targets.Target(hi, amplitudes / np.linalg.norm(amplitudes))
+    target, _, _ = _data(5, 20)
+    hi = target.hilbert
+    hamiltonian = nk.operator.Ising(hi, nk.graph.Chain(5), h=0.7)
+    doubled = jax.jit(lambda x: qs.parallel.mpi.over_ranks(lambda y: 2 * y, x))
+    out: dict[str, object] = {"inside jit": doubled(jnp.arange(7.0))}
     for members in (2, 3):
         vs = qs.vqs.EnsembleState(hi, qs.models.CosNet(16, 1.0, 2.0), n_members=members, seed=0)
-        driver = qs.driver.QSNTKDriver(
-            target, optax.adam(0.01), variational_state=vs, n_train=20, batch_size=10, seed=1
-        )
-        log = nk.logging.RuntimeLog()
-        driver.run(4, out=log, show_progress=False)
-        for key in ("Loss", "loss/train", "loss/test", "fidelity"):
-            out[f"{key} of {members}"] = [float(t) for t in np.real(log.data[key].Mean)]
-        out[f"psi of {members}"] = np.abs(np.asarray(jnp.asarray(vs.to_array()))).ravel().tolist()
-    sys.stdout.write("RESULT " + json.dumps(out) + "\n")
+        out[f"energy of {members}"] = np.real(vs.expect(hamiltonian).mean)
+        for driver_type in ("QSNTKDriver", "LinearizedDriver", "InfiniteWidthDriver"):
+            finite = driver_type == "QSNTKDriver"
+            options = {"batch_size": 10} if finite else {}
+            driver = getattr(qs.driver, driver_type)(
+                target,
+                optax.adam(0.01) if finite else optax.sgd(1e-3),
+                variational_state=vs,
+                n_train=20,
+                seed=1,
+                **options,
+            )
+            log = nk.logging.RuntimeLog()
+            driver.run(4, out=log, show_progress=False)
+            for key in ("Loss", "loss/train", "loss/test", "fidelity"):
+                out[f"{key} of {members} by {driver_type}"] = np.real(log.data[key].Mean)
+        out[f"psi of {members}"] = np.abs(np.asarray(vs.to_array()))
+    return out
+
+
+def entropies() -> dict[str, object]:
+    """Entropies of members and of the limit."""
+    import numpy as np
+
+    import netket_qsntk as qs
+
+    target, _, _ = _data(5, 20)
+    model = qs.models.CosNet(16, 1.0, 2.0)
+    out: dict[str, object] = {}
+    for members in (2, 5):
+        vs = qs.vqs.EnsembleState(target.hilbert, model, n_members=members, seed=0)
+        for n in (1, 2):
+            observable = qs.observable.EnsembleEntropy(target.hilbert, [0, 1], n=n)
+            out[f"S_{n} of {members}"] = np.real(vs.expect(observable).mean)
+    limit = qs.vqs.InfiniteState(target.hilbert, model)
+    out["draws"] = np.abs(np.asarray(limit.sample(3, seed=1)))
+    return out
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""MPI ranks give what one process gives, fail with a reason, and end together."""
+"""MPI ranks fail with a reason and end together; what they compute is in ``test_suite.py``."""
 
 import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,23 +8,6 @@ import pytest
 
 import netket_qsntk as qs
 from tests.parallel.launch import mpirun, run
-
-SCRIPT = Path(__file__).with_name("launched_mpi.py")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [2, 3])
-def test_ranks_give_the_numbers_of_one_process(n, tmp_path):
-    done = mpirun(n, SCRIPT, tmp_path)
-    assert done.returncode == 0, done.stderr
-    for rank in range(n):
-        alone, shared = (np.load(tmp_path / f"{what}{rank}.npz") for what in ("alone", "shared"))
-        assert shared["size"] == n
-        assert np.array_equal(shared["inside"], 2 * np.arange(7.0))
-        for name in alone.files:
-            np.testing.assert_allclose(
-                shared[name], alone[name], rtol=1e-12, atol=1e-12, err_msg=name
-            )
 
 
 def test_missing_mpi_names_the_install_line(monkeypatch):
