@@ -192,7 +192,7 @@ def quadrature(function: Callable[[Array], Array], nodes: int = 192) -> Dual:
         ) -> tuple[tuple[Array, Array], None]:
             z1, w1 = node
             value_u, slope_u = both(std * z1)
-            value_v, slope_v = both((slope * z1)[:, None] + rest[:, None] * z)
+            value_v, slope_v = both((slope * z1)[:, None] + rest[:, None] * z[None, :])
             value = total[0] + w1 * value_u * (value_v @ w)
             return (value, total[1] + w1 * slope_u * (slope_v @ w)), None
 

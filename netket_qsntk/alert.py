@@ -12,7 +12,7 @@ __all__ = ["alert", "once"]
 # Frames of these packages are never the line that a user can change.
 _LIBRARIES = {"netket_qsntk", "netket", "jax", "flax", "equinox", "plum", "functools", "contextlib"}
 
-_issued: ContextVar[set[type[Warning]] | None] = ContextVar("issued", default=None)
+_issued: ContextVar[tuple[set[type[Warning]], ...]] = ContextVar("issued", default=())
 
 
 def alert(message: str, category: type[Warning]) -> None:
@@ -32,10 +32,10 @@ def alert(message: str, category: type[Warning]) -> None:
         >>> caught[0].category.__name__
         'NotConvergedWarning'
     """
-    issued = _issued.get()
-    if issued is not None:
-        if category in issued:
-            return
+    blocks = _issued.get()
+    if any(category in issued for issued in blocks):
+        return
+    for issued in blocks:
         issued.add(category)
     warnings.warn(message, category, stacklevel=_level())
 
@@ -47,10 +47,7 @@ def once(issued: set[type[Warning]] | None = None) -> Iterator[None]:
     Args:
         issued: Categories issued before; an object that keeps this set warns once in its life.
     """
-    if _issued.get() is not None:
-        yield
-        return
-    token = _issued.set(set() if issued is None else issued)
+    token = _issued.set((*_issued.get(), set() if issued is None else issued))
     try:
         yield
     finally:

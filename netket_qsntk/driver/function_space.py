@@ -14,7 +14,8 @@ from netket.utils import struct
 from netket_qsntk.driver.gradient import fidelities
 from netket_qsntk.driver.infinite import InfiniteWidthDriver
 from netket_qsntk.dynamics import FunctionSpaceFlow
-from netket_qsntk.dynamics.flow import FlowState, check_steps
+from netket_qsntk.dynamics.compiled_flow import FlowState
+from netket_qsntk.dynamics.flow import check_steps
 from netket_qsntk.dynamics.linear import Solver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel

@@ -159,7 +159,7 @@ class LinearDynamics:
         """μ_x: (steps, n) complex, at configurations x (n, sites)."""
         _, ntk = kernel_matrices(self.kernel, x, self.train.states)
         g = ntk @ self.modes.vectors
-        return (self.modes.displacements(steps) * self._target_modes) @ g.T + 0j
+        return (self.modes.displacements(steps) * self._target_modes[None, :]) @ g.T + 0j
 
     def variance(self, steps: Any, x: Any) -> Array:
         """E|γ_x|²: (steps, n) real, both parts of ψ added."""
@@ -255,7 +255,7 @@ class _Elsewhere:
     def sums(self, basis: TimeBasis) -> Losses:
         """n L_μ and n L_γ, n the size of X."""
         d = self._dynamics
-        nodes = (basis.nodes * d._target_modes) @ self._g.T
+        nodes = (basis.nodes * d._target_modes[None, :]) @ self._g.T
         l_mu = basis.square_distance(nodes, self._amplitudes)
         moved = quadratic_form(basis.nodes, self._quadratic, basis.coefficients)
         linear = basis.coefficients @ (basis.nodes @ self._cross)
@@ -274,7 +274,7 @@ class _Elsewhere:
         constant = prior + 2 * jnp.vdot(c, hw).real + jnp.vdot(c, kv @ c).real
         linear = -2 * (basis.nodes @ ((shift.conj() * (hw + kv @ c)).real))
         moved = sum(
-            quadratic_form(basis.nodes * part, kv, basis.coefficients)
+            quadratic_form(basis.nodes * part[None, :], kv, basis.coefficients)
             for part in (shift.real, shift.imag)
         )
         variance = constant + basis.coefficients @ linear + moved

@@ -11,6 +11,7 @@ from netket_qsntk.dynamics.dense import kernel_matrices
 from netket_qsntk.dynamics.linear import LARGEST_DENSE, Solver
 from netket_qsntk.dynamics.modes import Modes
 from netket_qsntk.dynamics.response import GradientFlow
+from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.operators.shared import stored
@@ -71,6 +72,7 @@ class Posterior:
             raise InvalidTrainingError(
                 f"solver={solver!r}: expected 'auto', 'dense' or 'products'."
             )
+        check_precision()
         self.kernel, self.train, self.noise = kernel, train, noise
         self.show_progress = show_progress
         large = solver == "products" or (solver == "auto" and len(train.states) > LARGEST_DENSE)

@@ -65,9 +65,11 @@ class ProductEngine:
         show_progress: bool = True,
     ) -> None:
         self.kernel, self.train, self.response = kernel, train, response
-        self.tolerance, self.max_products = tolerance, max_products
-        self.show_progress = show_progress
         self.operator = kernel.operator(train.states)
+        # No Krylov space is exact beyond rounding.
+        rounding = 8 * float(jnp.finfo(self.operator.dtype).eps)
+        self.tolerance, self.max_products = max(tolerance, rounding), max_products
+        self.show_progress = show_progress
         self.largest = operators.largest_eigenvalue(self.operator, show_progress=show_progress)[0]
         self._known: list[tuple[Any, Any]] = []
 

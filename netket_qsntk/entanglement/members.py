@@ -62,7 +62,7 @@ def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int
         )
     key = nk.jax.PRNGKey(seed)
     keys = jnp.stack([jax.random.fold_in(key, i) for i in range(n_members)])
-    sample = hilbert.random_state(key, 1, dtype=jnp.float64)
+    sample = hilbert.random_state(key, 1, dtype=float)
     return np.asarray(_members(model, hilbert, keys, sample))
 
 

@@ -66,10 +66,6 @@ class InfiniteWidthKernel(abc.ABC):
         """K(x, x) for each configuration: (n,)."""
         return self.diagonals(x)[0]
 
-    def ntk_diagonal(self, x: Any) -> Array:
-        """Θ(x, x) for each configuration: (n,)."""
-        return self.diagonals(x)[1]
-
     def operator(
         self,
         x: Any,

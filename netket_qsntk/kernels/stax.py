@@ -35,7 +35,7 @@ class StaxKernel(InfiniteWidthKernel):
 
     def _inputs(self, x: Any, name: str = "x") -> Array:
         x = jnp.asarray(check_configurations(x, name))
-        return (x if self._encode is None else self._encode(x)).astype(jnp.float64)
+        return (x if self._encode is None else self._encode(x)).astype(float)
 
     def _tile(self, u: Array, v: Array, parts: tuple[Part, ...]) -> dict[Part, Array]:
         kernel = self._kernel_fn(u, v, ("nngp", "ntk"))

@@ -10,6 +10,7 @@ import numbers
 from collections.abc import Callable
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
@@ -67,6 +68,11 @@ class WaveFunction(nn.Module, kw_only=True):
             )
         super().__post_init__()
 
+    @property
+    def dtype(self) -> Any:
+        """``param_dtype``; float32 in its place where JAX's 64-bit mode is off, without JAX's warning at each use."""
+        return jax.dtypes.canonicalize_dtype(self.param_dtype)
+
     @nn.nowrap
     def network(self, outputs: int) -> nn.Module:
         """The real network (…, d) -> (…, outputs); defined by each model."""
@@ -75,7 +81,7 @@ class WaveFunction(nn.Module, kw_only=True):
     @nn.nowrap
     def encode(self, x: Array) -> Array:
         """Configurations (…, sites) of any dtype as real vectors (…, d) of ``param_dtype``."""
-        return (x if self.encoding is None else self.encoding(x)).astype(self.param_dtype)
+        return (x if self.encoding is None else self.encoding(x)).astype(self.dtype)
 
     def setup(self) -> None:
         """Create the real networks (called by flax)."""

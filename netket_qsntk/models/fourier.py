@@ -83,7 +83,7 @@ class FourierFeatures(nn.Module):
     def encode(self, x: Array) -> Array:
         """Configurations (…, sites) as features γ of shape (…, 2m)."""
         x = jnp.asarray(x)
-        x = (x if self.encoding is None else self.encoding(x)).astype(self.network.param_dtype)
+        x = (x if self.encoding is None else self.encoding(x)).astype(self.network.dtype)
         b = jnp.asarray(np.asarray(self.frequencies), x.dtype)
         if b.shape[1] != x.shape[-1]:
             raise InvalidModelError(

@@ -78,7 +78,7 @@ class Hypercube(KernelOperator):
         d = shape[0] - 1
         if levels is None:
             levels = hamming_levels(values)
-        dtype = jnp.float64 if dtype is None else dtype
+        dtype = float if dtype is None else dtype
         self.values, self.levels = jnp.asarray(values, dtype), jnp.asarray(levels, dtype)
         self.rows = _index(x, d)
         self.columns = None if y is None else _index(y, d)
@@ -111,8 +111,8 @@ class Hypercube(KernelOperator):
 
     def _product(self, v: Array) -> Array:
         modes = walsh_hadamard(self._columns.scatter(v))
-        scale = self.levels / self.rows.size
-        return self.rows.gather(walsh_hadamard(scale[parity_weights(self.n_spins)] * modes))
+        levels = (self.levels / self.rows.size)[parity_weights(self.n_spins)]
+        return self.rows.gather(walsh_hadamard(jnp.broadcast_to(levels, modes.shape) * modes))
 
     def as_matrix(self) -> Array:
         """Entries k(popcount(i xor j)), looked up: exact."""

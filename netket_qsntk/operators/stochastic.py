@@ -75,7 +75,7 @@ def estimate_trace(
     chunks = range(0, n_samples, chunk_size)
     for start in track(chunks, "stochastic trace", show=show_progress, unit="chunk"):
         count = min(chunk_size, n_samples - start)
-        z = jax.random.rademacher(jax.random.fold_in(key, start), (count, n), jnp.float64)
+        z = jax.random.rademacher(jax.random.fold_in(key, start), (count, n), float)
         if basis is not None:
             z = z - (z @ basis.T) @ basis
         values.append(jax.block_until_ready(quadratic(z)))
@@ -211,7 +211,7 @@ def parities(x: Any, weight: int) -> Array:
         >>> parities(nk.hilbert.Spin(0.5, 4).all_states(), 1).shape
         (5, 16)
     """
-    x = jnp.sign(jnp.asarray(x, jnp.float64))
+    x = jnp.sign(jnp.asarray(x, float))
     columns = [jnp.ones(len(x))]
     latest = [(-1, columns[0])]
     for _ in range(weight):

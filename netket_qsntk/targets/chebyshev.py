@@ -97,10 +97,10 @@ def _step(
 def _rows(psi: np.ndarray, dtype: Any) -> Array:
     """ψ as one real row, two (its parts), or one complex row: as few and as real as possible."""
     if jnp.issubdtype(dtype, jnp.complexfloating):
-        return jnp.asarray(psi[None], jnp.complex128)
+        return jnp.asarray(psi[None], complex)
     if np.iscomplexobj(psi) and psi.imag.any():
         return jnp.asarray(np.stack([psi.real, psi.imag]))
-    return jnp.asarray(psi.real[None], jnp.float64)
+    return jnp.asarray(psi.real[None], float)
 
 
 def _joined(rows: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ class InfiniteState(nk.vqs.VariationalState):
             )
             x = jnp.asarray(self.hilbert.all_states())
             if self._training is None:
-                self._cache["mean"] = jnp.zeros(len(x), jnp.complex128)
+                self._cache["mean"] = jnp.zeros(len(x), complex)
                 self._cache["part"] = self.kernel.nngp(x)
             else:
                 dynamics, steps = self._training
@@ -103,7 +103,7 @@ class InfiniteState(nk.vqs.VariationalState):
         if "mean" not in self._cache:
             check_summable(self.hilbert, task="The mean of an InfiniteState")
             if self._training is None:
-                self._cache["mean"] = jnp.zeros(self.hilbert.n_states, jnp.complex128)
+                self._cache["mean"] = jnp.zeros(self.hilbert.n_states, complex)
             else:
                 dynamics, steps = self._training
                 self._cache["mean"] = dynamics.mean([steps], self.hilbert.all_states())[0]
