@@ -1,7 +1,7 @@
 """What NetKet's drivers computed in this step, which they keep in private attributes.
 
 A callback's hook is given the driver, but NetKet 3.23 has no public name for the update, the gradient of the
-loss or the Hamiltonian of a driver.
+loss, its name in the log or the Hamiltonian of a driver.
 """
 
 from typing import Any
@@ -31,3 +31,8 @@ def loss_gradient(driver: Any) -> Any:
     if isinstance(driver, nk.driver.VMC_SR) and hamiltonian is not None:
         return driver.state.expect_and_grad(hamiltonian)[1]
     return None
+
+
+def loss_name(driver: Any) -> str | None:
+    """The key under which a driver logs what it minimises."""
+    return getattr(driver, "_loss_name", None)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from netket.utils import struct
 
-from netket_qsntk._compat.netket_drivers import loss_gradient, update_direction
+from netket_qsntk._compat.netket_drivers import loss_gradient, loss_name, update_direction
 from netket_qsntk.driver import SampledDriver
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
@@ -141,7 +141,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
 
     def before_parameter_update(self, step: int, log_data: dict[str, Any], driver: Any) -> None:
         """Evaluate and log, every so many steps; settle the prediction of the step before."""
-        loss = _loss(log_data)
+        loss = _loss(driver, log_data)
         if self._pending is not None:
             loss_before, derivative = self._pending
             self._pending = None
@@ -153,7 +153,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         function = self._function(driver)
         x = self._x
         if x is None:
-            x = driver.state.samples.reshape(-1, driver.state.hilbert.size)[: self.n_samples]
+            x = _spread(driver.state, self.n_samples)
             self._omega_0 = None
         # The driver has a bar of its own.
         kernel = EmpiricalKernel(function, show_progress=False).qsntk(x)
@@ -196,7 +196,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
             return jnp.asarray(driver.train.states[: self.n_samples])
         state = driver.state
         if isinstance(state, nk.vqs.MCState):
-            return jnp.array(state.samples.reshape(-1, state.hilbert.size)[: self.n_samples])
+            return _spread(state, self.n_samples)
         states = np.asarray(state.hilbert.all_states())
         weight = np.abs(np.asarray(state.to_array())) ** 2
         size = min(self.n_samples, int(np.count_nonzero(weight)))
@@ -283,9 +283,17 @@ def _push_forward(psi: Any, parameters: Any, update: Any, x: Array) -> Array:
     return jax.jvp(lambda p: psi(p, x) + 0j, (parameters,), (update,))[1]
 
 
-def _loss(log_data: dict[str, Any]) -> float | None:
-    """The minimised quantity among what was logged so far: the first ``Stats``."""
-    for value in log_data.values():
+def _spread(state: nk.vqs.MCState, n: int) -> Array:
+    """n of the state's samples from all of its chains, evenly: those of one chain resemble one another."""
+    samples = state.samples.reshape(-1, state.hilbert.size)
+    rows = np.linspace(0, len(samples) - 1, min(n, len(samples))).astype(int)
+    return jnp.array(samples[rows])
+
+
+def _loss(driver: Any, log_data: dict[str, Any]) -> float | None:
+    """The minimised quantity as it was logged, or the first ``Stats`` of a driver that names none."""
+    named = log_data.get(loss_name(driver))
+    for value in (named, *log_data.values()):
         if isinstance(value, nk.stats.Stats):
             return float(np.real(value.mean))
     return None

@@ -72,6 +72,11 @@ class QSNTK:
         """Ω_RI = [[Θ₁₁, Θ₁₂], [Θ₂₁, Θ₂₂]]: (2n, 2m) real, acting on (∂L/∂ψ₁, ∂L/∂ψ₂) (S6)."""
         return jnp.block([[self.theta_11, self.theta_12], [self._theta_21, self.theta_22]])
 
+    @staticmethod
+    def rotation(n: int) -> Array:
+        """R = [[1, i], [1, -i]] ⊗ 1: (2n, 2n) complex, from (∂ψ₁, ∂ψ₂) to (∂ψ, ∂ψ*); Ω = R Ω_RI Rᵀ (S5-S6)."""
+        return jnp.kron(jnp.array([[1, 1j], [1, -1j]]), jnp.eye(n))
+
     def is_decoupled(self, tol: float = 1e-10) -> bool:
         """Whether max|Θ₁₂| <= tol · max(|Θ₁₁|, |Θ₂₂|): the parts then train independently."""
         scale = max(_largest(self.theta_11), _largest(self.theta_22))

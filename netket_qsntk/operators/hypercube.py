@@ -19,6 +19,8 @@ from netket_qsntk.operators.decomposition import (
 )
 from netket_qsntk.operators.hamming import hamming_levels, hamming_values
 from netket_qsntk.operators.transforms import walsh_hadamard
+from netket_qsntk.parallel.mesh import n_devices
+from netket_qsntk.parallel.transforms import hamming_product, in_parts
 
 
 class Hypercube(KernelOperator):
@@ -26,7 +28,8 @@ class Hypercube(KernelOperator):
 
     Over the whole basis the parities of subsets of spins diagonalise it, with the eigenvalue
     λ_w = Σ_h k(h) K_h(w) for C(d, w) subsets of w spins (K_h: Krawtchouk polynomials). On a batch a product is
-    scatter, transform, scale, transform, gather. A sector of fixed magnetisation is a batch.
+    scatter, transform, scale, transform, gather. A sector of fixed magnetisation is a batch. A vector over the whole
+    basis that lies in parts on several devices (``qs.parallel.share``) stays in parts.
 
     Args:
         values: k(0), …, k(d).
@@ -113,6 +116,12 @@ class Hypercube(KernelOperator):
         modes = walsh_hadamard(self._columns.scatter(v))
         levels = (self.levels / self.rows.size)[parity_weights(self.n_spins)]
         return self.rows.gather(walsh_hadamard(jnp.broadcast_to(levels, modes.shape) * modes))
+
+    def _apply(self, v: Array) -> Array:
+        whole = self.rows.is_whole_basis and self._columns.is_whole_basis
+        if whole and in_parts(v) and n_devices() > 1:
+            return hamming_product(self.levels, v)
+        return super()._apply(v)
 
     def as_matrix(self) -> Array:
         """Entries k(popcount(i xor j)), looked up: exact."""

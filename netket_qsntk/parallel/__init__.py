@@ -8,16 +8,20 @@ parts are collected.
   repetitions of the first thing; what belongs to them is cut off when parts are collected.
 - :func:`share` lays an array out, :func:`map_shared` computes on parts, :func:`collect` puts the result on every
   worker, :func:`rows_from_host` lays out rows that each process computes by itself (kernels by look-up).
-- :class:`SharedMatrix` keeps a kernel in rows on the devices and multiplies with them where they lie;
-  ``gather()`` makes it whole, with a warning that gives the size.
+- :class:`SharedMatrix` keeps a kernel in rows on the devices; products with vectors and with other such matrices
+  leave it there, :func:`eigh` too where it can. ``gather()`` makes it whole, with a warning that gives the size.
 - :func:`walsh_hadamard` is a transform of a vector in parts: local on the low bits, an exchange over the others.
 - :func:`estimate` says what a job needs on each device before it starts.
 - :mod:`mpi` shares the same axes out over MPI ranks, where ``jax.distributed`` is not to be had;
   :mod:`processes` checks and guards runs of several processes.
 
-Evaluation and training of ensembles share their members out by themselves. Dense closed-form dynamics, empirical
-kernels and the operators of :mod:`netket_qsntk.operators` work on one device. Where there is only one, nothing is
-shared out and every path is the ordinary one.
+Where there are several devices this happens by itself: members of ensembles in evaluation and training; rows of
+kernels in :class:`~netket_qsntk.dynamics.LinearDynamics`, :class:`~netket_qsntk.dynamics.LinearizedDynamics`,
+:class:`~netket_qsntk.dynamics.Posterior` and the drivers on top of them, and in the stored and tiled operators that
+:func:`~netket_qsntk.operators.choose` makes. Functions that return a matrix by contract (``kernel.ntk``,
+``empirical``, ``InfiniteState.covariance``) give it whole: the rows of the same are
+:meth:`SharedMatrix.of_kernel` and :meth:`~netket_qsntk.kernels.EmpiricalKernel.shared`. Where there is one device,
+nothing is shared out and every path is the ordinary one.
 """
 
 from netket_qsntk.parallel import mpi, processes

@@ -1,9 +1,18 @@
-"""The Walsh-Hadamard transform of a vector that lies in parts on many devices."""
+r"""Walsh-Hadamard transforms of vectors that lie in parts on many devices.
+
+With p = 2^k devices the lower bits of an index are local and the upper k number the devices: H = H_k ⊗ H_local.
+Between local transforms an exchange (all-to-all) gives each device its piece of every part, so that the k upper bits
+become local, and another brings the pieces back. A kernel of the Hamming distance, H D H, is diagonal in the middle
+and needs no more exchanges than one transform.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
-from jax.sharding import PartitionSpec
+from jax import Array, lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.transforms import hadamard
@@ -12,17 +21,15 @@ from netket_qsntk.parallel.mesh import AXIS, mesh, n_devices
 
 
 def walsh_hadamard(x: Array) -> Array:
-    r"""The unnormalised Walsh-Hadamard transform of a vector in parts; the result lies as x does.
+    r"""The unnormalised Walsh-Hadamard transform along the last axis, in parts; the result lies as x does.
 
-    With p = 2^k devices the lower bits of the index are local and the upper k number the devices: H = H_k ⊗ H_local.
-    A local transform, one exchange (all-to-all) that gives each device its piece of every part, the transform over
-    the k bits, and the exchange back: each device sends 2(1 - 1/p) of its part, whatever k is.
+    Each device sends 2(1 - 1/p) of its part, whatever p = 2^k is.
 
     Args:
-        x: (2^d,) float32 or float64, with 2^d a multiple of p².
+        x: (…, 2^d) float32 or float64, with 2^d a multiple of p².
 
     Raises:
-        OperatorShapeError: The number of devices is no power of two, or x is no vector of such a length.
+        OperatorShapeError: The number of devices is no power of two, or the last axis is not of such a length.
 
     Example:
         >>> import jax.numpy as jnp, netket_qsntk as qs
@@ -30,26 +37,85 @@ def walsh_hadamard(x: Array) -> Array:
         >>> bool(jnp.allclose(y, qs.operators.walsh_hadamard(jnp.arange(64.0))))
         True
     """
+    _check(x)
+    return local(x) if n_devices() == 1 else _transform(x)
+
+
+def hamming_product(levels: Array, x: Array) -> Array:
+    """Products with a kernel of the Hamming distance over the whole basis: H diag(λ_|S|) H x/2^d, in parts.
+
+    Args:
+        levels: λ_0, …, λ_d.
+        x: As for :func:`walsh_hadamard`.
+
+    Raises:
+        OperatorShapeError: As for :func:`walsh_hadamard`.
+    """
+    _check(x)
+    return _product(levels, x)
+
+
+def in_parts(x: Any) -> bool:
+    """Whether the last axis of an array is known to lie in parts on the devices."""
+    if not isinstance(x, Array) or isinstance(x, jax.core.Tracer):
+        return False
+    sharding = x.sharding
+    if not isinstance(sharding, NamedSharding) or len(sharding.spec) != x.ndim:
+        return False
+    return sharding.spec[-1] in (AXIS, (AXIS,))
+
+
+def _check(x: Array) -> None:
     p = n_devices()
-    n = x.shape[0] if x.ndim == 1 else 0
+    n = x.shape[-1] if x.ndim else 0
     if p & (p - 1) or n == 0 or n & (n - 1) or n % (p * p):
         raise OperatorShapeError(
-            f"A transform in parts needs a vector of 2^d numbers, a multiple of p² for p = 2^k devices; got shape "
-            f"{x.shape} and p = {p}. On other numbers use qs.operators.walsh_hadamard."
+            f"A transform in parts needs 2^d numbers along the last axis, a multiple of p² for p = 2^k devices; got "
+            f"shape {x.shape} and p = {p}. On other numbers use qs.operators.walsh_hadamard."
         )
-    return local(x) if p == 1 else _transform(x)
 
 
 @jax.jit
 def _transform(x: Array) -> Array:
+    return _between_exchanges(x, lambda pieces, over_devices, _: over_devices @ pieces)
+
+
+@jax.jit
+def _product(levels: Array, x: Array) -> Array:
+    scale = levels.astype(x.dtype) / x.shape[-1]
+
+    def middle(pieces: Array, over_devices: Array, index: Array, scale: Array) -> Array:
+        return over_devices @ (scale[lax.population_count(index)] * (over_devices @ pieces))
+
+    return _local_bits(_between_exchanges(x, middle, scale))
+
+
+def _local_bits(x: Array) -> Array:
+    """The transform over the local bits of each part."""
+    spec = PartitionSpec(*(None,) * (x.ndim - 1), AXIS)
+    return jax.shard_map(local, mesh=mesh(), in_specs=spec, out_specs=spec, check_vma=False)(x)
+
+
+def _between_exchanges(x: Array, middle: Callable[..., Array], *same: Array) -> Array:
+    """Local transforms, an exchange, ``middle`` on pieces (…, p, length), and the exchange back.
+
+    ``middle`` is also given H_k, the number of each entry in the whole vector, (p, length), and ``same``.
+    """
     p = n_devices()
     over_devices = jnp.asarray(hadamard(p.bit_length() - 1), x.dtype)
 
-    def part(x: Array) -> Array:
-        pieces = local(x).reshape(p, -1)
-        pieces = jax.lax.all_to_all(pieces, AXIS, 0, 0)
-        pieces = jax.lax.all_to_all(over_devices @ pieces, AXIS, 0, 0)
-        return pieces.reshape(-1)
+    def part(x: Array, *same: Array) -> Array:
+        each = x.shape[-1]
+        axis = x.ndim - 1
+        pieces = local(x).reshape(*x.shape[:-1], p, each // p)
+        pieces = lax.all_to_all(pieces, AXIS, axis, axis)
+        own = lax.axis_index(AXIS) * (each // p) + jnp.arange(each // p)
+        index = jnp.arange(p)[:, None] * each + own
+        pieces = lax.all_to_all(middle(pieces, over_devices, index, *same), AXIS, axis, axis)
+        return pieces.reshape(x.shape)
 
-    axis = PartitionSpec(AXIS)
-    return jax.shard_map(part, mesh=mesh(), in_specs=axis, out_specs=axis, check_vma=False)(x)
+    spec = PartitionSpec(*(None,) * (x.ndim - 1), AXIS)
+    specs = (spec, *(PartitionSpec() for _ in same))
+    return jax.shard_map(part, mesh=mesh(), in_specs=specs, out_specs=spec, check_vma=False)(
+        x, *same
+    )

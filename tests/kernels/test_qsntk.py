@@ -50,6 +50,7 @@ def test_rectangular_blocks_are_products_of_jacobians(pair):
     stacked_x, stacked_y = np.vstack([x, x.conj()]), np.vstack([y, y.conj()])
     # The second index of Ω is that of ∂L/∂ψ, so that its columns hold ψ and then ψ*.
     close(found.omega, stacked_x @ stacked_y.T, scale)
+    np.testing.assert_array_equal(found.rotation(len(x)), rotation(len(x)))
     close(found.omega, rotation(len(x)) @ found.omega_ri @ rotation(len(y)).T, scale)
 
 

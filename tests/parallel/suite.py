@@ -164,7 +164,7 @@ def operators() -> dict[str, object]:
 
     import netket_qsntk as qs
 
-    _, train, test = _data()
+    target, train, test = _data()
     rng = np.random.default_rng(1)
     v = rng.normal(size=(37, 3)) + 1j * rng.normal(size=(37, 3))
     out: dict[str, object] = {}
@@ -178,6 +178,10 @@ def operators() -> dict[str, object]:
         out[f"{hint}: solution"] = qs.operators.conjugate_residuals(shifted, v[:, 0].real).value
         out[f"{hint}: largest"] = qs.operators.largest_eigenvalue(operator)
         out[f"{hint}: part"] = operator.restrict([1, 5, 7]).as_matrix()
+    whole = kernel.operator(target.hilbert.all_states(), which="nngp", hint="hypercube")
+    in_parts = whole.product(qs.parallel.share(rng.normal(size=64)))
+    out["hypercube: in parts"] = qs.parallel.collect(in_parts, 64)
+    out["entries of a part"] = max(s.data.size for s in in_parts.addressable_shards)
     return out
 
 

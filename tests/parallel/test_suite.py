@@ -15,7 +15,13 @@ from tests.parallel.launch import djaxrun, mpirun, run_python
 SUITE = Path(__file__).with_name("suite.py")
 RESUME = Path(__file__).with_name("resume.py")
 # What the launch decides.
-OF_THE_LAUNCH = {"devices", "ranks", "largest part", "whole in closed form"}
+OF_THE_LAUNCH = {
+    "devices",
+    "ranks",
+    "largest part",
+    "whole in closed form",
+    "entries of a part",
+}
 
 
 def results(done: Any) -> list[dict[str, Any]]:
@@ -55,6 +61,8 @@ def test_every_launch_gives_the_numbers_of_one_device(launch: str, one_device: A
     for numbers in found:
         assert (numbers["devices"], numbers["ranks"]) == (devices, ranks)
         same(numbers, one_device)
+        if "entries of a part" in numbers:
+            assert numbers["entries of a part"] == 64 // devices
 
 
 @pytest.mark.slow
