@@ -5,7 +5,7 @@ are made. A bar appears once a job has run for five seconds, so that short ones 
 alone. One call of LAPACK or SciPy that takes long cannot tell how far it is.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 import jax
@@ -67,7 +67,7 @@ def track(
         >>> sum(track([1, 2, 3], "adding"))
         6
     """
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar(total, what, show=show, unit=unit) as done:
         for item in items:

@@ -62,7 +62,7 @@ BOUNDS = {
     "L_gamma, train": 1e-5,
     "L_mu, test": 1e-4,
     "L_gamma, test": 1e-4,
-    "products": 1e-4,
+    "products": 1e-3,
     "energy": 1e-4,
     "posterior": 1e-2,
     "infinite width": 1e-5,

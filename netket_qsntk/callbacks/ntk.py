@@ -292,7 +292,7 @@ def _spread(state: nk.vqs.MCState, n: int) -> Array:
 
 def _loss(driver: Any, log_data: dict[str, Any]) -> float | None:
     """The minimised quantity as it was logged, or the first ``Stats`` of a driver that names none."""
-    named = log_data.get(loss_name(driver))
+    named = log_data.get(loss_name(driver) or "")
     for value in (named, *log_data.values()):
         if isinstance(value, nk.stats.Stats):
             return float(np.real(value.mean))
