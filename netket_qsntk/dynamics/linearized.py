@@ -94,7 +94,9 @@ class LinearizedDynamics:
             a = modes.displacements(steps)
             train = (a * modes.eigenvalues * c) @ modes.vectors.T
             test = a @ moved.T
-            change = jnp.concatenate([_by_part(train, n), _by_part(test, m)], axis=-1)
+            change = jnp.concatenate(
+                [_by_part(train, n, len(parts)), _by_part(test, m, len(parts))], axis=-1
+            )
             out = out.at[:, jnp.asarray(parts)].add(-change)
         error = out[:, 0] + 1j * out[:, 1]
         return error[:, :n], error[:, n:]
@@ -113,9 +115,9 @@ class LinearizedDynamics:
         for modes, c, moved, parts in self._blocks:
             train_sum = train_sum + modes.square_sums(steps, (c**2)[:, None])[:, 0]
             basis = modes.time_basis(steps)
-            nodes = _by_part(basis.nodes @ moved.T, m)
+            nodes = _by_part(basis.nodes @ moved.T, m, len(parts))
             on_train = (basis.nodes * modes.eigenvalues * c) @ modes.vectors.T
-            nodes_all = jnp.concatenate([_by_part(on_train, n), nodes], axis=-1)
+            nodes_all = jnp.concatenate([_by_part(on_train, n, len(parts)), nodes], axis=-1)
             phase = jnp.asarray([1.0, 1j])[jnp.asarray(parts)]
             overlap = overlap - basis.coefficients @ jnp.einsum(
                 "kpx,x,p->k", nodes_all, target.conj(), phase
@@ -153,9 +155,9 @@ class _Block(NamedTuple):
     parts: list[int]
 
 
-def _by_part(values: Array, n: int) -> Array:
+def _by_part(values: Array, n: int, parts: int) -> Array:
     """(k, n × parts), parts of a configuration side by side, as (k, parts, n)."""
-    return values.reshape(len(values), n, -1 if n else 1).swapaxes(1, 2)
+    return values.reshape(len(values), n, parts).swapaxes(1, 2)
 
 
 def _interleaved(kernel: QSNTK) -> Any:

@@ -54,8 +54,8 @@ class Shares:
 
     @property
     def each(self) -> int:
-        """Things a worker has, the filling included."""
-        return -(-self.n // self.workers)
+        """Things a worker has, the filling included; one at least."""
+        return max(1, -(-self.n // self.workers))
 
     @property
     def padded(self) -> int:

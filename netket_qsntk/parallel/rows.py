@@ -248,6 +248,8 @@ def warn_of_gathering(shape: tuple[int, int], itemsize: int, where: str) -> None
 
 def _on_parts(product: Callable[[Array], Array], v: Array) -> Array:
     """A real linear map of a real or complex vector or columns, without complex copies of its matrix."""
+    if v.ndim == 2 and v.shape[1] == 0:  # XLA compiles no product without columns
+        return product(jnp.zeros((len(v), 1), v.dtype))[:, :0]
     if not jnp.iscomplexobj(v):
         return product(v)
     columns = v[:, None] if v.ndim == 1 else v

@@ -289,6 +289,7 @@ def test_a_rate_beyond_the_limit_warns_with_the_limit():
         qs.dynamics.LinearDynamics(kernel, train, optimizer=LINEAR["momentum"](3 * limit))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", qs.errors.GatheredMatrixWarning)  # on several devices
         qs.dynamics.LinearDynamics(kernel, train, learning_rate=0.999 * limit)
         qs.dynamics.LinearDynamics(kernel, train, learning_rate=2 * limit, mode="flow")
         qs.dynamics.LinearDynamics(kernel, train, optimizer=LINEAR["momentum"](1.79 * limit))

@@ -6,8 +6,11 @@ import pytest
 
 from netket_qsntk import encodings, kernels, models
 from netket_qsntk.errors import InvalidConfigurationsError, StructureError
-from netket_qsntk.operators import Dense, Hypercube, Kronecker, Tiled, choose
+from netket_qsntk.operators import Dense, Hypercube, Kronecker, Shared, Tiled, choose
 from netket_qsntk.operators import choose as choose_function
+
+# On one device, and on several.
+STORED = Dense, Shared
 
 
 def agrees(operator, kernel, x, y=None, which="ntk"):
@@ -97,7 +100,7 @@ def test_without_structure_the_matrix_is_stored_if_it_fits(fermions, monkeypatch
     _, x = fermions
     kernel = kernels.infinite_width(models.WideMLP(widths=(4,), encoding=encodings.fermion_sites))
     operator = kernel.operator(x)
-    assert isinstance(operator, Dense)
+    assert isinstance(operator, STORED)
     assert "10.4 kB" in operator.reason
     assert "not ±1" in operator.reason
     agrees(operator, kernel, x)
@@ -113,21 +116,27 @@ def test_without_structure_the_matrix_is_stored_if_it_fits(fermions, monkeypatch
 def test_a_few_configurations_of_many_spins_are_stored(relu):
     x = np.asarray(nk.hilbert.Spin(0.5, 24).random_state(__import__("jax").random.key(0), 50))
     operator = relu.operator(x)
-    assert isinstance(operator, Dense)
+    assert isinstance(operator, STORED)
     assert "costs more" in operator.reason
     agrees(operator, relu, x)
 
 
 def test_more_spins_than_a_basis_fits_are_stored_or_tiled(relu):
     x = np.asarray(nk.hilbert.Spin(0.5, 100).random_state(__import__("jax").random.key(0), 20))
-    assert isinstance(relu.operator(x), Dense)
+    assert isinstance(relu.operator(x), STORED)
     with pytest.raises(StructureError, match=r"2\^100"):
         relu.operator(x, hint="hypercube")
 
 
 @pytest.mark.parametrize(
     ("hint", "structure"),
-    [("dense", Dense), ("hypercube", Hypercube), ("tiled", Tiled), ("kronecker", Kronecker)],
+    [
+        ("dense", Dense),
+        ("shared", Shared),
+        ("hypercube", Hypercube),
+        ("tiled", Tiled),
+        ("kronecker", Kronecker),
+    ],
 )
 def test_a_hint_is_followed(hint, structure, spins):
     kernel = kernels.infinite_width(models.CosNet(4))
@@ -178,7 +187,7 @@ def test_any_kernel_can_be_chosen_for(spins):
             return k, 2 * k
 
     operator = Bare().operator(spins[:30])
-    assert isinstance(operator, Dense)
+    assert isinstance(operator, STORED)
     assert "not known to depend on inner products" in operator.reason
     tiles = Bare().operator(spins[:30], hint="tiled")
     np.testing.assert_allclose(tiles.matvec(np.ones(30)), operator.matvec(np.ones(30)), rtol=1e-12)
