@@ -212,6 +212,8 @@ OBJECTS = {
     "ScalingRow": (lambda: scaling()[0], "size=2"),
     "VolumeLaw": (lambda: scaling().select(width=16, order=1).volume_law(), ""),
     "WidthExpansion": (lambda: N.width_expansion(M.CosNet(8), HILBERT, [0, 1, 2]), ""),
+    "Shared": (lambda: KERNEL.operator(X, hint="shared"), "64 × 64 memory="),
+    "Estimate of memory": (lambda: qs.parallel.estimate("kernel", n=5000), "kernel"),
     "SharedMatrix": (lambda: qs.parallel.SharedMatrix.of_kernel(KERNEL, X)[0], "64 × 64"),
 }
 
