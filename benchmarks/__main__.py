@@ -2,7 +2,7 @@
 
 Each module of this folder runs in a process of its own. ``--out`` writes the tables as Markdown, with the machine and
 the versions in each. The full run takes about 20 minutes on two cores, ``--quick`` about two; nothing else should run
-beside it.
+beside it. ``--list`` says what there is, and which modules are run by themselves and why.
 """
 
 import argparse
@@ -39,11 +39,23 @@ BENCHMARKS = {
         [],
         ["--sizes", "8", "--members", "10", "--peer-members", "2", "--repetitions", "1"],
     ),
+    "diagnostics": (
+        "Kernel diagnostics in a VMC run; goal: less than a tenth of its time.",
+        [],
+        ["--quick"],
+    ),
     "operators": (
         "Structured products; goal: a transform within 8 times of a copy on the CPU.",
         ["--large", "--scaling", "12", "14", "16", "18", "20", "22", "24"],
         ["--scaling", "10", "12", "14"],
     ),
+}
+
+# Modules that are run by themselves, and why.
+ELSEWHERE = {
+    "gpu": "One accelerator against the CPU beside it: only where there is one, and without a peer.",
+    "memory": "Estimates of qs.parallel against measured peaks: no peer, and a process for each job.",
+    "scaling": "One job on one and on two devices of the CPU: the peer is the same program.",
 }
 
 
@@ -54,9 +66,16 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does everything run?")
+    parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     parser.add_argument("--out", type=Path, help="Markdown file for the tables")
     options = parser.parse_args()
+    if options.list:
+        for name, (goal, *_) in BENCHMARKS.items():
+            print(f"{name:18} {goal}")
+        for name, reason in ELSEWHERE.items():
+            print(f"{name:18} python -m benchmarks.{name}: {reason}")
+        return 0
     pages, failed = ["# Benchmarks\n"], []
     for name in options.only:
         goal, full, quick = BENCHMARKS[name]

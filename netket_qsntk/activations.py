@@ -10,7 +10,6 @@ Sources: Cho & Saul (2009) for relu; Williams (1997) for erf; the rest follows f
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from netket_qsntk.alert import alert
 from netket_qsntk.errors import InaccurateKernelWarning, InvalidModelError
 
 
@@ -80,6 +80,9 @@ class Activation:
             return self
         nodes = max(40, math.ceil(self.density * deviation))
         return replace(self, dual=_checked_quadrature(self.function, nodes, deviation))
+
+    def __repr__(self) -> str:
+        return f"Activation({self.name})"
 
 
 def _smooth(tau: Callable[[Pair], tuple[Array, Array]]) -> Dual:
@@ -189,7 +192,7 @@ def quadrature(function: Callable[[Array], Array], nodes: int = 192) -> Dual:
         ) -> tuple[tuple[Array, Array], None]:
             z1, w1 = node
             value_u, slope_u = both(std * z1)
-            value_v, slope_v = both((slope * z1)[:, None] + rest[:, None] * z)
+            value_v, slope_v = both((slope * z1)[:, None] + rest[:, None] * z[None, :])
             value = total[0] + w1 * value_u * (value_v @ w)
             return (value, total[1] + w1 * slope_u * (slope_v @ w)), None
 
@@ -229,13 +232,12 @@ def _checked_quadrature(function: Callable[[Array], Array], nodes: int, deviatio
             for s, t in ((coarse.c, fine.c), (slope, fine_slope))
         )
     if not error < 1e-10:
-        warnings.warn(
+        alert(
             f"The kernel of activation {getattr(function, '__name__', function)!r} by quadrature has a "
             f"relative error of about {error:.0e}: it is not smooth, or not finite, at inputs of "
             f"standard deviation {deviation:.2g}. Closed forms are known for "
             f"{', '.join(name for name, act in _ACTIVATIONS.items() if act.density is None)}.",
             InaccurateKernelWarning,
-            stacklevel=2,
         )
     return dual
 

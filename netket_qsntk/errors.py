@@ -94,6 +94,10 @@ class UnstableLearningRateWarning(QSNTKWarning):
     """The learning rate is beyond the stability limit: the top mode of the kernel diverges."""
 
 
+class SinglePrecisionWarning(QSNTKWarning, RuntimeWarning):
+    """Training is solved in float32, because JAX's 64-bit mode is off; the message says what that costs."""
+
+
 class InaccurateKernelWarning(QSNTKWarning, RuntimeWarning):
     """A kernel computed by quadrature is less accurate than float64, and how much."""
 

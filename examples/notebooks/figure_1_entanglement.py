@@ -45,7 +45,9 @@ def paper_network(size, width):
     return qs.models.CosNet(width, sigma_a=10.0, sigma_w=math.sqrt(2 * size))
 
 
-table = ent.entropy_scaling(paper_network, SIZES, WIDTHS, n_members=MEMBERS, seed=0)
+table = ent.entropy_scaling(
+    paper_network, SIZES, WIDTHS, n_members=MEMBERS, seed=0, show_progress=False
+)
 figure, axes = plt.subplots(1, 2, figsize=(10.4, 4.0), layout="constrained")
 qs.plot.entropy_scaling(table, ax=axes[0]).set_title("half of the sites")
 qs.plot.entropy_scaling(table, missing=True, ax=axes[1]).set_title(

@@ -52,8 +52,9 @@ rate = 0.9 * qs.kernels.max_learning_rate(kernel, train.states)
 # %% [markdown]
 # ## Figure 2: predicted and trained
 #
-# The same three lines of use for three questions: the average over all infinitely wide networks in closed form, the
-# linearisation of four networks of width 512, and those networks trained.
+# The same three lines of use for both curves: the average over all infinitely wide networks, in closed form, and
+# networks that are trained, four of width 512 and eight of width 8. (`LinearizedDriver` in their place gives the
+# linearisation of the same networks.)
 
 # %%
 state = qs.vqs.EnsembleState(

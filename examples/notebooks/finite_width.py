@@ -120,7 +120,7 @@ plt.show()
 # ## Entanglement: exact at every width
 #
 # For CosNet the average purity is known in closed form at any width. It goes through the points measured in drawn
-# networks, and says how wide a network must be, for twelve spins or for two hundred.
+# networks, and says how wide a network must be, for twelve spins or for sixty.
 
 
 # %%

@@ -19,9 +19,10 @@
 # %%
 import os
 
-import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import netket as nk
+from flax import linen
 
 import netket_qsntk as qs
 
@@ -72,15 +73,29 @@ plt.show()
 # %% [markdown]
 # ## Wide networks drift less
 #
-# The theory of this package is that of networks so wide that their kernel stands still. The same run with real
-# networks of growing width:
+# The theory of this package is that of networks so wide that their kernel stands still. That needs its scaling:
+# parameters of order one, and a factor $N^{-1/2}$ in front of a sum over $N$ units (the NTK parametrisation; a
+# restricted Boltzmann machine has no such factor). The same run with three widths of such a network for $\log\psi$:
+
 
 # %%
-widths = (4, 32) if QUICK else (4, 16, 64)
-drifts = {}
-for width in widths:
-    model = nk.models.RBM(alpha=width / graph.n_nodes, kernel_init=jax.nn.initializers.normal(0.1))
-    drifts[width] = run(model).data["ntk/drift"]
+class OneLayer(linen.Module):
+    """log ψ = N^(-1/2) Σ a tanh(w·x/√d + b), all parameters drawn from N(0, 1)."""
+
+    width: int
+
+    @linen.compact
+    def __call__(self, x):
+        """(…, sites) -> (…)."""
+        draw = linen.initializers.normal(1.0)
+        w = self.param("w", draw, (x.shape[-1], self.width), float)
+        b = self.param("b", draw, (self.width,), float)
+        a = self.param("a", draw, (self.width,), float)
+        return jnp.tanh(x @ w / x.shape[-1] ** 0.5 + b) @ a / self.width**0.5
+
+
+widths = (8, 32) if QUICK else (8, 32, 128)
+drifts = {width: run(OneLayer(width)).data["ntk/drift"] for width in widths}
 
 figure, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
 for (width, drift), colour, style in zip(drifts.items(), qs.plot.COLOURS, ("-", "--", "-.", ":")):

@@ -14,6 +14,7 @@ from netket_qsntk.driver import SampledDriver
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
+from netket_qsntk.text import summary
 from netket_qsntk.vqs import InfiniteState
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
@@ -154,10 +155,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if x is None:
             x = _spread(driver.state, self.n_samples)
             self._omega_0 = None
-        kernel = EmpiricalKernel(function).qsntk(x)
+        # The driver has a bar of its own.
+        kernel = EmpiricalKernel(function, show_progress=False).qsntk(x)
         if self._omega_0 is None:
             start = PureWaveFunction(function.psi, self._initial, function.model)
-            self._omega_0 = EmpiricalKernel(start).qsntk(x).omega_ri
+            self._omega_0 = EmpiricalKernel(start, show_progress=False).qsntk(x).omega_ri
         update, gradient = update_direction(driver), loss_gradient(driver)
         velocity = self._push(update, driver, function, x)
         # Plain gradient descent is given the gradient itself.
@@ -172,6 +174,10 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if loss is not None:
             change = _directional_derivative(driver, gradient)
             self._pending = None if change is None else (loss, change)
+
+    def __repr__(self) -> str:
+        names = ["every", "n_samples", "batch", "of", "n_modes"]
+        return summary(self, names + ["member"] * (self.member != 0))
 
     def _function(self, driver: Any) -> PureWaveFunction:
         state = driver.state
@@ -286,7 +292,7 @@ def _spread(state: nk.vqs.MCState, n: int) -> Array:
 
 def _loss(driver: Any, log_data: dict[str, Any]) -> float | None:
     """The minimised quantity as it was logged, or the first ``Stats`` of a driver that names none."""
-    named = log_data.get(loss_name(driver))
+    named = log_data.get(loss_name(driver) or "")
     for value in (named, *log_data.values()):
         if isinstance(value, nk.stats.Stats):
             return float(np.real(value.mean))

@@ -133,6 +133,15 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         """Size of the training set."""
         return len(self.train)
 
+    def _summary(self, *what: str) -> str:
+        """For ``repr``; NetKet's states take many lines for theirs."""
+        state = repr(self.state)
+        if "\n" in state:
+            kind, model = (type(t).__name__ for t in (self.state, self.state.model))
+            state = f"{kind}({self.state.hilbert}, {model}, n_parameters={self.state.n_parameters})"
+        facts = ", ".join((f"step_count={self.step_count}", *what, f"state={state}"))
+        return f"{type(self).__name__}({facts})"
+
     def reset_step(self, hard: bool = False) -> None:
         """Nothing is sampled."""
 

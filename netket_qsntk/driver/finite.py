@@ -200,10 +200,7 @@ class QSNTKDriver(SupervisedDriver):
         log_dict.update(self._evaluation)
 
     def __repr__(self) -> str:
-        return (
-            f"QSNTKDriver(step_count={self.step_count}, loss={type(self.loss).__name__}, "
-            f"n_train={self.n_train}, state={self.state!r})"
-        )
+        return self._summary(f"loss={type(self.loss).__name__}", f"n_train={self.n_train}")
 
 
 def _per_member(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

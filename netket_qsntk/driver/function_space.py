@@ -14,7 +14,8 @@ from netket.utils import struct
 from netket_qsntk.driver.gradient import fidelities
 from netket_qsntk.driver.infinite import InfiniteWidthDriver
 from netket_qsntk.dynamics import FunctionSpaceFlow
-from netket_qsntk.dynamics.flow import FlowState, check_steps
+from netket_qsntk.dynamics.compiled_flow import FlowState
+from netket_qsntk.dynamics.flow import check_steps
 from netket_qsntk.dynamics.linear import Solver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
@@ -73,6 +74,7 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
         *,
         variational_state: nk.vqs.VariationalState,
         solver: Solver = "auto",
+        show_progress: bool = True,
         **options: Any,
     ) -> None:
         if solver != "auto":
@@ -91,6 +93,7 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
             None if self.loss.whole_basis else x,
             None if self.target is None else self.train.amplitudes,
             optimizer=optimizer,
+            show_progress=show_progress,
         )
         self._cross = None if whole else self._kernel.operator(self.test.states, x)
         start = self.dynamics.start(self._on_train(self._initial))
@@ -169,9 +172,8 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
 
     def _predict(self, steps: np.ndarray) -> dict[str, Any]:
         wanted, place = np.unique(steps, return_inverse=True)
-        state, at, rows = self.dynamics.start(self._on_train(self._initial)), 0, []
-        for step in check_steps(wanted).astype(int):
-            state, at = self.dynamics.advance(state, step - at), step
+        start, rows = self.dynamics.start(self._on_train(self._initial)), []
+        for state in self.dynamics.follow(start, check_steps(wanted).astype(int).tolist()):
             losses, _ = self.dynamics.evaluate(state.psi)
             rows.append(self._numbers(losses, state.psi, self._on_test(state.alpha)))
         out = {}
@@ -182,7 +184,4 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
         return out
 
     def __repr__(self) -> str:
-        return (
-            f"FunctionSpaceDriver(step_count={self.step_count}, loss={type(self.loss).__name__}, "
-            f"n_train={self.n_train}, state={self.state!r})"
-        )
+        return self._summary(f"loss={type(self.loss).__name__}", f"n_train={self.n_train}")

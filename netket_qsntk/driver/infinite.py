@@ -34,6 +34,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         solver: Of the mean square error: ``"dense"``, ``"products"`` (no stored kernel; L_γ, and so the losses, then
             have standard errors, except where the training set is a whole basis of spins), or ``"auto"`` by the size
             of the training set; see :class:`~netket_qsntk.dynamics.LinearDynamics`.
+        show_progress: Whether what comes before ``run``, and ``predict``, show bars.
 
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
@@ -74,6 +75,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         variational_state: nk.vqs.VariationalState,
         solver: Solver = "auto",
         n_members: None = None,
+        show_progress: bool = True,
         **options: Any,
     ) -> None:
         if n_members is not None:
@@ -83,7 +85,11 @@ class InfiniteWidthDriver(ClosedFormDriver):
             )
         super().__init__(target, optimizer, variational_state=variational_state, **options)
         self.dynamics = LinearDynamics(
-            self.state.kernel, self.train, optimizer=optimizer, solver=solver
+            self.state.kernel,
+            self.train,
+            optimizer=optimizer,
+            solver=solver,
+            show_progress=show_progress,
         )
         self.state.set_training(self.dynamics, 0)
 
@@ -123,7 +129,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         self.state.set_training(self.dynamics, self.step_count + 1)
 
     def __repr__(self) -> str:
-        return f"InfiniteWidthDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
+        return self._summary(f"n_train={self.n_train}")
 
 
 def _with_errors(key: str, losses: Losses) -> dict[str, Any]:

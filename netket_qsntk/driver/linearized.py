@@ -9,10 +9,12 @@ import numpy as np
 import optax
 from netket.utils import struct
 
+from netket_qsntk.alert import once
 from netket_qsntk.driver.closed_form import ClosedFormDriver
 from netket_qsntk.driver.readout import of_readout
 from netket_qsntk.dynamics import LinearizedDynamics
 from netket_qsntk.kernels import EmpiricalKernel
+from netket_qsntk.progress import track
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.wavefunction import pure_wavefunction
 
@@ -26,6 +28,9 @@ class LinearizedDriver(ClosedFormDriver):
 
     The parameters of the state are not touched. Optimisers: optax.sgd with any schedule, momentum, Nesterov and
     weight decay; for others the linearised model has no closed form.
+
+    Args:
+        show_progress: Whether a bar counts the networks that are diagonalised before ``run``.
 
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
@@ -44,6 +49,7 @@ class LinearizedDriver(ClosedFormDriver):
     """
 
     _solved: Any = struct.field(pytree_node=False, serialize=False)
+    _show_progress: bool = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
@@ -51,8 +57,10 @@ class LinearizedDriver(ClosedFormDriver):
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
+        show_progress: bool = True,
         **options: Any,
     ) -> None:
+        self._show_progress = show_progress
         super().__init__(target, optimizer, variational_state=variational_state, **options)
         self._solved = None, []
         self._dynamics  # noqa: B018  errors and warnings come now, not in the run
@@ -62,10 +70,14 @@ class LinearizedDriver(ClosedFormDriver):
         # A checkpoint brings another state object, with other parameters perhaps.
         state, dynamics = self._solved
         if state is not self.state:
-            dynamics = [
-                LinearizedDynamics(kernel, self.train, self.test, optimizer=self.optimizer)
-                for kernel in self._kernels()
-            ]
+            kernels = track(
+                self._kernels(), "linearisation", show=self._show_progress, unit="network"
+            )
+            with once():
+                dynamics = [
+                    LinearizedDynamics(kernel, self.train, self.test, optimizer=self.optimizer)
+                    for kernel in kernels
+                ]
             self._solved, self._block = (self.state, dynamics), None
         return dynamics
 
@@ -77,7 +89,7 @@ class LinearizedDriver(ClosedFormDriver):
             networks = [pure_wavefunction(state)]
         if self.trainable == "readout":
             networks = [of_readout(network) for network in networks]
-        return [EmpiricalKernel(network) for network in networks]
+        return [EmpiricalKernel(n, show_progress=self._show_progress) for n in networks]
 
     def linearized_state(self) -> EnsembleState:
         """The linearised networks after ``step_count`` steps, as an ensemble of tables of amplitudes.
@@ -114,4 +126,4 @@ class LinearizedDriver(ClosedFormDriver):
         return out
 
     def __repr__(self) -> str:
-        return f"LinearizedDriver(step_count={self.step_count}, n_train={self.n_train}, state={self.state!r})"
+        return self._summary(f"n_train={self.n_train}")

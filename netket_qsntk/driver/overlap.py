@@ -9,7 +9,6 @@ The bracket has mean zero, so that F̂ is unbiased for every fixed c; as φ → 
 first term, and c = -1/2 removes them to first order.
 """
 
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import netket as nk
 import numpy as np
 from jax import Array
 
+from netket_qsntk.alert import alert
 from netket_qsntk.driver.gradient import pull_back
 from netket_qsntk.errors import InvalidTrainingError, PoorOverlapWarning
 from netket_qsntk.vqs.evaluate import Psi, amplitudes
@@ -118,12 +118,11 @@ def infidelity_stats(estimate: Overlap, chains: tuple[int, int]) -> nk.stats.Sta
     Warns with :class:`~netket_qsntk.errors.PoorOverlapWarning` where |ab|² has lost more than half of its mean.
     """
     if estimate.square < 0.5:
-        warnings.warn(
+        alert(
             f"The mean of |ψ(y)φ(x)/ψ(x)φ(y)|² over samples is {float(estimate.square):.2g}, not 1: the samples of "
             "ψ and of φ miss each other's weight, and the fidelity with its error bar means little. Take more "
             "samples, or start closer to the target (with loss='mse' and sampling='target', say).",
             PoorOverlapWarning,
-            stacklevel=2,
         )
     parts = [
         nk.stats.statistics(dependence.reshape(n_chains, -1))

@@ -10,6 +10,7 @@ import optax
 from jax import Array
 from netket.utils import struct
 
+from netket_qsntk.alert import once
 from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.draws import decorrelate, draw, draw_many, flat, log_values, snapshot
 from netket_qsntk.driver.finite import QSNTKDriver
@@ -92,6 +93,7 @@ class SampledDriver(QSNTKDriver):
     _seed: int = struct.field(pytree_node=False, serialize=False)
     _target_state: Any = struct.field(pytree_node=False, serialize=True)
     _pool: Any = struct.field(pytree_node=False, serialize=True)
+    _issued: set[type[Warning]] = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class SampledDriver(QSNTKDriver):
             raise InvalidTrainingError(
                 f"n_samples={n_samples!r}: expected an integer >= 2, or None."
             )
-        self.sampling, self._seed = sampling, seed
+        self.sampling, self._seed, self._issued = sampling, seed, set()
         self.n_samples = int(n_samples or _N_SAMPLES)
         self.control_variate = check_control_variate(control_variate)
         one = (
@@ -230,7 +232,8 @@ class SampledDriver(QSNTKDriver):
             log_psi, self._rows, self.control_variate, self.state.parameters, x, y,
             log_values(target, x), log_values(target, y),
         )  # fmt: skip
-        stats = infidelity_stats(estimate, (len(drawn[0]), len(drawn[1])))
+        with once(self._issued):
+            stats = infidelity_stats(estimate, (len(drawn[0]), len(drawn[1])))
         return stats, jax.tree.map(lambda leaf: leaf[None], gradient)
 
     def _stats(self, values: Array, influences: Array, chains: int) -> nk.stats.Stats:
@@ -239,10 +242,7 @@ class SampledDriver(QSNTKDriver):
         return nk.stats.statistics((values[0] + influences[0]).reshape(chains, -1))
 
     def __repr__(self) -> str:
-        return (
-            f"SampledDriver(step_count={self.step_count}, loss={type(self.loss).__name__}, "
-            f"sampling={self.sampling!r}, state={self.state!r})"
-        )
+        return self._summary(f"loss={type(self.loss).__name__}", f"sampling={self.sampling!r}")
 
 
 def _complement(stats: nk.stats.Stats) -> nk.stats.Stats:

@@ -1,7 +1,8 @@
 r"""Training on any loss, in function space: the kernel alone moves ψ (arXiv:2112.00723, Eqs. 8-10)."""
 
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +10,17 @@ import numpy as np
 import optax
 from jax import Array
 
+from netket_qsntk.dynamics import compiled_flow as compiled
+from netket_qsntk.dynamics.compiled_flow import FlowState
 from netket_qsntk.dynamics.optimizers import check_linear
+from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
+from netket_qsntk.progress import bar
 
-
-class FlowState(NamedTuple):
-    """Where gradient descent stands, for one wave function or with a leading axis of members."""
-
-    psi: Array
-    """Ψ = Ψ₀ + Θα on the configurations of the loss: (…, n)."""
-    alpha: Array
-    """α, what the optimiser moves: (…, n)."""
-    optimizer: Any
-    """What the optimiser remembers."""
+# Programs that a run is divided into, to see how far it is.
+_PARTS = 64
 
 
 class FunctionSpaceFlow:
@@ -55,6 +52,7 @@ class FunctionSpaceFlow:
             the largest initial amplitude.
         stiff: Integrate implicitly (Kvaernø 5, dense Jacobian: for n up to about a thousand). Explicit steps
             (Dormand-Prince 5) are limited to about 3/(η λ_max ‖∂g‖).
+        show_progress: Whether a bar counts the steps.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -79,6 +77,7 @@ class FunctionSpaceFlow:
         mode: str = "gd",
         tolerance: float = 1e-8,
         stiff: bool = False,
+        show_progress: bool = True,
     ) -> None:
         if mode not in ("gd", "flow"):
             raise InvalidTrainingError(f"mode={mode!r}: expected 'gd' or 'flow'.")
@@ -96,6 +95,7 @@ class FunctionSpaceFlow:
                 "mode='flow' is the limit of plain gradient descent: give learning_rate=η instead of an optimizer."
             )
         check_linear(optimizer)
+        check_precision()
         whole = states is None
         if whole:
             hilbert = getattr(loss, "hilbert", None) or loss.target.hilbert
@@ -113,13 +113,16 @@ class FunctionSpaceFlow:
         self.kernel, self.loss, self.mode = kernel, loss, mode
         self.learning_rate, self.optimizer = float(learning_rate or 0.0), optimizer
         self.tolerance, self.stiff = tolerance, stiff
+        self.show_progress = show_progress
         self.operator = kernel.operator(states)
         self._amplitudes = None if amplitudes is None else jnp.asarray(amplitudes)
 
     def losses(self, initial: Any, steps: Any) -> Array:
         """L at given steps: (steps,) for ψ₀ (n,), (steps, members) for ψ₀ (members, n)."""
         psi = self.run(initial, steps)
-        return jnp.stack([_evaluate(self, p, self._amplitudes)[0] for p in psi])
+        return compiled.values(self, psi.reshape(-1, psi.shape[-1]), self._amplitudes).reshape(
+            psi.shape[:-1]
+        )
 
     def run(self, initial: Any, steps: Any) -> Array:
         """ψ at given steps (or times): (steps, n) for ψ₀ (n,), (steps, members, n) for ψ₀ (members, n).
@@ -131,10 +134,15 @@ class FunctionSpaceFlow:
         """
         initial = jnp.asarray(initial)
         steps = check_steps(steps)
-        evolve = self._descend if self.mode == "gd" else self._integrate
-        if initial.ndim == 1:
-            return evolve(initial, steps)
-        return jnp.stack([evolve(psi, steps) for psi in initial], axis=1)
+        members = initial.reshape(-1, initial.shape[-1])
+        if self.mode == "gd":
+            steps = steps.astype(int)
+            evolve, total, unit = self._descend, len(members) * steps[-1], "step"
+        else:
+            evolve, total, unit = self._integrate, 100 * len(members), "%"
+        with bar(total, "training", show=self.show_progress, unit=unit) as done:
+            psi = [evolve(member, steps, done) for member in members]
+        return psi[0] if initial.ndim == 1 else jnp.stack(psi, axis=1)
 
     def start(self, initial: Any) -> FlowState:
         """Gradient descent before its first step, from ψ₀ (n,) or (members, n)."""
@@ -144,15 +152,27 @@ class FunctionSpaceFlow:
 
     def evaluate(self, psi: Array) -> tuple[Array, Array]:
         """L and ∂L/∂ψ₁ + i ∂L/∂ψ₂ (its real part for real ψ), for ψ (n,) or (members, n)."""
-        return _evaluate(self, psi, self._amplitudes)
+        return compiled.evaluate(self, psi, self._amplitudes)
 
     def step(self, state: FlowState, gradient: Array) -> FlowState:
         """One step of the optimiser along a gradient (…, n) of :meth:`evaluate`."""
-        return _step(self, self.operator, state, gradient)
+        return compiled.step(self, self.operator, state, gradient)
 
     def advance(self, state: FlowState, n_steps: int) -> FlowState:
         """``n_steps`` steps of gradient descent."""
-        return _advance(self, self.operator, self._amplitudes, state, n_steps)
+        return compiled.advance(self, self.operator, self._amplitudes, state, n_steps)
+
+    def follow(self, state: FlowState, steps: Sequence[int]) -> Iterator[FlowState]:
+        """Gradient descent from a state at step 0: the states at increasing numbers of steps, one by one."""
+        last = int(max(steps, default=0))
+        part, at = max(1, -(-last // _PARTS)), 0
+        with bar(last, "training", show=self.show_progress, unit="step") as done:
+            for step in steps:
+                while at < step:
+                    count = min(part, int(step) - at)
+                    state, at = jax.block_until_ready(self.advance(state, count)), at + count
+                    done.update(count)
+                yield state
 
     def max_learning_rate(self, psi: Any, n_products: int = 60) -> float:
         r"""The largest η for which plain gradient descent near ψ (n,) does not overshoot.
@@ -164,11 +184,11 @@ class FunctionSpaceFlow:
         psi = jnp.asarray(psi)
         key = jax.random.key(0)
         start = jax.random.normal(key, psi.shape, psi.dtype)
-        return float(2 / _largest_curvature(self, self.operator, psi, start, n_products))
+        return float(2 / compiled.largest_curvature(self, self.operator, psi, start, n_products))
 
     def _begin(self, psi: Array) -> FlowState:
         alpha = jnp.zeros_like(psi)
-        return FlowState(psi, alpha, self.optimizer.init(_split(alpha)))
+        return FlowState(psi, alpha, self.optimizer.init(compiled.split(alpha)))
 
     def _gradient(self, psi: Array, amplitudes: Any) -> Array:
         gradient = self.loss.gradient(psi, amplitudes)
@@ -177,41 +197,64 @@ class FunctionSpaceFlow:
     def _moved(self, operator: Any, state: FlowState, gradient: Array) -> FlowState:
         # The optimiser sees real vectors: real and imaginary part are different coordinates.
         psi, alpha, memory = state
-        update, memory = self.optimizer.update(_split(gradient), memory, _split(alpha))
-        update = _join(update, jnp.iscomplexobj(alpha))
+        update, memory = self.optimizer.update(
+            compiled.split(gradient), memory, compiled.split(alpha)
+        )
+        update = compiled.join(update, jnp.iscomplexobj(alpha))
         return FlowState(psi + operator.product(update), alpha + update, memory)
 
-    def _descend(self, initial: Array, steps: np.ndarray) -> Array:
-        gaps = jnp.asarray(np.diff(steps.astype(int), prepend=0))
-        return _descend(self, self.operator, self._amplitudes, self.start(initial), gaps)
+    def _descend(self, initial: Array, steps: np.ndarray, done: Any) -> Array:
+        stops = np.union1d(steps, np.linspace(0, steps[-1], _PARTS + 1).astype(int))
+        wanted = np.isin(stops, steps)
+        gaps = np.diff(stops, prepend=0)
+        # Parts of equal length are one compiled program; steps that fill the last one up do nothing.
+        length = -(-len(gaps) // _PARTS)
+        gaps = np.pad(gaps, (0, -len(gaps) % length))
+        state, kept = self.start(initial), []
+        for i in range(0, len(gaps), length):
+            part = gaps[i : i + length]
+            state, psi = compiled.descend(
+                self, self.operator, self._amplitudes, state, jnp.asarray(part)
+            )
+            kept.append(psi[np.flatnonzero(wanted[i : i + length])])
+            jax.block_until_ready(state.psi)
+            done.update(int(part.sum()))
+        return jnp.concatenate(kept)[np.searchsorted(stops[wanted], steps)]
 
-    def _integrate(self, initial: Array, steps: np.ndarray) -> Array:
-        import diffrax  # late: half a second that only a flow needs
+    def _integrate(self, initial: Array, steps: np.ndarray, done: Any) -> Array:
+        # Late: half a second that only a flow needs.
+        import diffrax
 
-        scale = float(jnp.max(jnp.abs(initial)))
-        is_complex = jnp.iscomplexobj(initial)
-
-        def velocity(t: Any, y: Array, operator: Any) -> Array:
-            gradient = self._gradient(_join(y, is_complex), self._amplitudes)
-            return _split(-self.learning_rate * operator.product(gradient))
+        from netket_qsntk.dynamics.meter import following
 
         if steps[-1] == 0:
             return jnp.broadcast_to(initial, (len(steps), *initial.shape))
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(velocity),
-            diffrax.Kvaerno5() if self.stiff else diffrax.Dopri5(),
-            t0=0.0,
-            t1=float(steps[-1]),
-            dt0=None,
-            y0=_split(initial),
-            args=self.operator,
-            saveat=diffrax.SaveAt(ts=jnp.asarray(steps)),
-            stepsize_controller=diffrax.PIDController(
-                rtol=self.tolerance, atol=1e-3 * self.tolerance * scale
-            ),
-            max_steps=None,
-        )
-        return jax.vmap(partial(_join, is_complex=is_complex))(solution.ys)
+        scale, psi_t = float(jnp.max(jnp.abs(initial))), self._amplitudes
+        with following(done) as meter:
+            solution = diffrax.diffeqsolve(
+                diffrax.ODETerm(self._velocity),
+                diffrax.Kvaerno5() if self.stiff else diffrax.Dopri5(),
+                t0=0.0,
+                t1=float(steps[-1]),
+                dt0=None,
+                y0=compiled.split(initial),
+                # Real vectors everywhere: diffrax warns of complex ones.
+                args=(self.operator, None if psi_t is None else compiled.split(psi_t + 0j)),
+                saveat=diffrax.SaveAt(ts=jnp.asarray(steps)),
+                stepsize_controller=diffrax.PIDController(
+                    rtol=self.tolerance, atol=1e-3 * self.tolerance * scale
+                ),
+                max_steps=None,
+                progress_meter=meter,
+            )
+        return jax.vmap(partial(compiled.join, is_complex=jnp.iscomplexobj(initial)))(solution.ys)
+
+    def _velocity(self, t: Any, y: Array, args: tuple[Any, Any]) -> Array:
+        """dψ/dτ of the parts of ψ. A method: all members and runs of this flow share one program."""
+        operator, psi_t = args
+        amplitudes = None if psi_t is None else compiled.join(psi_t, True)
+        gradient = self._gradient(compiled.join(y, len(y) == 2), amplitudes)
+        return compiled.split(-self.learning_rate * operator.product(gradient))
 
     def __repr__(self) -> str:
         return f"FunctionSpaceFlow({self.loss!r}, mode={self.mode!r}, {self.operator!r})"
@@ -230,76 +273,3 @@ def check_steps(steps: Any) -> np.ndarray:
             "at ∞)."
         )
     return steps
-
-
-def _of_members(function: Any, *stacked: Any) -> Any:
-    """``function`` of one member, or of all in turn."""
-    first = jax.tree.leaves(stacked)[0]
-    if first.ndim == 1:
-        return function(*stacked)
-    return jax.lax.map(lambda one: function(*one), stacked)
-
-
-def _several(
-    flow: FunctionSpaceFlow, operator: Any, amplitudes: Any, state: FlowState, n_steps: Any
-) -> FlowState:
-    def one(_: Any, state: FlowState) -> FlowState:
-        return flow._moved(operator, state, flow._gradient(state.psi, amplitudes))
-
-    return jax.lax.fori_loop(0, n_steps, one, state)
-
-
-@partial(jax.jit, static_argnums=0)
-def _descend(
-    flow: FunctionSpaceFlow, operator: Any, amplitudes: Any, state: FlowState, gaps: Array
-) -> Array:
-    """ψ after each of consecutive numbers of steps."""
-
-    def several(state: FlowState, gap: Array) -> tuple[FlowState, Array]:
-        state = _several(flow, operator, amplitudes, state, gap)
-        return state, state.psi
-
-    return jax.lax.scan(several, state, gaps)[1]
-
-
-@partial(jax.jit, static_argnums=0)
-def _advance(
-    flow: FunctionSpaceFlow, operator: Any, amplitudes: Any, state: FlowState, n_steps: Any
-) -> FlowState:
-    return _of_members(lambda s: _several(flow, operator, amplitudes, s, n_steps), state)
-
-
-@partial(jax.jit, static_argnums=0)
-def _step(flow: FunctionSpaceFlow, operator: Any, state: FlowState, gradient: Array) -> FlowState:
-    return _of_members(lambda s, g: flow._moved(operator, s, g), state, gradient)
-
-
-@partial(jax.jit, static_argnums=0)
-def _evaluate(flow: FunctionSpaceFlow, psi: Array, amplitudes: Any) -> tuple[Array, Array]:
-    def one(psi: Array) -> tuple[Array, Array]:
-        return flow.loss.value(psi, amplitudes), flow._gradient(psi, amplitudes)
-
-    return _of_members(one, psi)
-
-
-@partial(jax.jit, static_argnums=0)
-def _largest_curvature(
-    flow: FunctionSpaceFlow, operator: Any, psi: Array, start: Array, n_products: int
-) -> Array:
-    def gradient(psi: Array) -> Array:
-        return flow._gradient(psi, flow._amplitudes)
-
-    def one(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        v = carry[0] / jnp.linalg.norm(carry[0])
-        moved = operator.product(jax.jvp(gradient, (psi,), (v,))[1])
-        return moved, jnp.linalg.norm(moved)
-
-    return jax.lax.fori_loop(0, n_products, one, (start, jnp.ones(())))[1]
-
-
-def _split(psi: Array) -> Array:
-    return jnp.stack([psi.real, psi.imag]) if jnp.iscomplexobj(psi) else psi[None]
-
-
-def _join(parts: Array, is_complex: bool) -> Array:
-    return jax.lax.complex(parts[0], parts[1]) if is_complex else parts[0]

@@ -8,12 +8,14 @@ import numpy as np
 import optax
 from jax import Array
 
+from netket_qsntk.alert import once
 from netket_qsntk.dynamics.linear import Curves, LinearDynamics, Losses
 from netket_qsntk.dynamics.modes import as_steps
 from netket_qsntk.dynamics.products import ProductEngine, Residuals
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.progress import track
 
 
 class ProductDynamics(LinearDynamics):
@@ -34,6 +36,7 @@ class ProductDynamics(LinearDynamics):
         tolerance: Relative error of mean residuals; a thousand times more is allowed to those of draws, whose
             statistical error is larger.
         max_products: Largest Krylov space.
+        show_progress: Whether bars count products and draws.
     """
 
     def __init__(
@@ -49,19 +52,27 @@ class ProductDynamics(LinearDynamics):
         seed: int = 0,
         tolerance: float = 1e-9,
         max_products: int = 300,
+        show_progress: bool = True,
     ) -> None:
         self.kernel, self.train = kernel, train
         n = len(train.states)
         self.response = make_response(n, learning_rate, optimizer, mode)
         self.engine = ProductEngine(
-            kernel, train, self.response, tolerance=tolerance, max_products=max_products
+            kernel,
+            train,
+            self.response,
+            tolerance=tolerance,
+            max_products=max_products,
+            show_progress=show_progress,
         )
+        self.show_progress = show_progress
         self.n_draws, self._key = n_draws, jax.random.key(seed)
         warn_if_unstable(self.response, self.engine.largest, n)
 
     def mean(self, steps: Any, x: Any) -> Array:
         """μ_x: (steps, n) complex."""
-        return self.engine.displaced(steps, x)
+        with once():
+            return self.engine.displaced(steps, x)
 
     def variance(self, steps: Any, x: Any) -> Array:
         """Not to be had from few draws for each configuration; see ``losses`` for its average.
@@ -101,7 +112,10 @@ class ProductDynamics(LinearDynamics):
         """Losses on both sets, and the fidelity over both together (they must be the whole basis)."""
         steps = as_steps(steps)
         exact = self._exact(steps) if not len(test.states) else None
-        return exact if exact is not None else self._estimated(steps, test)
+        if exact is not None:
+            return exact
+        with once():
+            return self._estimated(steps, test)
 
     def _estimated(self, steps: Array, test: Any) -> Curves:
         psi = [jnp.asarray(d.amplitudes) for d in (self.train, test)]
@@ -150,7 +164,10 @@ class ProductDynamics(LinearDynamics):
         self.engine.tolerance = min(1e-4, 1e3 * strict)
         try:
             draws = self.engine.draws(self.n_draws, self._key, test)
-            return [self.engine.residuals(steps, here, there, test) for here, there in draws]
+            counted = track(
+                draws, "draws", total=self.n_draws, show=self.show_progress, unit="draw"
+            )
+            return [self.engine.residuals(steps, here, there, test) for here, there in counted]
         finally:
             self.engine.tolerance = strict
 

@@ -23,6 +23,7 @@ from netket_qsntk.dynamics.modes import Modes, TimeBasis
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.text import summary
 
 Solver = Literal["auto", "dense", "products"]
 
@@ -47,6 +48,9 @@ class Losses(NamedTuple):
         """E[L] = L_μ + L_γ."""
         return self.L_mu + self.L_gamma
 
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
+
 
 class Curves(NamedTuple):
     """A whole training run of the ensemble, each (steps,)."""
@@ -55,6 +59,9 @@ class Curves(NamedTuple):
     test: Losses
     fidelity: Array
     """E|⟨ψ_T|ψ⟩|² / E⟨ψ|ψ⟩ over the whole basis: the ratio of averages, not the average ratio."""
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 class LinearDynamics:
@@ -81,6 +88,8 @@ class LinearDynamics:
         solver: ``"dense"``: the eigendecomposition above; ``"products"``: nothing but products with the kernel
             (:class:`~netket_qsntk.dynamics.ProductDynamics`, whose options can be given here); ``"auto"``: dense
             up to 12,000 training configurations.
+        show_progress: Whether bars count the products of a solution by products; the dense one is a single
+            decomposition, which cannot tell how far it is.
 
     Steps may be any array, ``jnp.inf`` included. Modes whose eigenvalue is zero to rounding never train; at ∞
     the answer leaves their part of the target unlearned.
@@ -127,6 +136,7 @@ class LinearDynamics:
         optimizer: optax.GradientTransformation | None = None,
         mode: Mode = "gd",
         solver: Solver = "auto",
+        show_progress: bool = True,
     ) -> None:
         self.kernel = kernel
         self.train = train
@@ -149,7 +159,7 @@ class LinearDynamics:
         """μ_x: (steps, n) complex, at configurations x (n, sites)."""
         _, ntk = kernel_matrices(self.kernel, x, self.train.states)
         g = ntk @ self.modes.vectors
-        return (self.modes.displacements(steps) * self._target_modes) @ g.T + 0j
+        return (self.modes.displacements(steps) * self._target_modes[None, :]) @ g.T + 0j
 
     def variance(self, steps: Any, x: Any) -> Array:
         """E|γ_x|²: (steps, n) real, both parts of ψ added."""
@@ -245,7 +255,7 @@ class _Elsewhere:
     def sums(self, basis: TimeBasis) -> Losses:
         """n L_μ and n L_γ, n the size of X."""
         d = self._dynamics
-        nodes = (basis.nodes * d._target_modes) @ self._g.T
+        nodes = (basis.nodes * d._target_modes[None, :]) @ self._g.T
         l_mu = basis.square_distance(nodes, self._amplitudes)
         moved = quadratic_form(basis.nodes, self._quadratic, basis.coefficients)
         linear = basis.coefficients @ (basis.nodes @ self._cross)
@@ -264,7 +274,7 @@ class _Elsewhere:
         constant = prior + 2 * jnp.vdot(c, hw).real + jnp.vdot(c, kv @ c).real
         linear = -2 * (basis.nodes @ ((shift.conj() * (hw + kv @ c)).real))
         moved = sum(
-            quadratic_form(basis.nodes * part, kv, basis.coefficients)
+            quadratic_form(basis.nodes * part[None, :], kv, basis.coefficients)
             for part in (shift.real, shift.imag)
         )
         variance = constant + basis.coefficients @ linear + moved

@@ -11,6 +11,7 @@ from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
 from netket_qsntk.parallel import SharedMatrix, n_devices
+from netket_qsntk.text import summary
 
 
 class LinearizedCurves(NamedTuple):
@@ -19,6 +20,9 @@ class LinearizedCurves(NamedTuple):
     train: Array
     test: Array
     fidelity: Array
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 class LinearizedDynamics:

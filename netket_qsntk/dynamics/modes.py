@@ -116,7 +116,7 @@ def as_steps(steps: Any) -> Array:
     Raises:
         InvalidTrainingError: A step is negative or not a number.
     """
-    steps = jnp.atleast_1d(jnp.asarray(steps, jnp.float64)).ravel()
+    steps = jnp.atleast_1d(jnp.asarray(steps, float)).ravel()
     if not isinstance(steps, jax.core.Tracer) and not bool(jnp.all(steps >= 0)):
         raise InvalidTrainingError(
             f"steps={np.asarray(steps)}: expected numbers >= 0 (∞ allowed), counted from the initial networks."
@@ -130,7 +130,7 @@ def _parts(steps: Array) -> list[Array]:
 
 @jax.jit
 def _square_distance(coefficients: Array, nodes: Array, target: Array) -> Array:
-    error = coefficients @ nodes - target
+    error = coefficients @ nodes - target[None, :]
     return jnp.sum(jnp.abs(error) ** 2, axis=-1)
 
 

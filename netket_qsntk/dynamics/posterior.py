@@ -6,13 +6,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from netket_qsntk import operators
+from netket_qsntk.alert import once
 from netket_qsntk.dynamics.dense import kernel_matrices
 from netket_qsntk.dynamics.linear import LARGEST_DENSE, Solver
 from netket_qsntk.dynamics.modes import Modes
 from netket_qsntk.dynamics.response import GradientFlow
+from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.operators.shared import stored
+from netket_qsntk.progress import track
 
 # Columns that are solved for together, without a stored kernel.
 _COLUMNS = 16
@@ -37,6 +40,7 @@ class Posterior:
             residuals with the kernel's operator, which is never stored: one solution for the mean and one for
             each configuration of the variance; ``"auto"``: dense up to 12,000 training configurations.
         tolerance: Relative residual of the solutions by products.
+        show_progress: Whether bars count products, and the parts of a variance.
 
     Warns:
         NotConvergedWarning: Without noise, a kernel that is singular to working precision, or more products needed.
@@ -60,6 +64,7 @@ class Posterior:
         noise: float = 0.0,
         solver: Solver = "auto",
         tolerance: float = 1e-10,
+        show_progress: bool = True,
     ) -> None:
         if not noise >= 0:
             raise InvalidTrainingError(f"noise={noise}: expected a variance >= 0.")
@@ -67,10 +72,14 @@ class Posterior:
             raise InvalidTrainingError(
                 f"solver={solver!r}: expected 'auto', 'dense' or 'products'."
             )
+        check_precision()
         self.kernel, self.train, self.noise = kernel, train, noise
+        self.show_progress = show_progress
         large = solver == "products" or (solver == "auto" and len(train.states) > LARGEST_DENSE)
         self._inverse: Any = (
-            _Products(kernel, train, noise, tolerance) if large else _Stored(kernel, train, noise)
+            _Products(kernel, train, noise, tolerance, show_progress)
+            if large
+            else _Stored(kernel, train, noise)
         )
         amplitudes = jnp.asarray(train.amplitudes)
         self._weights = self._inverse(amplitudes if kernel.n_parts == 2 else amplitudes.real)
@@ -81,19 +90,22 @@ class Posterior:
 
     def variance(self, x: Any) -> Array:
         """E|ψ_x - μ_x|² at x, both parts added: (n,)."""
-        parts = [jnp.sum(c * s, axis=0) for c, s in self._solved(x)]
+        with once():
+            parts = [jnp.sum(c * s, axis=0) for c, s in self._solved(x)]
         reduction = jnp.concatenate(parts) if parts else jnp.zeros(0)
         return self.kernel.n_parts * jnp.maximum(self.kernel.nngp_diagonal(x) - reduction, 0.0)
 
     def covariance(self, x: Any) -> Array:
         """Posterior covariance of one part of ψ between configurations x: (n, n)."""
         cross = self._inverse.cross(x)
-        parts = [cross.matvec(s) for _, s in self._solved(x)]
+        with once():
+            parts = [cross.matvec(s) for _, s in self._solved(x)]
         return self.kernel.nngp(x) - jnp.concatenate(parts, axis=1)
 
     def _solved(self, x: Any) -> Any:
         """Pairs K_Bx and (K_BB + σ²)⁻¹ K_Bx, some columns at a time."""
-        for start in range(0, len(x), self._inverse.columns):
+        starts = range(0, len(x), self._inverse.columns)
+        for start in track(starts, "posterior", show=self.show_progress, unit="part"):
             columns = self.kernel.nngp(self.train.states, x[start : start + self._inverse.columns])
             yield columns, self._inverse(columns)
 
@@ -135,9 +147,15 @@ class _Products:
     columns = _COLUMNS
 
     def __init__(
-        self, kernel: InfiniteWidthKernel, train: Any, noise: float, tolerance: float
+        self,
+        kernel: InfiniteWidthKernel,
+        train: Any,
+        noise: float,
+        tolerance: float,
+        show_progress: bool,
     ) -> None:
         self._kernel, self._train, self._tolerance = kernel, train, tolerance
+        self._show_progress = show_progress
         self._operator = kernel.operator(train.states, which="nngp")
         if noise:
             self._operator = self._operator.add_diagonal(noise)
@@ -146,7 +164,11 @@ class _Products:
 
     def __call__(self, b: Array) -> Array:
         return operators.conjugate_residuals(
-            self._operator, b, preconditioner=self._preconditioner, tol=self._tolerance
+            self._operator,
+            b,
+            preconditioner=self._preconditioner,
+            tol=self._tolerance,
+            show_progress=self._show_progress,
         ).value
 
     def cross(self, x: Any) -> operators.KernelOperator:

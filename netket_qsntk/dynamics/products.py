@@ -51,6 +51,7 @@ class ProductEngine:
         response: How modes train.
         tolerance: Wanted error norm of residuals relative to the vector they start from.
         max_products: Largest Krylov space; its memory is that many vectors on B and on X.
+        show_progress: Whether bars count the products.
     """
 
     def __init__(
@@ -61,11 +62,15 @@ class ProductEngine:
         *,
         tolerance: float = 1e-9,
         max_products: int = 300,
+        show_progress: bool = True,
     ) -> None:
         self.kernel, self.train, self.response = kernel, train, response
-        self.tolerance, self.max_products = tolerance, max_products
         self.operator = kernel.operator(train.states)
-        self.largest = operators.largest_eigenvalue(self.operator)[0]
+        # No Krylov space is exact beyond rounding.
+        rounding = 8 * float(jnp.finfo(self.operator.dtype).eps)
+        self.tolerance, self.max_products = max(tolerance, rounding), max_products
+        self.show_progress = show_progress
+        self.largest = operators.largest_eigenvalue(self.operator, show_progress=show_progress)[0]
         self._known: list[tuple[Any, Any]] = []
 
     def cross(self, data: Any) -> Any:
@@ -123,7 +128,13 @@ class ProductEngine:
             error = krylov.error(lambda e: self.response.curves(jnp.asarray(probe), e)[0])
             return bool(jnp.max(error) <= self.tolerance * size)
 
-        return operators.lanczos(self.operator, v, max_steps=self.max_products, until=reached)
+        return operators.lanczos(
+            self.operator,
+            v,
+            max_steps=self.max_products,
+            until=reached,
+            show_progress=self.show_progress,
+        )
 
     def _coefficients(self, krylov: Any, steps: np.ndarray) -> tuple[Array, Array]:
         """Components of r_t(Θ)v and a_t(Θ)v on the Krylov basis, each (steps, 1, m)."""
@@ -155,7 +166,11 @@ class ProductEngine:
     def _solve(self, v: Array) -> Array:
         make = getattr(self.operator, "preconditioner", None)
         solution = operators.conjugate_residuals(
-            self.operator, v, preconditioner=None if make is None else make(), tol=self.tolerance
+            self.operator,
+            v,
+            preconditioner=None if make is None else make(),
+            tol=self.tolerance,
+            show_progress=self.show_progress,
         )
         return solution.value
 
@@ -172,7 +187,7 @@ class ProductEngine:
     def draws(self, n_draws: int, key: Array, test: Any) -> Iterator[tuple[Array, Array]]:
         """Initial functions (on B, on X) with covariance K, made from random signs in the eigenbasis of K."""
         x = np.concatenate([np.asarray(self.train.states), np.asarray(test.states)])
-        basis = initial_modes(self.kernel, x)
+        basis = initial_modes(self.kernel.operator(x, which="nngp"))
         n = len(self.train.states)
         for i in range(n_draws):
             modes = jnp.sqrt(jnp.maximum(basis.eigenvalues, 0.0))
@@ -181,20 +196,19 @@ class ProductEngine:
             yield f[:n], f[n:]
 
 
-def initial_modes(kernel: InfiniteWidthKernel, x: Any) -> Any:
-    """Modes whose superpositions with coefficients of variance λ are initial functions on configurations x.
+def initial_modes(nngp: Any) -> Any:
+    """Modes whose superpositions with coefficients of variance λ are initial functions, from the NNGP operator.
 
     Raises:
-        SystemTooLargeError: The kernel has no structure on x, and there are too many to diagonalise it.
+        SystemTooLargeError: It has no structure on its configurations, and there are too many to diagonalise it.
     """
-    operator = kernel.operator(x, which="nngp")
-    if hasattr(operator, "basis_modes"):
-        return operator.basis_modes()
-    if operator.has_cheap_spectrum or len(x) <= _LARGEST_STORED:
-        return operator.eigh()
+    if hasattr(nngp, "basis_modes"):
+        return nngp.basis_modes()
+    if nngp.has_cheap_spectrum or nngp.shape[0] <= _LARGEST_STORED:
+        return nngp.eigh()
     raise SystemTooLargeError(
-        f"Initial functions are drawn on all {len(x)} configurations, and {operator!r} has no spectrum to draw them "
-        "with. Use configurations of ±1 (any batch of them), or CosNet or GaussNet on any local dimension."
+        f"Initial functions are drawn on all {nngp.shape[0]} configurations, and {nngp!r} has no spectrum to draw "
+        "them with. Use configurations of ±1 (any batch of them), or CosNet or GaussNet on any local dimension."
     )
 
 

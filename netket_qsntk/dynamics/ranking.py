@@ -14,6 +14,8 @@ import numpy as np
 from netket_qsntk.dynamics.linear import LinearDynamics
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import infinite_width, max_learning_rate
+from netket_qsntk.progress import track
+from netket_qsntk.text import summary
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +52,13 @@ class Ranking:
         return float(self.total[self.names.index(name), -1])
 
     def __repr__(self) -> str:
+        best, worst = self.names[0], self.names[-1]
+        return (
+            f"Ranking({len(self.names)} architectures at step {self.steps[-1]:g}: {best} {self.loss(best):.3e} "
+            f"to {worst} {self.loss(worst):.3e}, ψ = 0 {self.zero:.3e})"
+        )
+
+    def __str__(self) -> str:
         width = max(map(len, self.names))
         lines = [
             f"Ranking at step {self.steps[-1]:g} (ψ = 0: {self.zero:.3e})",
@@ -71,6 +80,7 @@ def rank(
     steps: Any = np.inf,
     rate: float = 0.5,
     seed: int = 0,
+    show_progress: bool = True,
 ) -> Ranking:
     r"""Architectures in the order of the test loss that training will leave, without training.
 
@@ -84,6 +94,7 @@ def rank(
         steps: Steps at which to predict, in any number; ``np.inf`` for the converged loss.
         rate: Learning rates as a fraction of each stability limit.
         seed: Of the training split, as for the drivers.
+        show_progress: Whether a bar counts the architectures.
 
     Returns:
         The ranking. Cost: one eigendecomposition of a kernel on the training set for each architecture.
@@ -113,10 +124,13 @@ def rank(
         )
     wanted = np.atleast_1d(np.asarray(steps, dtype=float))
     rates, mean, fluctuations = [], [], []
-    for model in models.values():
+    for model in track(models.values(), "ranking", show=show_progress, unit="architecture"):
         kernel = infinite_width(model)
         rates.append(rate * max_learning_rate(kernel, train.states))
-        losses = LinearDynamics(kernel, train, learning_rate=rates[-1]).losses(wanted, test)
+        dynamics = LinearDynamics(
+            kernel, train, learning_rate=rates[-1], show_progress=show_progress
+        )
+        losses = dynamics.losses(wanted, test)
         mean.append(np.asarray(losses.L_mu))
         fluctuations.append(np.asarray(losses.L_gamma))
     order = np.argsort(np.add(mean, fluctuations)[:, -1], kind="stable")
@@ -147,6 +161,9 @@ class RankCorrelation(NamedTuple):
             f"{self.correlation:.3f} ± {self.error:.3f} (members), "
             f"95 % interval [{self.low:.2f}, {self.high:.2f}] (architectures)"
         )
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 def rank_correlation(

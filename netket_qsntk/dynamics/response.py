@@ -82,20 +82,21 @@ class Geometric(Response):
 def _curves(
     steps: Array, rate: float, eigenvalues: Array, log_first: Array, negative: Array
 ) -> tuple[Array, Array]:
-    trains = eigenvalues > 0
-    log_r = jnp.where(trains, steps[:, None] * log_first, 0.0)
+    t, values = steps[:, None], eigenvalues[None, :]
+    trains = values > 0
+    log_r = jnp.where(trains, t * log_first[None, :], 0.0)
     r, one_minus_r = jnp.exp(log_r), -jnp.expm1(log_r)
-    odd = jnp.where(jnp.isinf(steps), 0.0, steps % 2)[:, None]
-    flips = negative & (odd == 1)
+    odd = jnp.where(jnp.isinf(t), 0.0, t % 2) == 1
+    flips = negative[None, :] & odd
     r, one_minus_r = jnp.where(flips, -r, r), jnp.where(flips, 1 + r, one_minus_r)
     # A null mode moves at constant speed and never saturates; at ∞ its part of the answer is left at 0.
-    linear = jnp.where(jnp.isinf(steps), 0.0, rate * steps)[:, None]
-    return r, jnp.where(trains, one_minus_r / jnp.where(trains, eigenvalues, 1.0), linear)
+    linear = jnp.where(jnp.isinf(t), 0.0, rate * t)
+    return r, jnp.where(trains, one_minus_r / jnp.where(trains, values, 1.0), linear)
 
 
 @jax.jit
 def _square_sums(steps: Array, eigenvalues: Array, log_first: Array, weights: Array) -> Array:
-    log_r = jnp.where(eigenvalues > 0, steps[:, None] * log_first, 0.0)
+    log_r = jnp.where(eigenvalues[None, :] > 0, steps[:, None] * log_first[None, :], 0.0)
     return jnp.exp(2 * log_r) @ weights
 
 
@@ -154,7 +155,7 @@ class OptimizerResponse(Response):
                 )
             a[~finite] = self.step.limit(np.asarray(eigenvalues), self.scale)
         displacement = jnp.asarray(a)
-        return 1 - eigenvalues * displacement, displacement
+        return 1 - eigenvalues[None, :] * displacement, displacement
 
     def growth(self, eigenvalue: float) -> float:
         """Spectral radius of one step on this mode; 0 for schedules, whose steps are not alike."""

@@ -1,10 +1,11 @@
 """From what a user says about the optimiser to a :class:`~netket_qsntk.dynamics.response.Response`."""
 
-import warnings
 from typing import Literal
 
+import jax
 import optax
 
+from netket_qsntk.alert import alert, once
 from netket_qsntk.dynamics.optimizers import check_linear, constant_rate
 from netket_qsntk.dynamics.response import (
     GradientDescent,
@@ -12,9 +13,30 @@ from netket_qsntk.dynamics.response import (
     OptimizerResponse,
     Response,
 )
-from netket_qsntk.errors import InvalidTrainingError, UnstableLearningRateWarning
+from netket_qsntk.errors import (
+    InvalidTrainingError,
+    SinglePrecisionWarning,
+    UnstableLearningRateWarning,
+)
 
 Mode = Literal["gd", "flow"]
+
+
+# One warning a process: the setting belongs to the process.
+_issued: set[type[Warning]] = set()
+
+
+def check_precision() -> None:
+    """Warn, once, if JAX computes in float32."""
+    if jax.config.read("jax_enable_x64"):
+        return
+    with once(_issued):
+        alert(
+            "JAX's 64-bit mode is off: training is solved in float32, where modes of the kernel below about "
+            "n·1e-7 of the largest are rounding and do not train. Leave JAX_ENABLE_X64 unset, or call "
+            "jax.config.update('jax_enable_x64', True) before the first array is made.",
+            SinglePrecisionWarning,
+        )
 
 
 def make_response(
@@ -30,6 +52,7 @@ def make_response(
             optimiser that is not plain gradient descent.
         NonLinearOptimizerError: An optimiser without a closed form.
     """
+    check_precision()
     if mode not in ("gd", "flow"):
         raise InvalidTrainingError(f"mode={mode!r}: expected 'gd' or 'flow'.")
     if (learning_rate is None) == (optimizer is None):
@@ -61,9 +84,8 @@ def warn_if_unstable(response: Response, largest_eigenvalue: float, n_train: int
     limit = f"{margin:.4g} times the present one"
     if isinstance(response, GradientDescent):
         limit = f"η = {margin * response.rate * n_train / 2:.6g}, {limit}"
-    warnings.warn(
+    alert(
         f"The learning rate is beyond the stability limit ({limit}): the loss will diverge. "
         "qs.kernels.max_learning_rate(kernel, states) gives the limit of plain gradient descent.",
         UnstableLearningRateWarning,
-        stacklevel=3,
     )

@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import EnsembleError
 
 _ROUNDING = 1e-10
@@ -98,6 +99,14 @@ class ProductKernel:
         counts = Counter(id(self.sites[i]) for i in sites)
         return [(matrices[key], count) for key, count in counts.items()]
 
+    def __repr__(self) -> str:
+        kinds = len(self.distinct(range(self.n_sites)))
+        largest = max(len(kappa) for kappa in self.sites)
+        return (
+            f"ProductKernel({self.n_sites} sites, {kinds} different, local dimension {largest}, "
+            f"scale={self.scale:.6g})"
+        )
+
     @property
     def log_trace(self) -> float:
         """log Tr of the whole product."""
@@ -143,6 +152,10 @@ class ProductEnsemble:
         ):
             return cls(ProductKernel(real.sites, scale=2 * real.scale))
         return cls(None, parts)
+
+    def __repr__(self) -> str:
+        kind = "proper" if self.is_proper else "improper"
+        return f"ProductEnsemble({kind}, {', '.join(map(repr, self.kernels))})"
 
     @property
     def is_proper(self) -> bool:
@@ -200,6 +213,10 @@ class HammingEnsemble:
                 f"real has shape {k1.shape} and imag {k2.shape}; expected the same."
             )
         return cls(k1 + k2, k1 - k2)
+
+    def __repr__(self) -> str:
+        kind = "proper" if self.is_proper else "improper"
+        return f"HammingEnsemble({kind}, {self.n_sites} sites, function of the Hamming distance)"
 
     @property
     def is_proper(self) -> bool:
@@ -273,6 +290,13 @@ class DenseEnsemble:
                 f"real has shape {k1.shape} and imag {k2.shape}; expected the same."
             )
         return cls(k1 + k2, hilbert, k1 - k2)
+
+    def __repr__(self) -> str:
+        kind = "proper" if self.is_proper else "improper"
+        memory = human_bytes(self.covariance.nbytes)
+        return (
+            f"DenseEnsemble({kind}, {self.hilbert}, {len(self.covariance)} states, memory={memory})"
+        )
 
     @property
     def is_proper(self) -> bool:

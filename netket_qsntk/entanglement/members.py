@@ -64,13 +64,13 @@ def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int
         )
     key = nk.jax.PRNGKey(seed)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(n_members))
-    sample = hilbert.random_state(key, 1, dtype=jnp.float64)
+    sample = hilbert.random_state(key, 1, dtype=float)
     products = _site_products(model, hilbert)
     if products is None:
         return np.asarray(_members(model, hilbert, keys, sample))
     size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, key, sample)))
     block = max(1, _BLOCK_NUMBERS // size)
-    dtype = model.param_dtype if model.parts == "real" else jnp.result_type(model.param_dtype, 1j)
+    dtype = model.dtype if model.parts == "real" else jnp.result_type(model.dtype, 1j)
     psi = np.empty((n_members, hilbert.n_states), dtype)
     for start in range(0, n_members, block):
         drawn = _parameters(model, keys[start : start + block], sample)
@@ -111,7 +111,7 @@ def _site_products(
     values = site_values(model.encoding, hilbert)
     if values is None:
         return None
-    d, dtype = hilbert.size, np.dtype(model.param_dtype)
+    d, dtype = hilbert.size, np.dtype(model.dtype)
     options = {"parametrization": model.parametrization, "param_dtype": dtype}
     width = model.width
     scales = [

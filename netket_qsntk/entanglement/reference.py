@@ -99,6 +99,13 @@ class VolumeLaw:
     chi2: float | None
     dof: int
 
+    def __repr__(self) -> str:
+        chi2 = "" if self.chi2 is None else f", chi2={self.chi2:.3g}"
+        return (
+            f"VolumeLaw(slope={self.slope:.5g} ± {self.slope_error:.1g}, intercept={self.intercept:.5g} ± "
+            f"{self.intercept_error:.1g}{chi2}, dof={self.dof})"
+        )
+
 
 def fit_volume_law(
     sizes: ArrayLike, entropies: ArrayLike, errors: ArrayLike | None = None

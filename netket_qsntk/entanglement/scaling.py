@@ -18,6 +18,8 @@ from netket_qsntk.entanglement.reference import VolumeLaw, fit_volume_law, page_
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.spectrum import entropies
 from netket_qsntk.errors import EnsembleError, PartitionError, UnknownKernelError
+from netket_qsntk.progress import bar
+from netket_qsntk.text import summary
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class ScalingRow:
     maximum: float
     page: float
     annealed: float
+
+    def __repr__(self) -> str:
+        return summary(self, [field.name for field in fields(self)])
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,11 @@ class ScalingTable(Sequence[ScalingRow]):
         """Fit of the averages against the sizes of A; select one width and one order first."""
         return fit_volume_law(self.column("subsystem"), self.column("mean"), self.column("error"))
 
+    def __repr__(self) -> str:
+        columns = ("size", "width", "order")
+        found = (f"{name}s {sorted(set(self.column(name).tolist()))}" for name in columns)
+        return f"ScalingTable({len(self)} rows: {', '.join(found)})"
+
     def __str__(self) -> str:
         names = [field.name for field in fields(ScalingRow)]
         cells = [names, *([f"{getattr(row, name):.5g}" for name in names] for row in self.rows)]
@@ -104,6 +114,7 @@ def entropy_scaling(
     hilbert: Callable[[int], DiscreteHilbert] | None = None,
     seed: int = 0,
     log_base: float = math.e,
+    show_progress: bool = True,
 ) -> ScalingTable:
     """Average entanglement entropy of networks against size and width: Fig. 1 of arXiv:2112.00723.
 
@@ -118,6 +129,7 @@ def entropy_scaling(
         hilbert: Function from the size to the Hilbert space; None means spins 1/2.
         seed: Seed; the same for each size and width.
         log_base: Base of the logarithm; e gives nats.
+        show_progress: Whether a bar counts the ensembles.
 
     Raises:
         EnsembleError: The model has no width to replace.
@@ -135,6 +147,7 @@ def entropy_scaling(
     orders = np.atleast_1d(np.asarray(n, dtype=float))
     make = model if _is_factory(model) else lambda size, width: _with_width(model, width)
     rows: list[ScalingRow] = []
+    done = bar(len(sizes) * len(widths), "entropies", show=show_progress, unit="ensemble")
     for size in sizes:
         if size < 2:
             raise PartitionError(f"size={size!r}: an entropy between two parts needs two sites.")
@@ -172,6 +185,8 @@ def entropy_scaling(
                         annealed=_closed_form(network, space, sites, width, float(order)) / unit,
                     )
                 )
+            done.update()
+    done.close()
     return ScalingTable(tuple(rows))
 
 

@@ -101,21 +101,14 @@ def _kernel(model: WaveFunction, formula: Any) -> DotProductKernel:
     )
 
 
-@infinite_width.register
-def _cosnet(model: CosNet, trainable: Trainable = "all") -> DotProductKernel:
+@infinite_width.register(CosNet)
+@infinite_width.register(GaussNet)
+def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotProductKernel:
     _check(trainable)
     standard = model.parametrization == "standard"
+    network: Literal["CosNet", "GaussNet"] = "CosNet" if isinstance(model, CosNet) else "GaussNet"
     return _kernel(
-        model, ExponentialKernel("CosNet", model.sigma_a, model.sigma_w, standard, trainable)
-    )
-
-
-@infinite_width.register
-def _gaussnet(model: GaussNet, trainable: Trainable = "all") -> DotProductKernel:
-    _check(trainable)
-    standard = model.parametrization == "standard"
-    return _kernel(
-        model, ExponentialKernel("GaussNet", model.sigma_a, model.sigma_w, standard, trainable)
+        model, ExponentialKernel(network, model.sigma_a, model.sigma_w, standard, trainable)
     )
 
 

@@ -66,10 +66,6 @@ class InfiniteWidthKernel(abc.ABC):
         """K(x, x) for each configuration: (n,)."""
         return self.diagonals(x)[0]
 
-    def ntk_diagonal(self, x: Any) -> Array:
-        """Θ(x, x) for each configuration: (n,)."""
-        return self.diagonals(x)[1]
-
     def operator(
         self,
         x: Any,
@@ -96,3 +92,10 @@ class InfiniteWidthKernel(abc.ABC):
         ntk = self.ntk(x, y)
         zero = jnp.zeros_like(ntk)
         return QSNTK(theta_11=ntk, theta_22=ntk if self.n_parts == 2 else zero, theta_12=zero)
+
+    def _summary(self, architecture: str, structure: str) -> str:
+        """For ``repr``: a kernel is a function, whose size is that of the configurations it is given."""
+        return (
+            f"{type(self).__name__}({architecture}, parts={self.n_parts}, trainable={self.trainable!r}, "
+            f"structure={structure}, memory=16 B × n × m)"
+        )

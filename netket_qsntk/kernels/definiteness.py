@@ -68,6 +68,15 @@ class DefinitenessReport:
         name = names.get(frozenset(weights), f"parities of weights {sorted(weights)}")
         return f"{name}: {sum(comb(self.sites, w) for w in weights)} of {2**self.sites} dimensions"
 
+    def __repr__(self) -> str:
+        found = self.spectrum
+        verdict = "positive definite" if self.is_positive_definite else "not positive definite"
+        return (
+            f"DefinitenessReport({verdict} on {found.n_states} configurations of length {self.sites}, "
+            f"nullity={self.nullity}, smallest={found.smallest:.4g}, floor={found.floor:.2g}, "
+            f"duplicates={len(self.duplicates)})"
+        )
+
     def __str__(self) -> str:
         found = self.spectrum
         lines = [

@@ -119,7 +119,7 @@ class DotProductKernel(InfiniteWidthKernel):
         if self._encode is not None:
             x = self._encode(jnp.asarray(x))
         if isinstance(x, jax.core.Tracer):
-            return x.astype(jnp.float64)
+            return x.astype(float)
         return np.asarray(x, dtype=np.float64)
 
     def values(self, d: int, xx: Any, yy: Any, xy: Any) -> tuple[Array, Array]:
@@ -127,7 +127,7 @@ class DotProductKernel(InfiniteWidthKernel):
 
         Full accuracy where x·x + y·y - 2x·y and x·x y·y - (x·y)² are exact, as for (half-)integer inputs.
         """
-        xx, yy, xy = (jnp.asarray(t, jnp.float64) for t in (xx, yy, xy))
+        xx, yy, xy = (jnp.asarray(t, float) for t in (xx, yy, xy))
         xy = jnp.broadcast_to(xy, jnp.broadcast_shapes(xx.shape, yy.shape, xy.shape))
         return _evaluate(self.formula, d, Pair.of(xx, yy, xy))
 
@@ -205,11 +205,8 @@ class DotProductKernel(InfiniteWidthKernel):
                         target[there, here] = np.asarray(value).T
 
     def __repr__(self) -> str:
-        what = type(self.model).__name__ if self.model is not None else repr(self.formula)
-        return (
-            f"DotProductKernel({what}, parts={self.n_parts}, trainable={self.trainable!r}, "
-            "structure=function of x·x, y·y, x·y)"
-        )
+        what = repr(self.formula if self.model is None else self.model)
+        return self._summary(what, "function of x·x, y·y, x·y")
 
 
 def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels import layers
 from netket_qsntk.kernels.base import Trainable, check_configurations
@@ -47,6 +48,7 @@ class EmpiricalKernel:
         chunk_size: Configurations in one chunk of a Jacobian, on both sides; "layers" needs none.
         route: Take this route, whatever the size.
         trainable: ``"all"`` parameters, or the ``"readout"`` alone (route "layers").
+        show_progress: Whether a bar counts the tiles of a matrix.
 
     Raises:
         InvalidModelError: An option makes no sense, or not for this model.
@@ -67,6 +69,7 @@ class EmpiricalKernel:
         chunk_size: int | None = None,
         route: Route | None = None,
         trainable: Trainable = "all",
+        show_progress: bool = True,
     ) -> None:
         if chunk_size is not None and chunk_size < 1:
             raise InvalidModelError(
@@ -76,7 +79,7 @@ class EmpiricalKernel:
         if any(leaf is network.psi for leaf in jax.tree.leaves(network.psi)):
             network = replace(network, psi=Partial(network.psi))
         self.network = network
-        self.chunk_size = chunk_size
+        self.chunk_size, self.show_progress = chunk_size, show_progress
         self._layers = layers.factorises(network.model)
         if route is not None and route not in get_args(Route):
             raise InvalidModelError(f"route={route!r}: expected one of {get_args(Route)} or None.")
@@ -134,6 +137,7 @@ class EmpiricalKernel:
 
         def rows(own: Array, psi: Any, parameters: Any, y: Array) -> dict[tuple[int, int], Array]:
             kernel = copy(self)
+            kernel.show_progress = False  # this is traced
             kernel.network = replace(self.network, psi=psi, parameters=parameters)
             number = jax.lax.axis_index(AXIS) * len(own) + jnp.arange(len(own))
             filled = (number < len(x))[:, None]
@@ -149,7 +153,9 @@ class EmpiricalKernel:
         if route == "layers":
             model = self.network.model
             u, v = model.encode(x), None if y is None else model.encode(y)
-            return layers.network_kernels(model, parameters, u, v, self.trainable)
+            return layers.network_kernels(
+                model, parameters, u, v, self.trainable, self.show_progress
+            )
         parts: tuple[tuple[int, int], ...] = ((0, 0),)
         if is_complex(psi, parameters, x):
             parts = ((0, 0), (1, 1), (0, 1)) + (() if y is None else ((1, 0),))
@@ -160,7 +166,16 @@ class EmpiricalKernel:
             size = 2 * max(1, real_coordinates(parameters))
             chunk = self.chunk_size or max(1, min(longest, _CHUNK // size))
         keep = route == "jacobian"
-        return jacobian_blocks(psi, parameters, x, y, parts=parts, chunk=chunk, keep=keep)
+        return jacobian_blocks(
+            psi,
+            parameters,
+            x,
+            y,
+            parts=parts,
+            chunk=chunk,
+            keep=keep,
+            show_progress=self.show_progress,
+        )
 
     @staticmethod
     def _assembled(blocks: dict[tuple[int, int], Any], y: Any) -> QSNTK:
@@ -173,12 +188,26 @@ class EmpiricalKernel:
     def __repr__(self) -> str:
         model = self.network.model
         how = self._route or ("layers" if self._layers else "jacobian or blocks, by size")
-        name = "apply_fun" if model is None else type(model).__name__
-        return f"EmpiricalKernel({name}, route={how!r})"
+        if model is None:
+            name = "apply_fun"
+        else:
+            name = repr(model) if self._layers else type(model).__name__
+        leaves = jax.tree.leaves(self.network.parameters)
+        held = human_bytes(sum(leaf.nbytes for leaf in leaves))
+        return (
+            f"EmpiricalKernel({name}, {real_coordinates(leaves)} real parameters, "
+            f"trainable={self.trainable!r}, route={how!r}, memory={held})"
+        )
 
 
 def empirical(
-    state: Any, x: Any, y: Any = None, *, chunk_size: int | None = None, route: Route | None = None
+    state: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    chunk_size: int | None = None,
+    route: Route | None = None,
+    show_progress: bool = True,
 ) -> QSNTK:
     """The quantum-state NTK of a network at its present parameters (arXiv:2112.00723, Eqs. 6-8).
 
@@ -189,6 +218,7 @@ def empirical(
         chunk_size: Configurations in one chunk of a Jacobian, on both sides: bounds the memory.
         route: ``"layers"``, ``"jacobian"`` or ``"blocks"``; None chooses by model and size
             (:class:`EmpiricalKernel`).
+        show_progress: Whether a bar counts the tiles of the matrix.
 
     Returns:
         The kernels of ψ itself (not of log ψ), uncentred; blocks (n, m) in the parameters' precision.
@@ -203,6 +233,7 @@ def empirical(
         >>> hi = nk.hilbert.Spin(0.5, 3)
         >>> vs = nk.vqs.FullSumState(hi, qs.models.CosNet(20))
         >>> qs.kernels.empirical(vs, hi.all_states())
-        QSNTK(configurations=(8, 8), decoupled=True)
+        QSNTK(configurations=(8, 8), decoupled=True, memory=1.54 kB)
     """
-    return EmpiricalKernel(state, chunk_size=chunk_size, route=route).qsntk(x, y)
+    kernel = EmpiricalKernel(state, chunk_size=chunk_size, route=route, show_progress=show_progress)
+    return kernel.qsntk(x, y)

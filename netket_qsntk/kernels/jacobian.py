@@ -82,6 +82,7 @@ def jacobian_blocks(
     parts: tuple[Part, ...],
     chunk: int,
     keep: bool,
+    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """Θ_αβ (n, m) for each (α, β) of ``parts``; ``y=None`` stands for y = x.
 
@@ -93,6 +94,7 @@ def jacobian_blocks(
         parts: The Θ_αβ wanted.
         chunk: Configurations differentiated at a time, on each side.
         keep: Whether to keep every Jacobian (n + m rows), or two chunks of them at a time.
+        show_progress: Whether a bar counts the tiles.
     """
     shape = (len(x), len(x if y is None else y))
 
@@ -104,4 +106,13 @@ def jacobian_blocks(
 
     dtype = jnp.result_type(*jax.tree.leaves(jax.eval_shape(jacobian, psi, parameters, x[:1])))
     right = None if y is None else operand(y)
-    return assemble(_tile, operand(x), right, shape, parts, chunk=chunk, dtype=dtype)
+    return assemble(
+        _tile,
+        operand(x),
+        right,
+        shape,
+        parts,
+        chunk=chunk,
+        dtype=dtype,
+        show_progress=show_progress,
+    )

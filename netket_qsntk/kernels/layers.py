@@ -102,6 +102,7 @@ def network_blocks(
     v: Array | None,
     parts: tuple[Part, ...],
     trainable: Trainable = "all",
+    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """Σᵢ ∂ᵢf_α(x) ∂ᵢf_β(y) of a real network for each (α, β) of ``parts``.
 
@@ -112,6 +113,7 @@ def network_blocks(
         v: Encoded y (m, d); None stands for y = x.
         parts: The outputs wanted.
         trainable: Sum over all layers, or the readout's parameters alone.
+        show_progress: Whether a bar counts the tiles.
     """
     outputs = 1 + max(a for a, _ in parts)
     shape = (len(u), len(u if v is None else v))
@@ -125,7 +127,16 @@ def network_blocks(
         }.__getitem__
 
     right = None if v is None else factors(v)
-    return assemble(_tile, factors(u), right, shape, parts, chunk=chunk, dtype=u.dtype)
+    return assemble(
+        _tile,
+        factors(u),
+        right,
+        shape,
+        parts,
+        chunk=chunk,
+        dtype=u.dtype,
+        show_progress=show_progress,
+    )
 
 
 def networks(model: Any) -> dict[str, tuple[nn.Module, int]]:
@@ -147,15 +158,21 @@ def subtree(parameters: Any, path: str) -> Any:
 
 
 def network_kernels(
-    model: Any, parameters: Any, u: Array, v: Array | None, trainable: Trainable = "all"
+    model: Any,
+    parameters: Any,
+    u: Array,
+    v: Array | None,
+    trainable: Trainable = "all",
+    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """The blocks Θ_αβ that do not vanish, one network at a time, at encoded inputs u (n, d), v (m, d)."""
     blocks: dict[Part, Array] = {}
     for k, (path, (network, outputs)) in enumerate(networks(model).items()):
         own = subtree(parameters, path)
         if outputs == 1:
-            blocks[k, k] = network_blocks(network, own, u, v, ((0, 0),), trainable)[0, 0]
+            found = network_blocks(network, own, u, v, ((0, 0),), trainable, show_progress)
+            blocks[k, k] = found[0, 0]
         else:
             parts: tuple[Part, ...] = ((0, 0), (1, 1), (0, 1)) + (() if v is None else ((1, 0),))
-            blocks = network_blocks(network, own, u, v, parts, trainable)
+            blocks = network_blocks(network, own, u, v, parts, trainable, show_progress)
     return blocks

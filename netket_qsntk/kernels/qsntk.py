@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import InvalidConfigurationsError
 
 
@@ -86,7 +87,10 @@ class QSNTK:
         shape = getattr(self.theta_11, "shape", None)
         if shape is None or isinstance(self.theta_12, jax.core.Tracer):
             return f"QSNTK(theta_11={self.theta_11!r})"
-        return f"QSNTK(configurations={tuple(shape)}, decoupled={self.is_decoupled()})"
+        held = human_bytes(sum(leaf.nbytes for leaf in jax.tree.leaves(self)))
+        return (
+            f"QSNTK(configurations={tuple(shape)}, decoupled={self.is_decoupled()}, memory={held})"
+        )
 
 
 def _largest(block: object) -> float:

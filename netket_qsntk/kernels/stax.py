@@ -24,17 +24,18 @@ class StaxKernel(InfiniteWidthKernel):
         encode: Callable[[Array], Array] | None,
         n_parts: int,
         block: int,
+        show_progress: bool = True,
     ) -> None:
         self._kernel_fn = kernel_fn
         self._encode = encode
         self.n_parts = n_parts
         self.trainable = "all"
-        self._block = block
+        self._block, self._show_progress = block, show_progress
         self._diagonals = jax.jit(lambda u: jax.lax.map(self._alone, u))
 
     def _inputs(self, x: Any, name: str = "x") -> Array:
         x = jnp.asarray(check_configurations(x, name))
-        return (x if self._encode is None else self._encode(x)).astype(jnp.float64)
+        return (x if self._encode is None else self._encode(x)).astype(float)
 
     def _tile(self, u: Array, v: Array, parts: tuple[Part, ...]) -> dict[Part, Array]:
         kernel = self._kernel_fn(u, v, ("nngp", "ntk"))
@@ -60,6 +61,7 @@ class StaxKernel(InfiniteWidthKernel):
             (_NNGP, _NTK),
             chunk=self._block,
             dtype=u.dtype,
+            show_progress=self._show_progress,
         )
         return blocks[_NNGP], blocks[_NTK]
 
@@ -68,7 +70,7 @@ class StaxKernel(InfiniteWidthKernel):
         return self._diagonals(self._inputs(x))
 
     def __repr__(self) -> str:
-        return f"StaxKernel(parts={self.n_parts}, structure=neural-tangents kernel function)"
+        return self._summary("neural-tangents kernel function", f"blocks of {self._block}")
 
 
 def from_stax(
@@ -77,6 +79,7 @@ def from_stax(
     encode: Callable[[Array], Array] | None = None,
     n_parts: int = 2,
     block: int = 1024,
+    show_progress: bool = True,
 ) -> StaxKernel:
     """An infinite-width kernel from the ``kernel_fn`` of a neural-tangents stax network.
 
@@ -89,6 +92,7 @@ def from_stax(
             for a convolution; None takes them as they are. Inputs are cast to float64.
         n_parts: 2 for ψ₁ and ψ₂ drawn independently, 1 for real ψ.
         block: Configurations handed over at a time, on each side.
+        show_progress: Whether a bar counts the blocks of a matrix.
 
     Raises:
         InvalidModelError: ``kernel_fn`` is not a function, n_parts is not 1 or 2, or block is not positive.
@@ -109,4 +113,4 @@ def from_stax(
         raise InvalidModelError(
             f"from_stax(n_parts={n_parts}, block={block}): expected n_parts 1 or 2 and block >= 1."
         )
-    return StaxKernel(kernel_fn, encode, n_parts, block)
+    return StaxKernel(kernel_fn, encode, n_parts, block, show_progress)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from netket_qsntk.progress import track
+
 Part = tuple[int, int]
 """(α, β) of Θ_αβ, the parts of ψ counted from 0."""
 Tile = Callable[[Any, Any, tuple[Part, ...]], dict[Part, Array]]
@@ -38,6 +40,7 @@ def assemble(
     *,
     chunk: int,
     dtype: Any,
+    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """Θ_αβ of this shape for each (α, β) of ``parts``, tile by tile.
 
@@ -52,16 +55,24 @@ def assemble(
         parts: The Θ_αβ wanted.
         chunk: Configurations in a chunk (or all, if they are fewer).
         dtype: Of the kernels.
+        show_progress: Whether a bar counts the tiles.
     """
     out = {part: jnp.zeros(shape, dtype) for part in parts}
-    for i in starts(shape[0], chunk):
-        own = left(i)
-        for j in starts(shape[1], chunk):
-            if right is None and j < i:
-                continue
-            same = right is None and i == j
-            other = own if same else (left if right is None else right)(j)
-            out = _fill(out, own, other, i, j, tile=tile, mirror=right is None and not same)
+    symmetric = right is None
+    pairs = [
+        (i, j)
+        for i in starts(shape[0], chunk)
+        for j in starts(shape[1], chunk)
+        if i <= j or not symmetric
+    ]
+    row, own = None, None
+    for i, j in track(pairs, "kernel", show=show_progress, unit="tile"):
+        if i != row:
+            row, own = i, left(i)
+        same = symmetric and i == j
+        other = own if same else (left if right is None else right)(j)
+        out = _fill(out, own, other, i, j, tile=tile, mirror=symmetric and not same)
+        jax.block_until_ready(out)
     return out
 
 

@@ -95,7 +95,7 @@ class Energy(Loss):
         return (2 / norm) * (moved - (jnp.vdot(psi, moved).real / norm) * psi)
 
     def __repr__(self) -> str:
-        return f"Energy({self.hamiltonian!r})"
+        return f"Energy({type(self.hamiltonian).__name__} on {self.hilbert})"
 
 
 @partial(jax.jit, static_argnums=0)

@@ -35,6 +35,10 @@ class Measurement:
     outcomes: Any
     counts: Any
 
+    def __repr__(self) -> str:
+        shots, different = int(np.sum(self.counts)), len(self.counts)
+        return f"Measurement({self.basis!r}, {shots} shots, {different} different outcomes)"
+
 
 def measure(target: Any, basis: str, n_shots: int, seed: int) -> Measurement:
     """Simulated measurement of a known state on spins 1/2.
@@ -145,7 +149,8 @@ class Tomography(Loss):
         return out
 
     def __repr__(self) -> str:
-        return f"Tomography({self.hilbert}, {len(self._bases)} bases)"
+        shots = sum(int(np.sum(m.counts)) for m in self.measurements)
+        return f"Tomography({self.hilbert}, {len(self._bases)} bases, {shots} shots)"
 
 
 @partial(jax.jit, static_argnums=0)

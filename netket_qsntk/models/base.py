@@ -4,21 +4,25 @@ A concrete model says only what its real network is (:meth:`WaveFunction.network
 (…, d) to (…, outputs)); this file says how one or two of them make ψ, and that NetKet wants log ψ.
 """
 
+import dataclasses
 import math
 import numbers
 from collections.abc import Callable
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
 from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.text import summary
 
 Parts = Literal["independent", "shared", "real"]
 Parametrization = Literal["ntk", "standard"]
 Encoding = Callable[[Array], Array]
 
+_OPTIONS = ("parts", "encoding", "parametrization", "param_dtype")
 _CHOICES = {"parts": ("independent", "shared", "real"), "parametrization": ("ntk", "standard")}
 
 
@@ -64,6 +68,11 @@ class WaveFunction(nn.Module, kw_only=True):
             )
         super().__post_init__()
 
+    @property
+    def dtype(self) -> Any:
+        """``param_dtype``; float32 in its place where JAX's 64-bit mode is off, without JAX's warning at each use."""
+        return jax.dtypes.canonicalize_dtype(self.param_dtype)
+
     @nn.nowrap
     def network(self, outputs: int) -> nn.Module:
         """The real network (…, d) -> (…, outputs); defined by each model."""
@@ -72,7 +81,7 @@ class WaveFunction(nn.Module, kw_only=True):
     @nn.nowrap
     def encode(self, x: Array) -> Array:
         """Configurations (…, sites) of any dtype as real vectors (…, d) of ``param_dtype``."""
-        return (x if self.encoding is None else self.encoding(x)).astype(self.param_dtype)
+        return (x if self.encoding is None else self.encoding(x)).astype(self.dtype)
 
     def setup(self) -> None:
         """Create the real networks (called by flax)."""
@@ -95,6 +104,13 @@ class WaveFunction(nn.Module, kw_only=True):
     def __call__(self, x: Array) -> Array:
         """log ψ(x): (…, sites) -> (…), complex. A zero amplitude gives -inf (and no gradient)."""
         return jnp.log(self.psi(x) + 0j)
+
+    def __repr__(self) -> str:
+        """Own fields, and the options of all models where they are not the default; Flax takes a line for each."""
+        shared = {f.name: f.default for f in dataclasses.fields(WaveFunction)}
+        own = [f.name for f in dataclasses.fields(self) if f.name not in shared]
+        chosen = [n for n in _OPTIONS if getattr(self, n) != shared[n]]
+        return summary(self, own + chosen)
 
 
 def check_positive(model: str, **values: Any) -> None:

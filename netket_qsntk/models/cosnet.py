@@ -1,6 +1,6 @@
 """CosNet and GaussNet: two architectures with the same Gaussian limit and different finite widths."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,7 +10,7 @@ from netket_qsntk.models.base import Parametrization, WaveFunction, check_positi
 from netket_qsntk.models.dense import Dense
 
 
-class _CosNetwork(nn.Module):
+class _Network(nn.Module):
     width: int
     sigma_a: float
     sigma_w: float
@@ -18,31 +18,52 @@ class _CosNetwork(nn.Module):
     parametrization: Parametrization
     param_dtype: Any
 
+    @nn.nowrap
+    def _hidden(self, x: Array, sigma_b: float | Literal["phase"]) -> Array:
+        return self._dense(self.width, self.sigma_w, sigma_b, "hidden")(x)
+
+    @nn.nowrap
+    def _readout(self, h: Array) -> Array:
+        return self._dense(self.outputs, self.sigma_a, 0.0, "readout")(h)
+
+    @nn.nowrap
+    def _dense(self, features: int, sigma_w: float, sigma_b: Any, name: str) -> Dense:
+        options = {"parametrization": self.parametrization, "param_dtype": self.param_dtype}
+        return Dense(features, sigma_w, sigma_b, name=name, **options)
+
+
+class _CosNetwork(_Network):
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        options = {"parametrization": self.parametrization, "param_dtype": self.param_dtype}
-        z = Dense(self.width, self.sigma_w, "phase", name="hidden", **options)(x)
-        return Dense(self.outputs, self.sigma_a, 0.0, name="readout", **options)(jnp.cos(z))
+        return self._readout(jnp.cos(self._hidden(x, "phase")))
 
 
-class _GaussNetwork(nn.Module):
-    width: int
-    sigma_a: float
-    sigma_w: float
-    outputs: int
-    parametrization: Parametrization
-    param_dtype: Any
-
+class _GaussNetwork(_Network):
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        options = {"parametrization": self.parametrization, "param_dtype": self.param_dtype}
-        z = Dense(self.width, self.sigma_w, 0.0, name="hidden", **options)(x)
         # One exponential of the difference: exp(w·x) alone overflows where the ratio is harmless.
         shift = self.sigma_w**2 * jnp.sum(x * x, axis=-1, keepdims=True) / x.shape[-1]
-        return Dense(self.outputs, self.sigma_a, 0.0, name="readout", **options)(jnp.exp(z - shift))
+        return self._readout(jnp.exp(self._hidden(x, 0.0) - shift))
 
 
-class CosNet(WaveFunction):
+class _OneHiddenLayer(WaveFunction):
+    width: int
+    sigma_a: float = 1.0
+    sigma_w: float = 1.0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        self.width = check_width(name, self.width)
+        check_positive(name, sigma_a=self.sigma_a, sigma_w=self.sigma_w)
+        super().__post_init__()
+
+    @nn.nowrap
+    def _made_of(self, network: type[_Network], outputs: int) -> nn.Module:
+        options = outputs, self.parametrization, self.dtype
+        return network(self.width, self.sigma_a, self.sigma_w, *options)
+
+
+class CosNet(_OneHiddenLayer):
     r"""Wave function from one hidden layer of cosines.
 
     .. math:: f(x) = \sum_{i=1}^N a_i \cos(w_i \cdot x + b_i)
@@ -69,25 +90,13 @@ class CosNet(WaveFunction):
         (16,)
     """
 
-    width: int
-    sigma_a: float = 1.0
-    sigma_w: float = 1.0
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        self.width = check_width(name, self.width)
-        check_positive(name, sigma_a=self.sigma_a, sigma_w=self.sigma_w)
-        super().__post_init__()
-
     @nn.nowrap
     def network(self, outputs: int) -> nn.Module:
         """One real CosNet with ``outputs`` readouts."""
-        return _CosNetwork(
-            self.width, self.sigma_a, self.sigma_w, outputs, self.parametrization, self.param_dtype
-        )
+        return self._made_of(_CosNetwork, outputs)
 
 
-class GaussNet(WaveFunction):
+class GaussNet(_OneHiddenLayer):
     r"""Wave function from one hidden layer of normalised exponentials.
 
     .. math:: f(x) = \sum_{i=1}^N a_i\, e^{w_i \cdot x} \Big/ \sqrt{e^{2\sigma_w^2 x \cdot x/d}},\quad
@@ -112,19 +121,7 @@ class GaussNet(WaveFunction):
         (16,)
     """
 
-    width: int
-    sigma_a: float = 1.0
-    sigma_w: float = 1.0
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        self.width = check_width(name, self.width)
-        check_positive(name, sigma_a=self.sigma_a, sigma_w=self.sigma_w)
-        super().__post_init__()
-
     @nn.nowrap
     def network(self, outputs: int) -> nn.Module:
         """One real GaussNet with ``outputs`` readouts."""
-        return _GaussNetwork(
-            self.width, self.sigma_a, self.sigma_w, outputs, self.parametrization, self.param_dtype
-        )
+        return self._made_of(_GaussNetwork, outputs)

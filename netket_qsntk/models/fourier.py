@@ -10,6 +10,7 @@ from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.models.base import Encoding, Parametrization, Parts, WaveFunction
+from netket_qsntk.text import brief
 
 
 class FourierFeatures(nn.Module):
@@ -82,7 +83,7 @@ class FourierFeatures(nn.Module):
     def encode(self, x: Array) -> Array:
         """Configurations (…, sites) as features γ of shape (…, 2m)."""
         x = jnp.asarray(x)
-        x = (x if self.encoding is None else self.encoding(x)).astype(self.network.param_dtype)
+        x = (x if self.encoding is None else self.encoding(x)).astype(self.network.dtype)
         b = jnp.asarray(np.asarray(self.frequencies), x.dtype)
         if b.shape[1] != x.shape[-1]:
             raise InvalidModelError(
@@ -101,3 +102,8 @@ class FourierFeatures(nn.Module):
     def __call__(self, x: Array) -> Array:
         """log ψ(x): (…, sites) -> (…)."""
         return self.network(self.encode(x))
+
+    def __repr__(self) -> str:
+        m, d = np.shape(self.frequencies)
+        encoding = "" if self.encoding is None else f", encoding={brief(self.encoding)}"
+        return f"FourierFeatures({m} frequencies of length {d}, {self.network!r}{encoding})"

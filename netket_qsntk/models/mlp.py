@@ -122,5 +122,5 @@ class WideMLP(WaveFunction):
             sigma_w,
             sigma_b,
             self.parametrization,
-            self.param_dtype,
+            self.dtype,
         )

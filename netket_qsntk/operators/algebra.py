@@ -29,7 +29,7 @@ class ScaledIdentity(KernelOperator):
     reason: str = eqx.field(static=True)
 
     def __init__(
-        self, factor: Any, size: int, dtype: Any = jnp.float64, *, positive: bool | None = None
+        self, factor: Any, size: int, dtype: Any = float, *, positive: bool | None = None
     ) -> None:
         self.positive = is_nonnegative(factor) if positive is None else positive
         self.factor = jnp.asarray(factor, dtype)

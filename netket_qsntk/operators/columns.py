@@ -46,5 +46,5 @@ def real_rows(v: Any, n: int) -> tuple[Array, Columns]:
     if is_complex:
         rows = jnp.concatenate([rows.real, rows.imag])
     if not jnp.issubdtype(rows.dtype, jnp.floating):
-        rows = rows.astype(jnp.float64)
+        rows = rows.astype(float)
     return rows, Columns(v.ndim == 1, bool(is_complex))

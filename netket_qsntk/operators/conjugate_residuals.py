@@ -5,7 +5,6 @@ Conjugate residuals are the variant of conjugate gradients that makes the residu
 right-hand side is not in its range; conjugate gradients diverge there.
 """
 
-import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from netket_qsntk.alert import alert
 from netket_qsntk.errors import NotConvergedWarning, OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
+from netket_qsntk.progress import bar
+from netket_qsntk.text import summary
 
 # Steps without a gain after which a row has reached what it can.
 _PATIENCE = 3
@@ -32,6 +34,9 @@ class Solution(NamedTuple):
     """Products used."""
     converged: bool
     """Whether every residual is below the tolerance."""
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 class _State(NamedTuple):
@@ -55,6 +60,7 @@ def conjugate_residuals(
     tol: float = 1e-10,
     max_steps: int = 1000,
     warn: bool = True,
+    show_progress: bool = True,
 ) -> Solution:
     r"""A⁻¹b by preconditioned conjugate residuals, each column with its own iteration.
 
@@ -73,6 +79,7 @@ def conjugate_residuals(
         tol: Wanted ‖b - A x‖ / ‖b‖.
         max_steps: Products at most.
         warn: Whether to warn if the tolerance is not reached.
+        show_progress: Whether a bar counts the products.
 
     Raises:
         OperatorShapeError: Not symmetric, or b does not fit.
@@ -98,19 +105,21 @@ def conjugate_residuals(
         first, form = real_rows(start, operator.shape[0])
         if form.is_complex != columns.is_complex or first.shape != rows.shape:
             raise OperatorShapeError("start must have the shape and the kind of b.")
-    x, steps = _iterate(operator, preconditioner, rows, first.astype(rows.dtype), tol, max_steps)
+    with bar(max_steps, "conjugate residuals", show=show_progress, unit="product") as done:
+        x, steps = _iterate(
+            operator, preconditioner, rows, first.astype(rows.dtype), tol, max_steps, done
+        )
     size = columns.combine(np.linalg.norm(rows, axis=-1))
     left = columns.combine(np.linalg.norm(rows - operator.product(x), axis=-1))
     residual = left / np.where(size > 0, size, 1.0)
     converged = bool(np.all(residual <= 2 * tol))
     if warn and not converged:
-        warnings.warn(
+        alert(
             f"Conjugate residuals left a relative residual of {float(np.max(residual)):.1e} after {steps} "
             f"products, not {tol:.1e}. Either the kernel is singular to working precision on these configurations, "
             "and this is the part of the target that it cannot express, or more steps, a preconditioner or a "
             "larger tol are needed.",
             NotConvergedWarning,
-            stacklevel=2,
         )
     return Solution(columns.restore(x), residual, steps, converged)
 
@@ -122,6 +131,7 @@ def _iterate(
     start: Array,
     tol: float,
     max_steps: int,
+    done: Any,
 ) -> tuple[Array, int]:
     """The solution for each row, and the number of products."""
 
@@ -140,6 +150,7 @@ def _iterate(
         conditioned_image = conditioned(state.image)
         state, use, little = _forward(state, conditioned_image, bound)
         state = _turn(state, operator.product(state.z), use, little)
+        done.update()
     return state.x, max_steps
 
 

@@ -46,7 +46,7 @@ class Dense(KernelOperator):
         reason: str = "",
     ) -> None:
         if not hasattr(matrix, "dtype") or not jnp.issubdtype(matrix.dtype, jnp.floating):
-            matrix = jnp.asarray(matrix, jnp.float64)
+            matrix = jnp.asarray(matrix, float)
         self.matrix = jnp.asarray(matrix)
         if self.matrix.ndim != 2:
             raise OperatorShapeError(f"Dense takes a matrix (n, m), got shape {self.matrix.shape}.")

@@ -1,6 +1,5 @@
 """Functions of a symmetric operator times vectors: gradient descent, gradient flow, or any other."""
 
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,11 +9,14 @@ import numpy as np
 from jax import Array
 from scipy.fft import dct
 
+from netket_qsntk.alert import alert
 from netket_qsntk.errors import NotConvergedWarning, OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.operators.krylov import Function, Krylov
 from netket_qsntk.operators.lanczos import lanczos, largest_eigenvalue
+from netket_qsntk.progress import track
+from netket_qsntk.text import summary
 
 
 class FunctionResult(NamedTuple):
@@ -27,6 +29,9 @@ class FunctionResult(NamedTuple):
     steps: int
     """Products used."""
 
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
+
 
 def apply_function(
     operator: KernelOperator,
@@ -35,6 +40,7 @@ def apply_function(
     *,
     tol: float = 1e-10,
     max_steps: int = 300,
+    show_progress: bool = True,
 ) -> FunctionResult:
     """f(A)v for one or many functions at once, to an estimated accuracy.
 
@@ -44,6 +50,7 @@ def apply_function(
         function: From eigenvalues (m,) to (m,), or to (…, m): ``lambda e: (1 - s * e) ** t[:, None]``.
         tol: Wanted error norm relative to ‖v‖.
         max_steps: Products at most; where they do not suffice a warning says what was reached.
+        show_progress: Whether a bar counts the products.
 
     Returns:
         Value, estimated error and number of products. Where the operator's eigendecomposition is at hand there is no
@@ -66,16 +73,15 @@ def apply_function(
     def reached(krylov: Krylov) -> bool:
         return bool(np.all(krylov.error(function) <= tol * size))
 
-    krylov = lanczos(operator, v, max_steps=max_steps, until=reached)
+    krylov = lanczos(operator, v, max_steps=max_steps, until=reached, show_progress=show_progress)
     error = krylov.error(function)
     exhausted = not krylov.beta[:, -1].any()
     if not exhausted and not reached(krylov):
         worst = float(np.max(error / np.where(size > 0, size, 1.0)))
-        warnings.warn(
+        alert(
             f"Lanczos reached an estimated relative error of {worst:.1e} in {krylov.steps} products, not {tol:.1e}: "
             f"give more than max_steps={max_steps}, or a larger tol.",
             NotConvergedWarning,
-            stacklevel=2,
         )
     return FunctionResult(krylov.apply(function), error, krylov.steps)
 
@@ -88,6 +94,7 @@ def chebyshev(
     interval: tuple[float, float] | None = None,
     tol: float = 1e-12,
     max_degree: int = 4096,
+    show_progress: bool = True,
 ) -> FunctionResult:
     r"""f(A)v by a Chebyshev series on an interval that contains the spectrum.
 
@@ -102,6 +109,7 @@ def chebyshev(
             it the series grows exponentially.
         tol: Wanted error relative to ‖v‖.
         max_degree: Largest degree; a warning says what was reached if it does not suffice.
+        show_progress: Whether a bar counts the products.
 
     Returns:
         Value; the error from the part of the series left out (an upper bound for f on the interval, to the accuracy
@@ -124,14 +132,13 @@ def chebyshev(
     coefficients, tail = _series(function, low, high, tol, max_degree)
     size = columns.combine(np.linalg.norm(rows, axis=-1))
     if np.max(tail) > tol:
-        warnings.warn(
+        alert(
             f"The Chebyshev series leaves out {np.max(tail):.1e} relative to ‖v‖ at degree {max_degree}, not "
             f"{tol:.1e}: give a larger max_degree, a larger tol, or use lanczos.",
             NotConvergedWarning,
-            stacklevel=2,
         )
     flat = coefficients.reshape(-1, coefficients.shape[-1])
-    total = _sum_series(operator, rows, flat.T, low, high)
+    total = _sum_series(operator, rows, flat.T, low, high, show_progress)
     value = columns.restore(total.reshape(*coefficients.shape[:-1], *rows.shape))
     error = np.reshape(tail, (*np.shape(tail), *([1] * size.ndim))) * size
     return FunctionResult(value, error, coefficients.shape[-1] - 1)
@@ -170,14 +177,20 @@ def _series(
 
 
 def _sum_series(
-    operator: KernelOperator, v: Array, coefficients: np.ndarray, low: float, high: float
+    operator: KernelOperator,
+    v: Array,
+    coefficients: np.ndarray,
+    low: float,
+    high: float,
+    show_progress: bool,
 ) -> Array:
     """Σ_j c_j T_j(x) v with x = A mapped to [-1, 1]: coefficients (degree + 1, times), result (times, k, n)."""
     stretch, shift = 2 / (high - low), (high + low) / (high - low)
     total = jnp.asarray(coefficients[0])[:, None, None] * v
     previous, current = v, stretch * operator.product(v) - shift * v
-    for j, c in enumerate(coefficients[1:], start=1):
-        total = _add(total, c, current)
+    terms = track(coefficients[1:], "Chebyshev series", show=show_progress, unit="product")
+    for j, c in enumerate(terms, start=1):
+        total = jax.block_until_ready(_add(total, c, current))
         if j + 1 < len(coefficients):
             image = operator.product(current)
             previous, current = current, _next(image, current, previous, stretch, shift)

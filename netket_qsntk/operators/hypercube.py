@@ -81,7 +81,7 @@ class Hypercube(KernelOperator):
         d = shape[0] - 1
         if levels is None:
             levels = hamming_levels(values)
-        dtype = jnp.float64 if dtype is None else dtype
+        dtype = float if dtype is None else dtype
         self.values, self.levels = jnp.asarray(values, dtype), jnp.asarray(levels, dtype)
         self.rows = _index(x, d)
         self.columns = None if y is None else _index(y, d)
@@ -114,8 +114,8 @@ class Hypercube(KernelOperator):
 
     def _product(self, v: Array) -> Array:
         modes = walsh_hadamard(self._columns.scatter(v))
-        scale = self.levels / self.rows.size
-        return self.rows.gather(walsh_hadamard(scale[parity_weights(self.n_spins)] * modes))
+        levels = (self.levels / self.rows.size)[parity_weights(self.n_spins)]
+        return self.rows.gather(walsh_hadamard(jnp.broadcast_to(levels, modes.shape) * modes))
 
     def _apply(self, v: Array) -> Array:
         whole = self.rows.is_whole_basis and self._columns.is_whole_basis

@@ -159,7 +159,8 @@ class Krylov(eqx.Module):
     def __repr__(self) -> str:
         k, _, n = self.blocks[0].shape
         held = sum(block.nbytes for block in self.blocks)
-        return f"Krylov({k} real vectors of length {n}, steps={self.steps}, memory={human_bytes(held)})"
+        vectors = "vector" if k == 1 else "vectors"
+        return f"Krylov({k} real {vectors} of length {n}, steps={self.steps}, memory={human_bytes(held)})"
 
 
 def _evaluated(function: Function, theta: np.ndarray) -> np.ndarray:

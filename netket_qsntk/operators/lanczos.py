@@ -28,6 +28,7 @@ from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.operators.krylov import Krylov
+from netket_qsntk.progress import track
 
 # Lanczos vectors are stored in blocks of this many, so that the store grows without being copied.
 _BLOCK = 16
@@ -39,6 +40,7 @@ def lanczos(
     *,
     max_steps: int = 300,
     until: Callable[[Krylov], bool] | None = None,
+    show_progress: bool = True,
 ) -> Krylov:
     """The Krylov basis of v, by Lanczos with full orthogonalisation.
 
@@ -47,6 +49,7 @@ def lanczos(
         v: (n,) or (n, columns), real or complex.
         max_steps: Largest number m >= 1 of products; memory is m n numbers for each real column.
         until: Called every 16 steps with the basis so far; True ends the run.
+        show_progress: Whether a bar counts the products.
 
     Returns:
         The basis. It ends early by itself where the Krylov space is exhausted.
@@ -74,7 +77,7 @@ def lanczos(
     alphas: list[Array] = []
     betas: list[Array] = []
     scale = jnp.zeros_like(norms)
-    for step in range(max_steps):
+    for step in track(range(max_steps), "Lanczos", show=show_progress, unit="product"):
         if step % _BLOCK == 0:
             blocks.append(jnp.zeros((len(rows), _BLOCK, n), rows.dtype))
         blocks[-1] = _store(blocks[-1], current, step % _BLOCK)
@@ -142,7 +145,9 @@ def _normalised(w: Array, scale: Array) -> tuple[Array, Array]:
     return jnp.where(beta > 0, 1 / jnp.where(beta > 0, beta, 1.0), 0.0)[:, None] * w, beta
 
 
-def largest_eigenvalue(operator: KernelOperator, *, steps: int = 32) -> tuple[float, float]:
+def largest_eigenvalue(
+    operator: KernelOperator, *, steps: int = 32, show_progress: bool = True
+) -> tuple[float, float]:
     """λ_max of a symmetric operator, and how far below the true one it may be (the residual norm).
 
     Exact, without a product, where the operator has a cheap spectrum.
@@ -158,6 +163,6 @@ def largest_eigenvalue(operator: KernelOperator, *, steps: int = 32) -> tuple[fl
     # Reproducible, with weight on the top mode of a positive kernel and on all others.
     n = operator.shape[0]
     start = jnp.ones(n) + 0.1 * jax.random.normal(jax.random.key(0), (n,))
-    krylov = lanczos(operator, start, max_steps=min(steps, n))
+    krylov = lanczos(operator, start, max_steps=min(steps, n), show_progress=show_progress)
     values, vectors = krylov.ritz()
     return float(values[0, -1]), float(krylov.beta[0, -1] * abs(vectors[0, -1, -1]))

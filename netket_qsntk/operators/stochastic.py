@@ -17,6 +17,8 @@ from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.krylov import Function
 from netket_qsntk.operators.lanczos import lanczos
+from netket_qsntk.progress import track
+from netket_qsntk.text import summary
 
 
 class Estimate(NamedTuple):
@@ -25,6 +27,9 @@ class Estimate(NamedTuple):
     mean: Array
     error_of_mean: Array
     n_samples: int
+
+    def __repr__(self) -> str:
+        return summary(self, self._fields)
 
 
 def estimate_trace(
@@ -35,6 +40,7 @@ def estimate_trace(
     n_samples: int = 32,
     basis: Array | None = None,
     chunk_size: int = 8,
+    show_progress: bool = True,
 ) -> Estimate:
     r"""tr M from values zᵀMz, for one or many matrices at once.
 
@@ -49,6 +55,7 @@ def estimate_trace(
         basis: Orthonormal rows Q (q, n) that are dealt with exactly, such as the top modes
             (:func:`top_modes`); None for none. They cost q more evaluations.
         chunk_size: Probes held at a time.
+        show_progress: Whether a bar counts the chunks of random probes.
 
     Returns:
         Estimates (…), with the standard error of the mean of the sampled part.
@@ -65,12 +72,13 @@ def estimate_trace(
     if n_samples < 2:
         raise OperatorShapeError(f"n_samples={n_samples}: an error bar needs at least 2 probes.")
     values = []
-    for start in range(0, n_samples, chunk_size):
+    chunks = range(0, n_samples, chunk_size)
+    for start in track(chunks, "stochastic trace", show=show_progress, unit="chunk"):
         count = min(chunk_size, n_samples - start)
-        z = jax.random.rademacher(jax.random.fold_in(key, start), (count, n), jnp.float64)
+        z = jax.random.rademacher(jax.random.fold_in(key, start), (count, n), float)
         if basis is not None:
             z = z - (z @ basis.T) @ basis
-        values.append(quadratic(z))
+        values.append(jax.block_until_ready(quadratic(z)))
     samples = jnp.concatenate(values, axis=-1)
     mean = jnp.mean(samples, axis=-1)
     error = jnp.std(samples, axis=-1, ddof=1) / n_samples**0.5
@@ -88,6 +96,7 @@ def trace_of_function(
     n_samples: int = 32,
     steps: int = 64,
     basis: Array | None = None,
+    show_progress: bool = True,
 ) -> Estimate:
     """tr f(A) for one or many functions, by Lanczos quadrature on random probes; exact where the spectrum is.
 
@@ -98,6 +107,7 @@ def trace_of_function(
         n_samples: Number of probes.
         steps: Products for each probe.
         basis: As in :func:`estimate_trace`.
+        show_progress: As in :func:`estimate_trace`.
 
     Example:
         >>> import jax, jax.numpy as jnp, netket_qsntk as qs
@@ -111,9 +121,17 @@ def trace_of_function(
         return Estimate(exact, jnp.zeros_like(exact), 0)
 
     def quadratic(z: Array) -> Array:
-        return jnp.asarray(lanczos(operator, z.T, max_steps=steps).quadratic_form(function))
+        krylov = lanczos(operator, z.T, max_steps=steps, show_progress=show_progress)
+        return jnp.asarray(krylov.quadratic_form(function))
 
-    return estimate_trace(quadratic, operator.shape[0], key=key, n_samples=n_samples, basis=basis)
+    return estimate_trace(
+        quadratic,
+        operator.shape[0],
+        key=key,
+        n_samples=n_samples,
+        basis=basis,
+        show_progress=show_progress,
+    )
 
 
 def xtrace(
@@ -193,7 +211,7 @@ def parities(x: Any, weight: int) -> Array:
         >>> parities(nk.hilbert.Spin(0.5, 4).all_states(), 1).shape
         (5, 16)
     """
-    x = jnp.sign(jnp.asarray(x, jnp.float64))
+    x = jnp.sign(jnp.asarray(x, float))
     columns = [jnp.ones(len(x))]
     latest = [(-1, columns[0])]
     for _ in range(weight):

@@ -75,7 +75,7 @@ class Tiled(KernelOperator):
         self.kernel, self.which = kernel, which
         self.x = jnp.asarray(check_configurations(x))
         self.y = None if y is None else jnp.asarray(check_configurations(y, "y"))
-        self.scale = jnp.asarray(scale, jnp.float64)
+        self.scale = jnp.asarray(scale, float)
         self.block = min(len(self.x), block or max(1, _BLOCK // max(1, len(self._columns)))) or 1
         self.positive = positive and y is None
         self.reason = reason
@@ -87,8 +87,8 @@ class Tiled(KernelOperator):
 
     @property
     def dtype(self) -> Any:
-        """float64."""
-        return jnp.dtype("float64")
+        """float64; float32 where JAX's 64-bit mode is off."""
+        return self.scale.dtype
 
     @property
     def symmetric(self) -> bool:

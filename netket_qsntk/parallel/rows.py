@@ -6,7 +6,6 @@ parts and sends (p - 1)/p of B. In AᵀB it is the sums that go round. A product
 instead. Rows that fill up the last parts are zeros, which no product notices.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from jax import Array, lax
 from jax.sharding import PartitionSpec
 
 from netket_qsntk._units import human_bytes
+from netket_qsntk.alert import alert
 from netket_qsntk.errors import GatheredMatrixWarning, OperatorShapeError
 from netket_qsntk.parallel.mesh import (
     AXIS,
@@ -240,10 +240,9 @@ def warn_of_gathering(shape: tuple[int, int], itemsize: int, where: str) -> None
     """Say how large a matrix in parts is that is made whole."""
     if n_devices() > 1:
         size = human_bytes(shape[0] * shape[1] * itemsize)
-        warnings.warn(
+        alert(
             f"A matrix of shape {shape} is gathered {where}: {size} that lay on {n_devices()} devices.",
             GatheredMatrixWarning,
-            stacklevel=3,
         )
 
 

@@ -1,5 +1,6 @@
 """Targets by exact diagonalisation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from netket_qsntk.errors import DegenerateGroundStateError
+from netket_qsntk.progress import bar
 from netket_qsntk.targets.hamiltonian import hermitian_matrix
 from netket_qsntk.targets.target import Target
 
@@ -17,7 +19,9 @@ __all__ = ["ground_state"]
 _DENSE_STATES = 512
 
 
-def ground_state(hamiltonian: Any, *, degeneracy_tol: float = 1e-8) -> Target:
+def ground_state(
+    hamiltonian: Any, *, degeneracy_tol: float = 1e-8, show_progress: bool = True
+) -> Target:
     r"""The unique eigenvector of lowest energy, :math:`H|\psi_T\rangle = E_0|\psi_T\rangle`.
 
     The phase is fixed so that the amplitude of largest modulus, the first in basis order among
@@ -32,6 +36,7 @@ def ground_state(hamiltonian: Any, *, degeneracy_tol: float = 1e-8) -> Target:
             ``nk.operator.FermiHubbardJax``.
         degeneracy_tol: The gap E₁ - E₀ below which the ground state counts as degenerate, as a
             fraction of the norm ‖H‖₁ (the largest absolute column sum, a bound of the energies).
+        show_progress: Whether a bar counts the products with H, whose number is not known beforehand.
 
     Returns:
         The ground state on ``hamiltonian.hilbert``.
@@ -52,7 +57,8 @@ def ground_state(hamiltonian: Any, *, degeneracy_tol: float = 1e-8) -> Target:
     """
     matrix = hermitian_matrix(hamiltonian)
     norm = float(abs(matrix).sum(axis=0).max())
-    energies, vector = _lowest_pair(matrix, norm)
+    with bar(None, "ground state", show=show_progress, unit="product") as products:
+        energies, vector = _lowest_pair(matrix, norm, products)
     gap = energies[1] - energies[0]
     if gap <= degeneracy_tol * norm:
         raise DegenerateGroundStateError(
@@ -65,7 +71,9 @@ def ground_state(hamiltonian: Any, *, degeneracy_tol: float = 1e-8) -> Target:
     return Target(hamiltonian.hilbert, _fix_phase(vector))
 
 
-def _lowest_pair(matrix: sp.csr_matrix, norm: float) -> tuple[tuple[float, float], np.ndarray]:
+def _lowest_pair(
+    matrix: sp.csr_matrix, norm: float, products: Any
+) -> tuple[tuple[float, float], np.ndarray]:
     """The two lowest eigenvalues (+∞ for one that is not there) and the lowest eigenvector."""
     n_states = matrix.shape[0]
     if n_states == 1:
@@ -76,19 +84,22 @@ def _lowest_pair(matrix: sp.csr_matrix, norm: float) -> tuple[tuple[float, float
 
     rng = np.random.default_rng(0)
 
-    def lowest(operator: Any) -> tuple[float, np.ndarray]:
+    def lowest(product: Callable[[np.ndarray], np.ndarray]) -> tuple[float, np.ndarray]:
+        def counted(x: np.ndarray) -> np.ndarray:
+            products.update()
+            return product(x.ravel())
+
+        operator = LinearOperator(matrix.shape, matvec=counted, dtype=matrix.dtype)
         start = rng.normal(size=n_states).astype(matrix.dtype)
         values, vectors = eigsh(operator, k=1, which="SA", v0=start)
         return float(values[0]), vectors[:, 0]
 
-    energy, vector = lowest(matrix)
+    energy, vector = lowest(lambda x: matrix @ x)
 
     def without_ground_state(x: np.ndarray) -> np.ndarray:
-        x = x.ravel()
         return matrix @ x + (2.0 * norm * np.vdot(vector, x)) * vector
 
-    deflated = LinearOperator(matrix.shape, matvec=without_ground_state, dtype=matrix.dtype)
-    return (energy, lowest(deflated)[0]), vector
+    return (energy, lowest(without_ground_state)[0]), vector
 
 
 def _fix_phase(vector: np.ndarray) -> np.ndarray:

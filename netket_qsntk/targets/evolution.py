@@ -20,7 +20,13 @@ __all__ = ["quench"]
 _LARGEST_STORED = 2**16
 
 
-def quench(hamiltonian: Any, initial: str | Target | ArrayLike | Any, time: float) -> Target:
+def quench(
+    hamiltonian: Any,
+    initial: str | Target | ArrayLike | Any,
+    time: float,
+    *,
+    show_progress: bool = True,
+) -> Target:
     r"""The state :math:`|\psi_T\rangle = e^{-iHt} |\psi_0\rangle`, evolved exactly.
 
     The targets of arXiv:2112.00723 are of this kind (below Eq. 20). The exponential acts on the
@@ -37,6 +43,7 @@ def quench(hamiltonian: Any, initial: str | Target | ArrayLike | Any, time: floa
         initial: The state at time 0: ``"plus"``, every spin in the +1 eigenstate of σx; a
             :class:`Target`; amplitudes (n_states,); or a NetKet state.
         time: t, in units of 1/energy with ħ = 1; negative times evolve backwards.
+        show_progress: Whether a bar counts the products with a Hamiltonian that is not stored.
 
     Returns:
         The evolved state on ``hamiltonian.hilbert``.
@@ -65,7 +72,8 @@ def quench(hamiltonian: Any, initial: str | Target | ArrayLike | Any, time: floa
     strings = _strings_of_a_large_system(hamiltonian)
     if strings is not None:
         start = _initial_target(hamiltonian.hilbert, initial)
-        return Target(start.hilbert, evolve(strings, start.amplitudes, time))
+        evolved = evolve(strings, start.amplitudes, time, show_progress=show_progress)
+        return Target(start.hilbert, evolved)
     matrix = hermitian_matrix(hamiltonian)
     start = _initial_target(hamiltonian.hilbert, initial)
     return Target(start.hilbert, expm_multiply(-1j * time * matrix, start.amplitudes))

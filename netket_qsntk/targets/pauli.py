@@ -44,6 +44,13 @@ class PauliHamiltonian(eqx.Module):
     weights: Array
     bounds: tuple[float, float] = eqx.field(static=True)
 
+    def __repr__(self) -> str:
+        kinds = "diagonal" + (", diagonal on parities" if self.along_x is not None else "")
+        return (
+            f"PauliHamiltonian({self.n_states} states, {kinds}, {len(self.weights)} other strings, "
+            f"{self.dtype.name}, spectrum within {self.bounds})"
+        )
+
     @property
     def n_states(self) -> int:
         """2^d."""
@@ -111,6 +118,17 @@ def pauli_hamiltonian(hamiltonian: Any) -> PauliHamiltonian | None:
 
     Raises:
         HamiltonianError: The operator is not Hermitian, or has weights that are not finite.
+
+    Example:
+        >>> import netket as nk
+        >>> from netket_qsntk.targets.pauli import pauli_hamiltonian
+        >>> hi, chain = nk.hilbert.Spin(0.5, 3), nk.graph.Chain(3)
+        >>> strings = pauli_hamiltonian(nk.operator.Ising(hi, chain, h=1.0))
+        >>> strings.n_states, strings.bounds
+        (8, (-4.0, 6.0))
+        >>> sector = nk.hilbert.Spin(0.5, 3, total_sz=0.5)
+        >>> pauli_hamiltonian(nk.operator.Heisenberg(sector, chain)) is None
+        True
     """
     hilbert = getattr(hamiltonian, "hilbert", None)
     if not isinstance(hilbert, nk.hilbert.Spin | nk.hilbert.Qubit) or hilbert.constrained:

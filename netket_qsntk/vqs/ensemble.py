@@ -66,7 +66,7 @@ class EnsembleState(nk.vqs.VariationalState):
         if variables is None:
             key = nk.jax.PRNGKey(seed)
             keys = jnp.stack([jax.random.fold_in(key, i) for i in range(n_members)])
-            x = hilbert.random_state(key, 1, dtype=jnp.float64)
+            x = hilbert.random_state(key, 1, dtype=float)
             variables = _initialise(model, keys, x)
         self.variables = variables
         self._states: Array | None = None

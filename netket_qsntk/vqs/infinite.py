@@ -10,10 +10,13 @@ import numpy as np
 from flax import serialization
 from jax import Array
 
+from netket_qsntk.alert import once
 from netket_qsntk.dynamics import LinearDynamics, ProductDynamics
 from netket_qsntk.dynamics.products import initial_modes
 from netket_qsntk.errors import InvalidEnsembleError, UndefinedAmplitudesError
 from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
+from netket_qsntk.operators import KernelOperator
+from netket_qsntk.progress import track
 from netket_qsntk.targets import check_summable
 
 # 2¹⁵ states are a covariance of 8 GiB.
@@ -87,7 +90,7 @@ class InfiniteState(nk.vqs.VariationalState):
             )
             x = jnp.asarray(self.hilbert.all_states())
             if self._training is None:
-                self._cache["mean"] = jnp.zeros(len(x), jnp.complex128)
+                self._cache["mean"] = jnp.zeros(len(x), complex)
                 self._cache["part"] = self.kernel.nngp(x)
             else:
                 dynamics, steps = self._training
@@ -100,7 +103,7 @@ class InfiniteState(nk.vqs.VariationalState):
         if "mean" not in self._cache:
             check_summable(self.hilbert, task="The mean of an InfiniteState")
             if self._training is None:
-                self._cache["mean"] = jnp.zeros(self.hilbert.n_states, jnp.complex128)
+                self._cache["mean"] = jnp.zeros(self.hilbert.n_states, complex)
             else:
                 dynamics, steps = self._training
                 self._cache["mean"] = dynamics.mean([steps], self.hilbert.all_states())[0]
@@ -139,10 +142,13 @@ class InfiniteState(nk.vqs.VariationalState):
             raise InvalidEnsembleError(f"n_members={n_members!r}: expected a positive integer.")
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
         key = nk.jax.PRNGKey(seed)
-        if self._training is not None and isinstance(self._training[0], ProductDynamics):
-            return self._by_products(*self._training, self._initial(n_members, key))
-        if self._training is None and self._is_structured():
-            return self._initial(n_members, key)
+        by_products = self._training is not None and isinstance(self._training[0], ProductDynamics)
+        if by_products or self._training is None:
+            operator = self.kernel.operator(self.hilbert.all_states(), which="nngp")
+            if self._training is not None:
+                return self._by_products(*self._training, self._initial(operator, n_members, key))
+            if hasattr(operator, "basis_modes"):
+                return self._initial(operator, n_members, key)
         moments = self._moments()
         if "root" not in moments:
             values, vectors = np.linalg.eigh(np.asarray(moments["part"]))
@@ -150,13 +156,9 @@ class InfiniteState(nk.vqs.VariationalState):
         shape = (self.kernel.n_parts, n_members, self.hilbert.n_states)
         return self._of_parts(self.mean, jax.random.normal(key, shape) @ moments["root"].T)
 
-    def _is_structured(self) -> bool:
-        operator = self.kernel.operator(self.hilbert.all_states(), which="nngp")
-        return hasattr(operator, "basis_modes")
-
-    def _initial(self, n_members: int, key: Array) -> Array:
+    def _initial(self, nngp: KernelOperator, n_members: int, key: Array) -> Array:
         """Wave functions before training: (n_members, n_states)."""
-        modes = initial_modes(self.kernel, self.hilbert.all_states())
+        modes = initial_modes(nngp)
         scale = jnp.sqrt(jnp.maximum(modes.eigenvalues, 0.0))
         noise = jax.random.normal(key, (self.kernel.n_parts, n_members, len(scale)))
         return self._of_parts(0.0, modes.from_modes(scale * noise))
@@ -165,7 +167,9 @@ class InfiniteState(nk.vqs.VariationalState):
         """Wave functions trained one by one: (n_members, n_states)."""
         x = self.hilbert.all_states()
         train = self.hilbert.states_to_numbers(dynamics.train.states)
-        psi = jnp.stack([dynamics.trained(steps, x, f[train], f) for f in initial])
+        counted = track(initial, "training", show=dynamics.show_progress, unit="draw")
+        with once():
+            psi = jnp.stack([dynamics.trained(steps, x, f[train], f) for f in counted])
         return psi if self.kernel.n_parts == 2 else psi.real
 
     def _of_parts(self, mean: Any, parts: Array) -> Array:
@@ -183,10 +187,7 @@ class InfiniteState(nk.vqs.VariationalState):
         return infinite_to_json(self)
 
     def __repr__(self) -> str:
-        return (
-            f"InfiniteState({self.hilbert}, {type(self.model).__name__}, steps={self.steps:g}, "
-            f"{self.kernel!r})"
-        )
+        return f"InfiniteState({self.hilbert}, steps={self.steps:g}, {self.kernel!r})"
 
 
 # Hilbert space, model and dynamics come with the state that a checkpoint is restored into.

@@ -31,7 +31,7 @@ def test_ranking_is_that_of_the_infinite_width_driver() -> None:
     assert found.names == tuple(sorted(losses, key=lambda name: losses[name][-1]))
     np.testing.assert_allclose(found.total, [losses[name] for name in found.names], rtol=1e-9)
     for name in found.names:
-        assert name in repr(found)
+        assert name in str(found)
 
 
 def test_zero_is_the_loss_of_predicting_nothing() -> None:

@@ -75,7 +75,6 @@ def test_diagonals_blocks_and_symmetry(model):
         np.testing.assert_array_equal(kernel.nngp(x), whole[0])
         np.testing.assert_array_equal(kernel.ntk(x), whole[1])
         np.testing.assert_array_equal(kernel.nngp_diagonal(x), kernel.diagonals(x)[0])
-        np.testing.assert_array_equal(kernel.ntk_diagonal(x), kernel.diagonals(x)[1])
 
 
 def test_many_blocks_of_rows_agree_with_one():

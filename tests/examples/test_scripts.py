@@ -1,0 +1,85 @@
+"""Every script explains itself, and runs from its options to its figure."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+# Script -> (options of a run of seconds, figures that it leaves).
+SMALL = {
+    "entanglement": (
+        "--sizes 2 4 6 --widths 16 --members 5 --sites 10 --draws 50 --out .",
+        ["*.png"],
+    ),
+    "infinite_width_vmc": (
+        "--models heisenberg --sites 6 --steps 20 --widths 8 --members 2 --finite-steps 5 --draws 2",
+        ["infinite_width_vmc.png"],
+    ),
+    "learning_curves": (
+        "--models tfim --n-train 64 128 --widths 8 --members 2 --steps 5 --splits 1",
+        ["learning_curves.png"],
+    ),
+    "learning_curves_large": (
+        "--sizes 2x3 --times 0.3 --fractions 0.25 0.75 --steps 10 --draws 2",
+        ["learning_curves_large.png"],
+    ),
+    "quench_supervised": (
+        "--size 2x3 --width 16 --members 2 --n-train 40 --steps 5 --horizon 50",
+        ["quench_supervised.png"],
+    ),
+    "training_and_inference": (
+        "--size 2x3 --widths 8 --members 2 --steps 5",
+        ["training_and_inference.png"],
+    ),
+    "twenty_spins": ("--size 2x3 --n-train 40 --steps 10", ["twenty_spins.png"]),
+    "vmc_diagnostics": (
+        "--length 2 --steps 4 --samples 64 --every 2 --batch 8",
+        ["vmc_diagnostics.png"],
+    ),
+}
+
+
+def run(script: str, options: list[str], folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    command = [sys.executable, str(ROOT / "examples" / f"{script}.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_script_is_run_here() -> None:
+    assert sorted(SMALL) == SCRIPTS
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_explain_themselves(script: str, tmp_path: Path) -> None:
+    text = run(script, ["--help"], tmp_path)
+    assert "usage:" in text
+    source = (ROOT / "examples" / f"{script}.py").read_text("utf-8")
+    first = source.removeprefix('"""').partition("\n")[0].strip('"')
+    assert " ".join(first.split()) in " ".join(text.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(name, marks=[] if name == "quench_supervised" else pytest.mark.slow)
+        for name in SCRIPTS
+    ],
+)
+def test_scripts_run_at_a_reduced_size_and_leave_their_figures(script: str, tmp_path: Path) -> None:
+    options, figures = SMALL[script]
+    printed = run(script, options.split(), tmp_path)
+    assert printed.strip()
+    for pattern in figures:
+        found = list(tmp_path.glob(pattern))
+        assert found, f"{pattern} is not among {[p.name for p in tmp_path.iterdir()]}"
+        for path in found:
+            assert path.read_bytes().startswith(b"\x89PNG")
+            assert path.stat().st_size > 10_000
