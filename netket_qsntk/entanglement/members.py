@@ -18,6 +18,7 @@ from jax import Array
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.entanglement.from_models import site_values
+from netket_qsntk.entanglement.threads import over_members
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
 from netket_qsntk.models import CosNet, GaussNet
 from netket_qsntk.models.dense import Dense
@@ -75,8 +76,14 @@ def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int
     for start in range(0, n_members, block):
         drawn = _parameters(model, keys[start : start + block], sample)
         stacked = jax.tree.map(np.asarray, drawn)
-        for i in range(min(block, n_members - start)):
-            products(jax.tree.map(itemgetter(i), stacked), psi[start + i])
+        out = psi[start : start + block]
+
+        def write(rows: slice, stacked: Any = stacked, out: np.ndarray = out) -> np.ndarray:
+            for i in range(rows.start, rows.stop):
+                products(jax.tree.map(itemgetter(i), stacked), out[i])
+            return out[rows, :0]
+
+        over_members(write, len(out), hilbert.n_states)
     return psi
 
 

@@ -1,7 +1,7 @@
 """Entanglement of given wave functions: Schmidt spectrum by SVD, and its entropies."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,10 +10,8 @@ from netket.hilbert import DiscreteHilbert
 from scipy.special import xlogy
 
 from netket_qsntk.entanglement.partition import bipartition, check_partition
+from netket_qsntk.entanglement.threads import over_members
 from netket_qsntk.errors import AmplitudesError, EntropyOrderError
-
-# Numbers of the tables worked on at a time: 2 MB if complex.
-_CACHED = 2**17
 
 Kind = Literal["renyi", "tsallis"]
 
@@ -48,7 +46,10 @@ def entanglement_spectrum(
         >>> entanglement_spectrum(bell, nk.hilbert.Spin(0.5, 2), [0])
         array([0.5, 0.5])
     """
-    tables = _tables(amplitudes, hilbert, partition)
+    return _each_member(_spectrum, amplitudes, hilbert, partition)
+
+
+def _spectrum(tables: list[np.ndarray]) -> np.ndarray:
     squares = np.concatenate([_singular_values(table) for table in tables], axis=-1) ** 2
     if len(tables) > 1:
         squares = -np.sort(-squares, axis=-1)
@@ -71,49 +72,81 @@ def purity(amplitudes: ArrayLike, hilbert: DiscreteHilbert, partition: Sequence[
         >>> float(purity([1.0, 0.0, 0.0, 1.0], nk.hilbert.Spin(0.5, 2), [0]))
         0.5
     """
-    norm: Any = 0.0
-    total: Any = 0.0
-    for table in _tables(amplitudes, hilbert, partition):
-        if table.shape[-2] > table.shape[-1]:
-            table = table.swapaxes(-2, -1)
-        flat = table.reshape(-1, *table.shape[-2:])
-        rows = max(1, _CACHED // (flat.shape[1] * flat.shape[2]))
-        # Some members at a time: what a product needs beside the amplitudes then stays in cache.
-        parts = [_norm_and_gram_square(flat[i : i + rows]) for i in range(0, len(flat), rows)]
-        squares, grams = (
-            np.concatenate(x).reshape(table.shape[:-2]) for x in zip(*parts, strict=True)
-        )
-        norm, total = norm + squares, total + grams
-    return np.minimum(total / norm**2, 1.0)
+    return _moments(amplitudes, hilbert, partition, [2])[..., 0]
 
 
-def _norm_and_gram_square(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """‖M‖² and Tr (M M†)² for each M of (members, rows, columns)."""
-    return np.linalg.vector_norm(table, axis=(-2, -1)) ** 2, _gram_square(table)
+# Orders whose moments take products of matrices and no decomposition.
+_PRODUCT_ORDERS = (2, 3, 4)
+
+
+def _moments(
+    amplitudes: ArrayLike, hilbert: DiscreteHilbert, partition: Sequence[int], orders: Sequence[int]
+) -> np.ndarray:
+    """Tr ρ_Aⁿ for each n among 2, 3, 4, (…, orders), from ρ_A and its square."""
+
+    def moments(tables: list[np.ndarray]) -> np.ndarray:
+        norm: Any = 0.0
+        total: Any = 0.0
+        for table in tables:
+            if table.shape[-2] > table.shape[-1]:
+                table = table.swapaxes(-2, -1)
+            norm = norm + np.linalg.vector_norm(table, axis=(-2, -1)) ** 2
+            total = total + np.stack(_traces(table, orders), axis=-1)
+        return np.minimum(total / norm[:, None] ** np.asarray(orders), 1.0)
+
+    return _each_member(moments, amplitudes, hilbert, partition)
+
+
+def _traces(table: np.ndarray, orders: Sequence[int]) -> list[np.ndarray]:
+    """Tr (M M†)ⁿ for each n and each M of (members, rows, columns)."""
+    if list(orders) == [2]:
+        return [_gram_square(table)]
+    gram = table @ table.conj().swapaxes(-2, -1)
+    square = gram @ gram if max(orders) > 2 else gram
+    pairs = {2: (gram, gram), 3: (gram, square), 4: (square, square)}
+    return [_inner(*pairs[n]) for n in orders]
 
 
 def _gram_square(table: np.ndarray) -> np.ndarray:
-    """Tr (M M†)² for each M of (…, rows, columns)."""
+    """Tr (M M†)² for each M of (members, rows, columns)."""
     if not np.iscomplexobj(table):
-        return np.linalg.vector_norm(table @ table.swapaxes(-2, -1), axis=(-2, -1)) ** 2
+        gram = table @ table.swapaxes(-2, -1)
+        return _inner(gram, gram)
     # M M† = X Xᵀ + i(K - Kᵀ) with X = (Re M, Im M) and K = Im M (Re M)ᵀ: the first product is
     # symmetric, so that both together are half the work of a complex one.
     x = np.concatenate([table.real, table.imag], axis=-1)
-    k = table.imag @ table.real.swapaxes(-2, -1)
-    return sum(
-        np.linalg.vector_norm(m, axis=(-2, -1)) ** 2
-        for m in (x @ x.swapaxes(-2, -1), k - k.swapaxes(-2, -1))
-    )
+    columns = table.shape[-1]
+    k = x[..., columns:] @ x[..., :columns].swapaxes(-2, -1)
+    symmetric, skew = x @ x.swapaxes(-2, -1), k - k.swapaxes(-2, -1)
+    return _inner(symmetric, symmetric) + _inner(skew, skew)
 
 
-def _tables(
-    amplitudes: ArrayLike, hilbert: DiscreteHilbert, partition: Sequence[int]
-) -> list[np.ndarray]:
-    """ψ(a, b) of each connected block, (…, rows, columns)."""
+def _inner(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Re Tr A†B for each pair of matrices."""
+    return np.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1)).real
+
+
+def _each_member(
+    function: Callable[[list[np.ndarray]], np.ndarray],
+    amplitudes: ArrayLike,
+    hilbert: DiscreteHilbert,
+    partition: Sequence[int],
+) -> np.ndarray:
+    """``function`` of ψ(a, b) of each connected block, (members, rows, columns), over all members."""
     cut = bipartition(hilbert, check_partition(partition, hilbert.size))
     psi = np.asarray(amplitudes)
+    if psi.ndim == 0 or psi.shape[-1] != hilbert.n_states:
+        raise AmplitudesError(
+            f"amplitudes have shape {psi.shape}; expected (…, {hilbert.n_states}), one for each "
+            f"state of {hilbert} in the order of hilbert.all_states(), as state.to_array() "
+            "returns them."
+        )
     psi = psi.astype(np.complex128 if np.iscomplexobj(psi) else np.float64, copy=False)
-    return cut.tables(_checked(psi, hilbert))
+    flat = np.ascontiguousarray(psi.reshape(-1, hilbert.n_states))
+    result = over_members(
+        lambda rows: function(cut.tables(_scaled(flat[rows]))), len(flat), hilbert.n_states
+    )
+    return result.reshape(psi.shape[:-1] + result.shape[1:])
 
 
 def _singular_values(table: np.ndarray) -> np.ndarray:
@@ -122,21 +155,15 @@ def _singular_values(table: np.ndarray) -> np.ndarray:
     return np.linalg.svd(table, compute_uv=False)
 
 
-def _checked(psi: np.ndarray, hilbert: DiscreteHilbert) -> np.ndarray:
-    if psi.ndim == 0 or psi.shape[-1] != hilbert.n_states:
-        raise AmplitudesError(
-            f"amplitudes have shape {psi.shape}; expected (…, {hilbert.n_states}), one for each "
-            f"state of {hilbert} in the order of hilbert.all_states(), as state.to_array() "
-            "returns them."
-        )
-    parts = (psi.real, psi.imag) if np.iscomplexobj(psi) else (psi,)
-    scale = sum(np.max(np.abs(part), axis=-1, keepdims=True) for part in parts)
+def _scaled(psi: np.ndarray) -> np.ndarray:
+    """Members (members, n_states) whose norms neither overflow nor underflow when squared."""
+    numbers = psi.view(np.float64)
+    scale = np.maximum(np.max(numbers, axis=-1), -np.min(numbers, axis=-1))[:, None]
     if not np.all(np.isfinite(scale)):
         raise AmplitudesError("amplitudes have nan or inf among them: no entropy is defined.")
     if not np.all(scale > 0):
         raise AmplitudesError("amplitudes are all zero: the state cannot be normalised.")
-    # Only norms that would overflow or underflow when squared need a pass over the amplitudes.
-    ordinary = np.all((scale > 1e-100) & (scale < 1e100))
+    ordinary = np.all((scale > 1e-75) & (scale < 1e75))
     return psi if ordinary else psi / scale
 
 
@@ -237,9 +264,9 @@ def entropies(
 ) -> np.ndarray:
     """Entanglement entropies of wave functions between the sites of a partition and the rest.
 
-    One batched singular value decomposition serves every member and every order; n = 2 alone needs
-    none. Spaces with a
-    fixed particle number or magnetisation are decomposed sector by sector, fermions with their
+    One singular value decomposition of each member serves every order; where all orders are among 2, 3
+    and 4, products of matrices do instead. Members are spread over the processor's cores. Spaces with
+    a fixed particle number or magnetisation are decomposed sector by sector, fermions with their
     exchange signs.
 
     Args:
@@ -272,9 +299,13 @@ def entropies(
     for order in orders:
         check_order(order)
     check_log_base(log_base)
-    if orders == [2]:
-        mixed = purity(amplitudes, hilbert, partition)
-        columns = [1 - mixed if kind == "tsallis" else -np.log(mixed) / math.log(log_base)]
+    if orders and all(order in _PRODUCT_ORDERS for order in orders):
+        whole = [int(order) for order in orders]
+        moments = _moments(amplitudes, hilbert, partition, whole)
+        columns = [
+            (1 - m if kind == "tsallis" else -np.log(m) / math.log(log_base)) / (order - 1)
+            for order, m in zip(whole, np.moveaxis(moments, -1, 0), strict=True)
+        ]
     else:
         p = entanglement_spectrum(amplitudes, hilbert, partition)
         columns = [
