@@ -4,17 +4,11 @@ OpenBLAS makes callers on several threads wait for each other's helpers: two thr
 times slower with them than without.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
 from threadpoolctl import ThreadpoolController
-
-_lock = threading.Lock()
-_inside = 0
-_limit: Any = None
 
 
 @lru_cache(maxsize=1)
@@ -27,24 +21,15 @@ def _blas() -> ThreadpoolController:
 def one_blas_thread() -> Iterator[bool]:
     """Products and decompositions of NumPy on the calling thread alone.
 
-    The number of threads belongs to the process: it comes back when the last of nested or concurrent contexts ends.
+    The number of threads belongs to the process, and one thread of it has the say: where another one has it at the
+    moment, nothing changes.
 
     Yields:
-        Whether it is so; False where no BLAS is found whose threads can be set.
+        Whether a BLAS was found whose threads can be set.
     """
-    global _inside, _limit
     controls = _blas()
     if not controls.info():
         yield False
         return
-    with _lock:
-        if not _inside:
-            _limit = controls.limit(limits=1)
-        _inside += 1
-    try:
+    with controls.limit(limits=1):
         yield True
-    finally:
-        with _lock:
-            _inside -= 1
-            if not _inside:
-                _limit.restore_original_limits()

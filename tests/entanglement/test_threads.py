@@ -63,7 +63,6 @@ def test_the_number_of_blas_threads_comes_back():
             thread = threading.Thread(target=other)
             thread.start()
             inside.wait(10)
-        assert numbers() == {1}
         go.set()
         thread.join()
         assert numbers() == {2}
