@@ -10,6 +10,7 @@ from netket_qsntk.entanglement.from_models import gaussian_ensemble
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.spectrum import entropies
 from netket_qsntk.entanglement.wick import MAX_ORDER
+from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
 from netket_qsntk.vqs import EnsembleState, InfiniteState
 from netket_qsntk.vqs.expectation import over_members
@@ -18,13 +19,13 @@ from netket_qsntk.vqs.expectation import over_members
 @nk.vqs.expect.dispatch
 def _members(state: EnsembleState, entropy: EntanglementEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    return over_members(_entropies(state.to_array(normalize=False), entropy))
+    return over_members(_entropies(_amplitudes(state), entropy))
 
 
 @nk.vqs.expect.dispatch
 def _ensemble(state: EnsembleState, entropy: EnsembleEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    return _average(state.to_array(normalize=False), entropy)
+    return _average(_amplitudes(state), entropy)
 
 
 @nk.vqs.expect.dispatch
@@ -47,6 +48,19 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
         value = log_moment / (1 - n) / math.log(entropy.log_base)
         return nk.stats.Stats(mean=value, error_of_mean=0.0, variance=0.0)
     return _average(sample_wavefunctions(ensemble, entropy.n_draws, entropy.seed), entropy)
+
+
+def _amplitudes(state: EnsembleState) -> np.ndarray:
+    try:
+        return np.asarray(state.to_array(normalize=False))
+    except SystemTooLargeError as error:
+        raise SystemTooLargeError(
+            f"Entropies of members need all their amplitudes, too many on {state.hilbert}. Averages "
+            "without amplitudes: InfiniteState(hilbert, model).expect(EnsembleEntropy(hilbert, "
+            "partition, n, 'annealed')) at infinite width, "
+            "qs.entanglement.finite_width_purity(model, hilbert, partition) at any width of CosNet "
+            "and GaussNet; of one member, an MCState samples integer orders n >= 2."
+        ) from error
 
 
 def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> np.ndarray:
