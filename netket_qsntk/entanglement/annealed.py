@@ -18,6 +18,7 @@ from netket_qsntk.entanglement.hypercube import log_binomials
 from netket_qsntk.entanglement.normalized import normalized_moment
 from netket_qsntk.entanglement.partition import check_partition
 from netket_qsntk.entanglement.products import product_log_moment, product_power_ratios
+from netket_qsntk.entanglement.spectrum import check_log_base
 from netket_qsntk.entanglement.wick import check_replicas
 from netket_qsntk.errors import EnsembleError, EntropyOrderError
 
@@ -83,12 +84,23 @@ def log_average_moment(
 def log_norm_moment(ensemble: GaussianEnsemble, n: int) -> float:
     """log E ⟨ψ|ψ⟩ⁿ, from the cumulants (m-1)! Tr Γᵐ of the norm.
 
+    Args:
+        ensemble: As in :func:`log_average_moment`.
+        n: 1, 2, 3, …
+
+    Raises:
+        EntropyOrderError: n is no whole number >= 1.
+
     Example:
         >>> from netket_qsntk.entanglement import ProductEnsemble, ProductKernel
         >>> white = ProductEnsemble(ProductKernel(np.eye(2), n_sites=3))
         >>> round(math.exp(log_norm_moment(white, 2)))  # 8 · 9
         72
     """
+    if not isinstance(n, (int, np.integer)) or n < 1:
+        raise EntropyOrderError(
+            f"moment of order n={n!r} of the norm: expected a whole number >= 1."
+        )
     if isinstance(ensemble, ProductEnsemble):
         log_trace = float(np.logaddexp.reduce([k.log_trace for k in ensemble.kernels]))
         powers = product_power_ratios(ensemble, n)
@@ -180,6 +192,7 @@ def annealed_renyi(
             "An entropy needs normalised moments: normalization='ratio' or 'exact'; for E Tr ρ̃ⁿ "
             "itself call log_average_moment(…, normalization='none')."
         )
+    check_log_base(log_base)
     log_moment = log_average_moment(ensemble, partition, n, normalization=normalization)
     return log_moment / (1 - int(n)) / math.log(log_base)
 

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk._units import human_bytes
-from netket_qsntk.errors import EnsembleError
+from netket_qsntk.errors import EnsembleError, SystemTooLargeError
 
 _ROUNDING = 1e-10
 
@@ -261,10 +261,16 @@ class DenseEnsemble:
         relation: ArrayLike | None = None,
     ):
         gamma = _hermitian(covariance, "the covariance")
-        if not hilbert.is_indexable or gamma.shape[0] != hilbert.n_states:
-            expected = hilbert.n_states if hilbert.is_indexable else "more than fit"
+        if not hilbert.is_indexable:
+            raise SystemTooLargeError(
+                f"{hilbert} has too many basis states for a covariance matrix. annealed_renyi and "
+                "normalized_purity take kernels with structure at any number of sites: a "
+                "ProductEnsemble (CosNet, GaussNet) or a HammingEnsemble (WideMLP on spins)."
+            )
+        if gamma.shape[0] != hilbert.n_states:
             raise EnsembleError(
-                f"the covariance has shape {gamma.shape}; {hilbert} has {expected} basis states."
+                f"the covariance has shape {gamma.shape}; {hilbert} has {hilbert.n_states} basis "
+                "states."
             )
         c = None if relation is None else np.asarray(relation)
         if c is not None and (

@@ -89,9 +89,9 @@ def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
     if not hilbert.is_indexable or hilbert.n_states > _MAX_DENSE:
         raise SystemTooLargeError(
             f"The kernel of {type(model).__name__} has no structure on {hilbert}, and a dense "
-            f"covariance is held up to {_MAX_DENSE} basis states. Products (CosNet, GaussNet) and "
-            "functions of the Hamming distance (WideMLP) need unconstrained spins; otherwise "
-            "average entropies over members."
+            f"covariance is held up to {_MAX_DENSE} basis states. On unconstrained spins "
+            "annealed_renyi takes CosNet, GaussNet and WideMLP at any number of sites; otherwise use "
+            "fewer sites and average entropies over members."
         )
     dense = np.asarray(kernel.nngp(np.asarray(hilbert.all_states())))
     return DenseEnsemble.from_parts(dense, dense if two_parts else None, hilbert)

@@ -33,7 +33,10 @@ def check_partition(partition: Sequence[int], n_sites: int) -> tuple[int, ...]:
         (0, 3)
     """
     example = f"partition={list(range(max(1, n_sites // 2)))}"
-    given = np.asarray(partition)
+    try:
+        given = np.asarray(partition)
+    except ValueError:  # lists of unequal lengths
+        given = np.array(None)
     if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
         raise PartitionError(
             f"partition={partition!r}: expected a list of site indices, as in {example}."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jax.typing import ArrayLike
 
+from netket_qsntk.entanglement.spectrum import check_log_base
 from netket_qsntk.errors import PartitionError
 
 
@@ -21,6 +22,7 @@ def maximum_entropy(dim_a: int, dim_b: int, *, log_base: float = math.e) -> floa
         >>> maximum_entropy(2**6, 2**6, log_base=2)
         6.0
     """
+    check_log_base(log_base)
     m, _ = _sorted_dimensions(dim_a, dim_b)
     return math.log(m) / math.log(log_base)
 
@@ -46,6 +48,7 @@ def page_entropy(
         >>> round(page_entropy(2, 2), 12)
         0.333333333333
     """
+    check_log_base(log_base)
     m, n = _sorted_dimensions(dim_a, dim_b)
     if approximate:
         nats = math.log(m) - m / (2 * n)

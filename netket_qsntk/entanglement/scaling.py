@@ -16,7 +16,7 @@ from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.partition import bipartition, check_partition
 from netket_qsntk.entanglement.reference import VolumeLaw, fit_volume_law, page_entropy
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
-from netket_qsntk.entanglement.spectrum import entropies
+from netket_qsntk.entanglement.spectrum import check_log_base, check_order, entropies
 from netket_qsntk.errors import EnsembleError, PartitionError, UnknownKernelError
 from netket_qsntk.progress import bar
 from netket_qsntk.text import summary
@@ -144,7 +144,10 @@ def entropy_scaling(
         >>> bool(np.all(table.column("mean") < table.column("maximum")))
         True
     """
-    orders = np.atleast_1d(np.asarray(n, dtype=float))
+    orders: list[Any] = [n] if np.ndim(n) == 0 else list(n)  # type: ignore[arg-type]
+    for order in orders:
+        check_order(order)
+    check_log_base(log_base)
     make = model if _is_factory(model) else lambda size, width: _with_width(model, width)
     rows: list[ScalingRow] = []
     done = bar(len(sizes) * len(widths), "entropies", show=show_progress, unit="ensemble")
@@ -164,7 +167,7 @@ def entropy_scaling(
                 _draw(network, space, width, n_members, seed),
                 space,
                 sites,
-                n=orders.tolist(),
+                n=orders,
                 log_base=log_base,
             )
             errors = np.full(len(orders), math.nan)

@@ -10,7 +10,7 @@ from netket.hilbert import DiscreteHilbert
 from scipy.special import xlogy
 
 from netket_qsntk.entanglement.partition import bipartition, check_partition
-from netket_qsntk.entanglement.threads import over_members
+from netket_qsntk.entanglement.threads import in_threads
 from netket_qsntk.errors import AmplitudesError, EntropyOrderError
 
 Kind = Literal["renyi", "tsallis"]
@@ -143,7 +143,7 @@ def _each_member(
         )
     psi = psi.astype(np.complex128 if np.iscomplexobj(psi) else np.float64, copy=False)
     flat = np.ascontiguousarray(psi.reshape(-1, hilbert.n_states))
-    result = over_members(
+    result = in_threads(
         lambda rows: function(cut.tables(_scaled(flat[rows]))), len(flat), hilbert.n_states
     )
     return result.reshape(psi.shape[:-1] + result.shape[1:])
@@ -295,7 +295,7 @@ def entropies(
     """
     if kind not in ("renyi", "tsallis"):
         raise EntropyOrderError(f"kind={kind!r}: expected 'renyi' or 'tsallis'.")
-    orders: list[Any] = [n] if np.isscalar(n) else list(n)  # type: ignore[arg-type]
+    orders: list[Any] = [n] if np.ndim(n) == 0 else list(n)  # type: ignore[arg-type]
     for order in orders:
         check_order(order)
     check_log_base(log_base)
@@ -314,4 +314,4 @@ def entropies(
             else renyi_entropy(p, order, log_base=log_base)
             for order in orders
         ]
-    return columns[0] if np.isscalar(n) else np.stack(columns, axis=-1)
+    return columns[0] if np.ndim(n) == 0 else np.stack(columns, axis=-1)

@@ -12,7 +12,7 @@ from netket_qsntk._compat.blas_threads import one_blas_thread
 _NUMBERS = 2**16
 
 
-def over_members(
+def in_threads(
     work: Callable[[slice], np.ndarray], n_members: int, numbers_each: int
 ) -> np.ndarray:
     """``work(rows)`` for slices that make up all members, put together in their order.
@@ -27,7 +27,7 @@ def over_members(
         numbers_each: Amplitudes of one member.
 
     Example:
-        >>> over_members(lambda rows: np.arange(10)[rows] ** 2, 10, 2**15)
+        >>> in_threads(lambda rows: np.arange(10)[rows] ** 2, 10, 2**15)
         array([ 0,  1,  4,  9, 16, 25, 36, 49, 64, 81])
     """
     size = max(1, _NUMBERS // numbers_each)

@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import netket as nk
 import numpy as np
 
@@ -10,7 +11,10 @@ from netket_qsntk.entanglement.from_models import gaussian_ensemble
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.spectrum import entropies
 from netket_qsntk.entanglement.wick import MAX_ORDER
+from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
+from netket_qsntk.parallel.mesh import over_processes
+from netket_qsntk.parallel.mpi import current, over_ranks
 from netket_qsntk.vqs import EnsembleState, InfiniteState
 from netket_qsntk.vqs.expectation import over_members
 
@@ -18,13 +22,13 @@ from netket_qsntk.vqs.expectation import over_members
 @nk.vqs.expect.dispatch
 def _members(state: EnsembleState, entropy: EntanglementEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    return over_members(_entropies(state.to_array(normalize=False), entropy))
+    return over_members(_entropies(_amplitudes(state), entropy))
 
 
 @nk.vqs.expect.dispatch
 def _ensemble(state: EnsembleState, entropy: EnsembleEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    return _average(state.to_array(normalize=False), entropy)
+    return _average(_amplitudes(state), entropy)
 
 
 @nk.vqs.expect.dispatch
@@ -49,10 +53,29 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
     return _average(sample_wavefunctions(ensemble, entropy.n_draws, entropy.seed), entropy)
 
 
+def _amplitudes(state: EnsembleState) -> np.ndarray:
+    try:
+        return np.asarray(state.to_array(normalize=False))
+    except SystemTooLargeError as error:
+        raise SystemTooLargeError(
+            f"Entropies of members need all their amplitudes, too many on {state.hilbert}. Averages "
+            "without amplitudes: InfiniteState(hilbert, model).expect(EnsembleEntropy(hilbert, "
+            "partition, n, 'annealed')) at infinite width, "
+            "qs.entanglement.finite_width_purity(model, hilbert, partition) at any width of CosNet "
+            "and GaussNet; of one member, an MCState samples integer orders n >= 2."
+        ) from error
+
+
 def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> np.ndarray:
-    return entropies(
-        np.asarray(psi), entropy.hilbert, entropy.partition, n=entropy.n, log_base=entropy.log_base
-    )
+    options = {"n": entropy.n, "log_base": entropy.log_base}
+
+    def of_some(psi: np.ndarray) -> np.ndarray:
+        return entropies(np.asarray(psi), entropy.hilbert, entropy.partition, **options)
+
+    members = np.asarray(psi)
+    if current() is not None:
+        return np.asarray(over_ranks(lambda own: jnp.asarray(of_some(own)), members))
+    return over_processes(of_some, members)
 
 
 def _average(psi: object, entropy: EnsembleEntropy) -> nk.stats.Stats:

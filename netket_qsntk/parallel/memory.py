@@ -65,7 +65,7 @@ def estimate(
     - ``"products"``: the same by products, C + (67 + k)b(n + m) with a Krylov space of k vectors, ``n_products``.
     - ``"ensemble"``: gradient training, (5 + 2 optimiser copies) parameters of ⌈members/p⌉ networks, 18 times the
       parameters of one for its layers, C, and ψ on n configurations.
-    - ``"entropy"``: amplitudes of ⌈members/p⌉ wave functions, complex, and the singular values' copy of one.
+    - ``"entropy"``: amplitudes of the members, complex, and a copy of them in the order of the partition.
 
     ``python -m benchmarks.memory`` puts these beside measured peaks of one CPU device: they agree within 30%.
 
@@ -106,7 +106,7 @@ def estimate(
         "dynamics": max(-(-stored // p), gathered),
         "products": (_VECTORS + n_products) * (n + further),
         "ensemble": (copies * members + _NETWORK) * n_parameters + 2 * members * n,
-        "entropy": 2 * (members + 1) * n,
+        "entropy": 4 * n_members * n,
     }
     programs = {"dynamics": _PROGRAMS, "ensemble": _PROGRAMS, "products": _PRODUCT_PROGRAMS}
     if job not in numbers:
