@@ -20,7 +20,7 @@ from netket_qsntk.losses import Loss
 from netket_qsntk.progress import bar
 
 # Programs that a run is divided into, to see how far it is.
-_PARTS = 64
+_PARTS = 32
 
 
 class FunctionSpaceFlow:
@@ -216,10 +216,13 @@ class FunctionSpaceFlow:
             state, psi = compiled.descend(
                 self, self.operator, self._amplitudes, state, jnp.asarray(part)
             )
-            kept.append(psi[np.flatnonzero(wanted[i : i + length])])
+            here = wanted[i : i + length]
+            if here.any():
+                kept.append(psi if here.sum() == length else psi[np.flatnonzero(here)])
             jax.block_until_ready(state.psi)
             done.update(int(part.sum()))
-        return jnp.concatenate(kept)[np.searchsorted(stops[wanted], steps)]
+        run, distinct = jnp.concatenate(kept), stops[wanted]
+        return run if len(distinct) == len(steps) else run[np.searchsorted(distinct, steps)]
 
     def _integrate(self, initial: Array, steps: np.ndarray, done: Any) -> Array:
         # Late: half a second that only a flow needs.

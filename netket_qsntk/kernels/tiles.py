@@ -68,11 +68,11 @@ def assemble(
     row, own = None, None
     for i, j in track(pairs, "kernel", show=show_progress, unit="tile"):
         if i != row:
-            row, own = i, left(i)
+            # Once a row, so that the bar does not run ahead of the device.
+            row, own, out = i, left(i), jax.block_until_ready(out)
         same = symmetric and i == j
         other = own if same else (left if right is None else right)(j)
         out = _fill(out, own, other, i, j, tile=tile, mirror=symmetric and not same)
-        jax.block_until_ready(out)
     return out
 
 
