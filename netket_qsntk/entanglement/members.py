@@ -18,7 +18,7 @@ from jax import Array
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.entanglement.from_models import site_values
-from netket_qsntk.entanglement.threads import over_members
+from netket_qsntk.entanglement.threads import in_threads
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
 from netket_qsntk.models import CosNet, GaussNet
 from netket_qsntk.models.dense import Dense
@@ -83,7 +83,7 @@ def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int
                 products(jax.tree.map(itemgetter(i), stacked), out[i])
             return out[rows, :0]
 
-        over_members(write, len(out), hilbert.n_states)
+        in_threads(write, len(out), hilbert.n_states)
     return psi
 
 
