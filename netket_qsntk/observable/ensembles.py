@@ -1,6 +1,7 @@
 """Entropies of ensembles: averages over members, closed forms and draws at infinite width."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import netket as nk
@@ -67,7 +68,7 @@ def _amplitudes(state: EnsembleState) -> np.ndarray:
 
 
 def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> np.ndarray:
-    options = {"n": entropy.n, "log_base": entropy.log_base}
+    options: Any = {"n": entropy.n, "log_base": entropy.log_base}
 
     def of_some(psi: np.ndarray) -> np.ndarray:
         return entropies(np.asarray(psi), entropy.hilbert, entropy.partition, **options)
