@@ -12,9 +12,10 @@ from netket_qsntk.entanglement.ensembles import (
     ProductEnsemble,
     check_positive,
 )
-from netket_qsntk.entanglement.hypercube import hamming_spectrum, log_binomials
+from netket_qsntk.entanglement.hypercube import log_binomials
 from netket_qsntk.entanglement.local_spectrum import LocalSpectrum, weighted
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
+from netket_qsntk.hamming import hamming_spectrum
 
 _MAX_ENTRIES = 2**24
 _UNIT = "normalization='ratio'"

@@ -11,8 +11,9 @@ from netket_qsntk.entanglement.ensembles import (
     ProductKernel,
     check_positive,
 )
-from netket_qsntk.entanglement.hypercube import apply_site_matrices, hamming_spectrum
+from netket_qsntk.entanglement.hypercube import apply_site_matrices
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
+from netket_qsntk.hamming import hamming_spectrum
 
 _MAX_STATES = 2**30
 _HADAMARD = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from netket_qsntk.hamming import hamming_spectrum
 from netket_qsntk.kernels.architectures import ExponentialKernel, PerceptronKernel
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.kernels.dot_product import DotProductKernel
@@ -126,7 +127,7 @@ def positive_definiteness(kernel: InfiniteWidthKernel, states: Any) -> Definiten
         duplicates=_duplicates(u),
         sites=u.shape[-1],
         null_weights=() if table is None else _null_weights(table),
-        parity_eigenvalues=None if table is None else _parity_eigenvalues(table),
+        parity_eigenvalues=None if table is None else hamming_spectrum(table),
     )
 
 
@@ -156,13 +157,6 @@ def _null_weights(table: np.ndarray) -> tuple[int, ...]:
     if np.abs(even - even[0]).max() <= scale:
         null |= set(range(0 if abs(even[0]) <= scale else 2, d + 1, 2))
     return tuple(sorted(null))
-
-
-def _parity_eigenvalues(table: np.ndarray) -> np.ndarray:
-    # Imported here: the folder's other modules are built on these kernels.
-    from netket_qsntk.entanglement.hypercube import hamming_spectrum
-
-    return hamming_spectrum(table)
 
 
 def _duplicates(u: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from netket_qsntk.hamming import multiplicities
 from netket_qsntk.operators.basis import BasisIndex
-from netket_qsntk.operators.hamming import multiplicities
 from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
 
 

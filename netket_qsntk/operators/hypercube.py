@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.errors import OperatorShapeError, StructureError
+from netket_qsntk.hamming import hamming_levels, hamming_values
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.basis import BasisIndex, spin_index
 from netket_qsntk.operators.decomposition import (
@@ -17,7 +18,6 @@ from netket_qsntk.operators.decomposition import (
     ParityModes,
     parity_weights,
 )
-from netket_qsntk.operators.hamming import hamming_levels, hamming_values
 from netket_qsntk.operators.transforms import walsh_hadamard
 from netket_qsntk.parallel.mesh import n_devices
 from netket_qsntk.parallel.transforms import hamming_product, in_parts

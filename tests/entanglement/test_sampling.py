@@ -11,8 +11,9 @@ from netket_qsntk.entanglement import (
     ProductKernel,
     sample_wavefunctions,
 )
-from netket_qsntk.entanglement.hypercube import apply_site_matrices, hamming_spectrum
+from netket_qsntk.entanglement.hypercube import apply_site_matrices
 from netket_qsntk.errors import SystemTooLargeError
+from netket_qsntk.hamming import hamming_spectrum
 
 KAPPA = ProductKernel([np.array([[1.0, 0.4], [0.4, 0.7]]), np.eye(3) + 0.5, np.ones((2, 2))])
 K1 = KAPPA.sites[0]

@@ -9,8 +9,8 @@ import pytest
 
 from netket_qsntk import kernels, models
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
+from netket_qsntk.hamming import hamming_levels, hamming_values, krawtchouk_integers
 from netket_qsntk.operators import Dense, Hypercube, Kronecker, Tiled
-from netket_qsntk.operators.hamming import hamming_levels, hamming_values, krawtchouk_integers
 
 
 def hamming(kernel, d, which="ntk"):

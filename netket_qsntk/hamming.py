@@ -13,15 +13,15 @@ def krawtchouk_integers(d: int) -> tuple[tuple[int, ...], ...]:
 
     The sum of a parity of w spins over the sphere of radius w, or of all parities of weight w at distance h.
     """
-    rows = [[0] * (d + 1) for _ in range(d + 1)]
-    for h in range(d + 1):
-        # Coefficients of (1 - z)^h (1 + z)^{d-h}.
-        polynomial = [1]
-        for sign in [-1] * h + [1] * (d - h):
-            shifted = [0, *polynomial]
-            polynomial = [a + sign * b for a, b in zip([*polynomial, 0], shifted, strict=True)]
-        for w in range(d + 1):
-            rows[w][h] = polynomial[w]
+    rows = [[1] * (d + 1)]
+    if d:
+        rows.append([d - 2 * h for h in range(d + 1)])
+    for w in range(1, d):
+        pairs = zip(rows[w], rows[w - 1], strict=True)
+        # (w + 1) K_{w+1} = (d - 2h) K_w - (d - w + 1) K_{w-1}
+        rows.append(
+            [((d - 2 * h) * a - (d - w + 1) * b) // (w + 1) for h, (a, b) in enumerate(pairs)]
+        )
     return tuple(tuple(row) for row in rows)
 
 
@@ -50,13 +50,37 @@ def hamming_levels(values: Any) -> np.ndarray:
         >>> hamming_levels([1.0, 0.5, 0.25]).tolist()
         [2.25, 0.75, 0.25]
     """
-    ratios = [float(k).as_integer_ratio() for k in np.asarray(values, dtype=np.float64)]
-    d = len(ratios) - 1
-    common = max(denominator for _, denominator in ratios)  # powers of two
-    integers = [numerator * (common // denominator) for numerator, denominator in ratios]
-    table = krawtchouk_integers(d)
-    totals = [sum(k * table[h][w] for h, k in enumerate(integers)) for w in range(d + 1)]
+    totals, common = _exact_levels(values)
     return np.array([total / common for total in totals])
+
+
+def hamming_spectrum(values: Any) -> np.ndarray:
+    r"""The same over 2^d, the average of k with weights of modulus at most one: for any number of spins.
+
+    Σ_w C(d, w) λ_w/2^d = k(0).
+
+    Args:
+        values: k(0), …, k(d).
+
+    Returns:
+        (d + 1,) float64.
+
+    Example:
+        >>> hamming_spectrum([1.0, 0.5, 0.25])
+        array([0.5625, 0.1875, 0.0625])
+    """
+    totals, common = _exact_levels(values)
+    return np.array([total / (common << (len(totals) - 1)) for total in totals])
+
+
+def _exact_levels(values: Any) -> tuple[list[int], int]:
+    """Integers λ_w c, and c, a power of two."""
+    ratios = [float(k).as_integer_ratio() for k in np.asarray(values, dtype=np.float64)]
+    common = max(denominator for _, denominator in ratios)
+    integers = [numerator * (common // denominator) for numerator, denominator in ratios]
+    table = krawtchouk_integers(len(ratios) - 1)
+    d = len(ratios) - 1
+    return [sum(k * table[h][w] for h, k in enumerate(integers)) for w in range(d + 1)], common
 
 
 @lru_cache(maxsize=64)
