@@ -104,7 +104,7 @@ def cells():
                 )
 
 
-@pytest.mark.parametrize(("family", "d", "n"), cells())
+@pytest.mark.parametrize(("family", "d", "n"), list(cells()))
 def test_moments_entropies_and_their_normalisations(family, d, n):
     ensemble, tables = drawn(family, d)
     raw, norm = trace_moments(tables, n)
@@ -141,7 +141,7 @@ def widths():
 
 
 @pytest.mark.parametrize("parts", ["independent", "shared", "real"])
-@pytest.mark.parametrize(("d", "network", "sigma_w", "width"), widths())
+@pytest.mark.parametrize(("d", "network", "sigma_w", "width"), list(widths()))
 def test_purities_of_networks_of_finite_width(d, network, sigma_w, width, parts):
     model = network(width, sigma_a=1.3, sigma_w=sigma_w, parts=parts)
     hilbert, members = spins(d), 20_000
