@@ -4,9 +4,9 @@ Figure 1 (arXiv:2112.00723) measures the von Neumann entropy of half the sites i
 (σ_a = 10, σ_w = √(2d)), beside Page's value and the maximum. The second figure has three things that no
 sampling reaches, or that sampling only checks:
 
-  a. the crossover from area to volume law with σ_w, exact at 200 sites (first row);
-  b. the exact annealed entropy of networks of finite width, through measured points;
-  c. quenched against annealed averages, and how the normalisation of the states enters.
+  a, b. the crossover from area to volume law with σ_w, exact at 200 sites;
+  c. the exact annealed entropy of networks of finite width, through measured points;
+  d. quenched against annealed averages, and how the normalisation of the states enters.
 
 The defaults take about a minute on two idle cores.
 """
@@ -24,6 +24,8 @@ import netket_qsntk as qs
 from netket_qsntk import entanglement as ent
 from netket_qsntk.plot import COLOURS
 
+LINES = ("-", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
+
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
@@ -34,7 +36,7 @@ def parse_arguments():
     add("--widths", nargs="+", type=int, default=[400, 1000, 4000], help="widths in Fig. 1")
     add("--members", type=int, default=100, help="networks of each size and width")
     add("--sites", type=int, default=200, help="sites in the crossover")
-    add("--draws", type=int, default=2000, help="networks and states drawn for panels b and c")
+    add("--draws", type=int, default=2000, help="networks and states drawn for panels c and d")
     add("--seed", type=int, default=0)
     add("--out", type=Path, default=Path("."), help="folder of the figures")
     return parser.parse_args()
@@ -61,13 +63,16 @@ def figure_one(args):
     reference = table.select(width=widths[0])
     axes[0].plot(args.sizes, reference.column("maximum"), "k:", label="maximum")
     axes[0].plot(args.sizes, reference.column("page"), "k-", label="Page")
-    for width, colour, marker in zip(widths, COLOURS, "osD^v<>*"[: len(widths)], strict=False):
+    for i, width in enumerate(widths):
+        colour, marker = COLOURS[i % len(COLOURS)], "osD^v<>*"[i % 8]
         rows = table.select(width=width)
         label = "infinite width" if math.isinf(width) else f"N = {width}"
         style = {"color": colour, "marker": marker, "markersize": 5, "capsize": 2, "label": label}
         mean, error = rows.column("mean"), rows.column("error")
         axes[0].errorbar(args.sizes, mean, error, linestyle="none", **style)
-        axes[1].errorbar(args.sizes, rows.column("page") - mean, error, linewidth=1, **style)
+        # Side by side: at few sites the error bars are longer than the distances.
+        beside = np.add(args.sizes, 0.15 * (i - (len(widths) - 1) / 2))
+        axes[1].errorbar(beside, rows.column("page") - mean, error, linewidth=1, **style)
     axes[1].axhline(0, color="black", linewidth=0.8)
     axes[0].set_ylabel("von Neumann entropy of half the sites (nats)")
     axes[1].set_ylabel("Page value - entropy (nats)")
@@ -85,12 +90,13 @@ def annealed(d, sigma_w, part):
 def saturation(ax, args):
     """Half-system entropy against size: bounded at fixed σ_w, a volume law at σ_w = √(2d)."""
     sizes = np.unique(2 * np.geomspace(2, 2 * args.sites, 24).round().astype(int))
-    for sigma_w, colour in zip((1, 2, 4, 8), COLOURS, strict=False):
+    for sigma_w, colour, line in zip((1, 2, 4, 8), COLOURS, LINES, strict=False):
         curve = [annealed(int(d), sigma_w, range(d // 2)) for d in sizes]
-        ax.plot(sizes, curve, color=colour, label=rf"$\sigma_w = {sigma_w}$")
+        ax.plot(sizes, curve, linestyle=line, color=colour, label=rf"$\sigma_w = {sigma_w}$")
     curve = [annealed(int(d), math.sqrt(2 * d), range(d // 2)) for d in sizes]
     ax.plot(sizes, curve, "k", label=r"$\sigma_w = \sqrt{2d}$")
     ax.axvline(args.sites, color="grey", linewidth=0.8, linestyle=":")
+    ax.annotate(f" {args.sites} sites", (args.sites, 0.02), xycoords=("data", "axes fraction"))
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("number of sites d")
@@ -101,15 +107,16 @@ def saturation(ax, args):
 def crossover(ax, args):
     """Half-system entropy against σ_w²/d at several sizes."""
     couplings = np.geomspace(1e-3, 5, 40)
-    for d, colour in zip(sorted({12, 50, args.sites, 4 * args.sites}), COLOURS, strict=False):
+    sizes = sorted({12, 50, args.sites, 4 * args.sites})
+    for d, colour, line in zip(sizes, COLOURS, LINES, strict=False):
         half = range(d // 2)
         curve = [annealed(d, math.sqrt(x * d), half) for x in couplings]
         fraction = np.divide(curve, len(half) * math.log(2))
-        ax.plot(couplings, fraction, color=colour, label=f"{d} sites")
+        ax.plot(couplings, fraction, linestyle=line, color=colour, label=f"{d} sites")
     ax.set_xscale("log")
     ax.set_xlabel(r"$\sigma_w^2/d$")
     ax.set_ylabel("annealed $S_2$ / maximum, half the sites")
-    ax.set_title("a. one curve for all large systems")
+    ax.set_title("b. one curve for all large systems")
 
 
 def finite_width(ax, args, d=8):
@@ -138,7 +145,7 @@ def finite_width(ax, args, d=8):
     ax.set_xscale("log")
     ax.set_xlabel("width N")
     ax.set_ylabel(r"$-\log\, E\,\mathrm{Tr}\tilde\rho^2 / E\,(\mathrm{Tr}\tilde\rho)^2$ (nats)")
-    ax.set_title(f"b. finite width, exact ({d} sites)")
+    ax.set_title(f"c. finite width, exact ({d} sites)")
     print(
         f"{d} sites: within 1 % of the infinite-width purity from N = "
         f"{expansion.width_within(0.01)}"
@@ -178,7 +185,7 @@ def quenched_annealed(ax, args, d=8):
     ax.set_xscale("log")
     ax.set_xlabel(r"$\sigma_w^2/d$")
     ax.set_ylabel("$S_2$ of half the sites (nats)")
-    ax.set_title(f"c. quenched and annealed ({d} sites)")
+    ax.set_title(f"d. quenched and annealed ({d} sites)")
 
 
 def finish(axes, xlabel, path, figure):
