@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
 
 from netket_qsntk._compat.jaxmg import distributed_eigh
 from netket_qsntk._compat.processes import of_first_process, rows_on_host
 from netket_qsntk.errors import OperatorShapeError
+from netket_qsntk.parallel.mesh import AXIS, mesh
 from netket_qsntk.parallel.rows import SharedMatrix, warn_of_gathering
 
 
@@ -33,7 +35,8 @@ def eigh(matrix: SharedMatrix) -> tuple[Array, SharedMatrix]:
         return _gathered(matrix)
     missing = matrix.rows.shape[0] - n
     # The solver wants a square of padded rows. A negative diagonal puts the modes of the filling below all others.
-    below = -jnp.maximum(jnp.max(matrix.diagonal()), 1.0)
+    top = jnp.max(matrix.diagonal())
+    below = -jnp.where(top > 0, top, 1.0)
     values, vectors = distributed(_filled(matrix.rows, below, n))
     return values[missing:], SharedMatrix(_kept(vectors, missing, n), n)
 
@@ -61,7 +64,9 @@ def _filled(rows: Array, below: Array, n: int) -> Array:
     """(padded, n) as (padded, padded), with ``below`` on the diagonal of the filling."""
     square = jnp.pad(rows, ((0, 0), (0, rows.shape[0] - rows.shape[1])))
     i, j = _row_numbers(square), jax.lax.broadcasted_iota(jnp.int32, square.shape, 1)
-    return jnp.where((i == j) & (i >= n), below, square)
+    filled = jnp.where((i == j) & (i >= n), below, square)
+    # The solver reads the layout off the array.
+    return jax.lax.with_sharding_constraint(filled, NamedSharding(mesh(), PartitionSpec(AXIS)))
 
 
 def _kept(vectors: Array, missing: int, n: int) -> Array:
