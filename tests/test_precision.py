@@ -83,6 +83,7 @@ def both() -> tuple[dict, dict]:
     return run("1"), run("0")
 
 
+@pytest.mark.slow
 def test_the_setting_is_respected_and_warned_of_once(both) -> None:
     double, single = both
     assert double["x64"]
@@ -91,10 +92,12 @@ def test_the_setting_is_respected_and_warned_of_once(both) -> None:
     assert single["ours"] == ["SinglePrecisionWarning"]
 
 
+@pytest.mark.slow
 def test_jax_has_nothing_to_add(both) -> None:
     assert not both[1]["jax"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOUNDS)
 def test_accuracy_without_64_bits(both, name) -> None:
     double, single = (

@@ -66,13 +66,8 @@ def test_scripts_explain_themselves(script: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(name, marks=[] if name == "quench_supervised" else pytest.mark.slow)
-        for name in SCRIPTS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_run_at_a_reduced_size_and_leave_their_figures(script: str, tmp_path: Path) -> None:
     options, figures = SMALL[script]
     printed = run(script, options.split(), tmp_path)
