@@ -120,8 +120,9 @@ def closed_form() -> dict[str, object]:
         dynamics = qs.dynamics.LinearDynamics(kernel, train, learning_rate=rate, solver="dense")
         curves = dynamics.curves(steps, test)
         out[f"curves of {name}"] = np.stack([*curves.train[:2], *curves.test[:2], curves.fidelity])
-        if name == "relu":
-            out["whole in closed form"] = _largest_part()
+        if name != "relu":
+            continue
+        out["whole in closed form"] = _largest_part()
         out[f"mean of {name}"] = dynamics.mean(steps, test.states[:3])
         out[f"variance of {name}"] = dynamics.variance(steps, test.states[:3])
         out[f"covariance of {name}"] = dynamics.moments(3.0, test.states[:5])[1]
@@ -143,7 +144,6 @@ def given_network() -> dict[str, object]:
     target, train, test = _data()
     out: dict[str, object] = {}
     models = {
-        "layers": qs.models.WideMLP(widths=(16,), sigma_w=1.2, sigma_b=0.3),
         "shared": qs.models.CosNet(16, 1.0, 2.0, parts="shared"),
         "rbm": nk.models.RBM(param_dtype=complex),
     }
