@@ -20,6 +20,7 @@ from netket_qsntk import (
     operators,
     parallel,
     plot,
+    readout,
     targets,
     vqs,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "operators",
     "parallel",
     "plot",
+    "readout",
     "targets",
     "vqs",
 ]
