@@ -20,6 +20,7 @@ from netket_qsntk import (
     operators,
     parallel,
     plot,
+    symmetry,
     targets,
     vqs,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "operators",
     "parallel",
     "plot",
+    "symmetry",
     "targets",
     "vqs",
 ]
