@@ -21,6 +21,7 @@ from netket_qsntk import (
     parallel,
     plot,
     readout,
+    symmetry,
     targets,
     vqs,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "parallel",
     "plot",
     "readout",
+    "symmetry",
     "targets",
     "vqs",
 ]
