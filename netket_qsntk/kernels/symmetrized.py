@@ -121,7 +121,11 @@ class SymmetrizedKernel(InfiniteWidthKernel, eqx.Module):
 @partial(jax.jit, static_argnums=0)
 def _by_bits(symmetry: Projection, x: Array, y: Array, tables: Array) -> list[Array]:
     orbits = orbit_words(y, symmetry)
-    weights = None if symmetry.is_trivial or np.all(symmetry.weights == symmetry.weights[0]) else symmetry.weights
+    weights = (
+        None
+        if symmetry.is_trivial or np.all(symmetry.weights == symmetry.weights[0])
+        else symmetry.weights
+    )
     rows = max(1, _PAIRS // (orbits.shape[1] * orbits.shape[2]))
     bits = words(x)
     pieces = []

@@ -25,7 +25,9 @@ def brute_force(kernel, group, character, flip, x, y, which):
     total = 0
     for sign, factor in ((1, 1),) if flip is None else ((1, 1), (-1, flip)):
         for c, image in zip(chi, np.asarray(group @ np.asarray(y)), strict=True):
-            total = total + np.conj(c * factor) * np.asarray(getattr(kernel, which)(x, sign * image))
+            total = total + np.conj(c * factor) * np.asarray(
+                getattr(kernel, which)(x, sign * image)
+            )
     return total / (len(group) * (1 if flip is None else 2))
 
 
