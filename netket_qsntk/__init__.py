@@ -20,6 +20,8 @@ from netket_qsntk import (
     operators,
     parallel,
     plot,
+    readout,
+    symmetry,
     targets,
     vqs,
 )
@@ -40,6 +42,8 @@ __all__ = [
     "operators",
     "parallel",
     "plot",
+    "readout",
+    "symmetry",
     "targets",
     "vqs",
 ]

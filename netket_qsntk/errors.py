@@ -118,6 +118,14 @@ class MissingDependencyError(QSNTKError, ImportError):
     """An optional package is needed that is not installed; the message has the line that installs it."""
 
 
+class SymmetryError(QSNTKError, ValueError):
+    """A symmetry group or a character does not fit the system, or is none."""
+
+
+class CentresError(QSNTKError, ValueError):
+    """The centres of an infinitely wide network coincide, are too many, or are no configurations."""
+
+
 class OperatorShapeError(QSNTKError, ValueError):
     """A vector or another operator does not fit the shape of a kernel operator."""
 

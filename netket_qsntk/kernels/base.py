@@ -1,6 +1,6 @@
 """What every infinite-width kernel can do. Kernels are values: they add, multiply and scale, and their σ are leaves.
 
-A kernel is an equinox module, so a pytree: it goes through ``jax.jit`` as an argument, two values of σ share one
+A kernel is a pytree: it goes through ``jax.jit`` as an argument, two values of σ share one
 compiled program, and ``jax.grad`` reaches them.
 """
 
@@ -47,7 +47,7 @@ def check_which(which: str) -> Which:
     return which  # type: ignore[return-value]
 
 
-class InfiniteWidthKernel(eqx.Module):
+class InfiniteWidthKernel(abc.ABC):
     """NNGP and NTK of one real network of a model, in the limit of infinite width.
 
     ψ₁ and ψ₂ (of a network of log ψ: log-amplitude and phase) are independent copies of that process (``n_parts`` =
@@ -56,6 +56,9 @@ class InfiniteWidthKernel(eqx.Module):
 
     ``k1 + k2`` is the kernel of the sum of independent networks, ``2.0 * k`` that of a network times √2, ``k1 * k2``
     that of the product of independent networks: K₁K₂ and Θ₁K₂ + K₁Θ₂.
+
+    The kernels of this package are :class:`KernelModule`: pytrees with their numbers as leaves. A subclass that is an
+    ordinary class is a constant to JAX, equal to itself alone.
 
     Attributes:
         n_parts: 2 for complex ψ, 1 for real ψ.
@@ -71,11 +74,16 @@ class InfiniteWidthKernel(eqx.Module):
         ((8, 8), True)
     """
 
-    n_parts: int = eqx.field(static=True)
-    trainable: Trainable = eqx.field(static=True)
+    n_parts: int
+    trainable: Trainable
 
     # NumPy's numbers leave multiplication to __rmul__.
     __array_ufunc__ = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not issubclass(cls, eqx.Module):
+            jax.tree_util.register_static(cls)
 
     @abc.abstractmethod
     def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
@@ -241,6 +249,13 @@ def _check_alike(sign: str, one: InfiniteWidthKernel, two: InfiniteWidthKernel) 
         )
 
 
+class KernelModule(InfiniteWidthKernel, eqx.Module):
+    """A kernel whose fields are what it is made of: arrays are leaves, the rest is static."""
+
+    n_parts: int = eqx.field(static=True)
+    trainable: Trainable = eqx.field(static=True)
+
+
 class Entries(eqx.Module):
     """One of a kernel's two functions, as what an operator without structure is made from."""
 
@@ -259,7 +274,7 @@ class Entries(eqx.Module):
         return f"{self.which} of {self.kernel!r}"
 
 
-class _Composed(InfiniteWidthKernel):
+class _Composed(KernelModule):
     """Made of other kernels, each on the configurations as they are."""
 
     terms: tuple[InfiniteWidthKernel, ...]
@@ -314,7 +329,7 @@ class Product(_Composed):
         return self.terms[0].nngp(x, y) * self.terms[1].nngp(x, y)
 
 
-class Scaled(InfiniteWidthKernel):
+class Scaled(KernelModule):
     """c K and c Θ, of the network times √c; made by ``c * k``."""
 
     kernel: InfiniteWidthKernel

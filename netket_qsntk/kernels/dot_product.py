@@ -23,6 +23,7 @@ from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels import look_up
 from netket_qsntk.kernels.base import (
     InfiniteWidthKernel,
+    KernelModule,
     Trainable,
     Which,
     check_configurations,
@@ -138,7 +139,7 @@ def _dimension(formula: Formula, d: int) -> ArrayLike:
     return d if isinstance(formula, _Given) else jnp.asarray(float(d))
 
 
-class DotProductKernel(InfiniteWidthKernel):
+class DotProductKernel(KernelModule):
     """Infinite-width kernel k(x·x, y·y, x·y) of encoded configurations.
 
     Args:

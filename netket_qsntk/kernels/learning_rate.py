@@ -9,6 +9,7 @@ from scipy.sparse.linalg import eigsh
 from netket_qsntk import operators
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.spectral import learning_rate_limit
 
 # Larger kernels are not stored for their largest eigenvalue: products with their operator suffice.
 _DENSE = 4096
@@ -65,4 +66,4 @@ def max_learning_rate(kernel: Any, states: Any) -> float:
         block = kernel.qsntk(x)
         parts = [block.theta_11, block.theta_22] if block.is_decoupled() else [block.omega_ri]
         top = max(largest_eigenvalue(part) for part in parts)
-    return len(x) / top if top > 0 else float("inf")
+    return learning_rate_limit(top, len(x))

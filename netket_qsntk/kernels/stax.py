@@ -12,7 +12,7 @@ from jax import Array
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels.base import (
-    InfiniteWidthKernel,
+    KernelModule,
     Which,
     check_configurations,
     check_which,
@@ -24,7 +24,7 @@ _NTK: Part = (1, 1)
 _NAMES = {_NNGP: "nngp", _NTK: "ntk"}
 
 
-class StaxKernel(InfiniteWidthKernel):
+class StaxKernel(KernelModule):
     """NNGP and NTK from a neural-tangents kernel function; made by :func:`from_stax`."""
 
     kernel_fn: Callable[..., Any] = eqx.field(static=True)
