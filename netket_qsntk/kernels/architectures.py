@@ -20,6 +20,9 @@ from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.models import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
 
 
+# σ are NumPy arrays where a kernel is made: constants stay known inside jax.jit, where jnp.asarray would trace them.
+
+
 class ExponentialKernel(Formula):
     r"""CosNet and GaussNet.
 
@@ -170,8 +173,8 @@ def _kernel(model: WaveFunction, formula: Formula, trainable: Trainable) -> DotP
 def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotProductKernel:
     _check(trainable)
     formula = ExponentialKernel(
-        sigma_a=jnp.asarray(model.sigma_a, float),
-        sigma_w=jnp.asarray(model.sigma_w, float),
+        sigma_a=np.asarray(model.sigma_a, float),
+        sigma_w=np.asarray(model.sigma_w, float),
         phase=isinstance(model, CosNet),
         standard=model.parametrization == "standard",
         trainable=trainable,
@@ -184,8 +187,8 @@ def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKerne
     _check(trainable)
     sigma_w, sigma_b = model.sigmas()
     formula = PerceptronKernel(
-        sigma_w=jnp.asarray(sigma_w, float),
-        sigma_b=jnp.asarray(sigma_b, float),
+        sigma_w=np.asarray(sigma_w, float),
+        sigma_b=np.asarray(sigma_b, float),
         biased=tuple(s > 0 for s in sigma_b),
         activation=model.nonlinearity,
         standard=model.parametrization == "standard",

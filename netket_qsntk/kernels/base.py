@@ -336,9 +336,10 @@ class Scaled(KernelModule):
     factor: Array
 
     def __init__(self, kernel: InfiniteWidthKernel, factor: ArrayLike) -> None:
-        self.kernel, self.factor = kernel, jnp.asarray(factor, float)
+        # NumPy's, so that inside jax.jit a known factor stays known.
+        known = not isinstance(factor, jax.core.Tracer)
+        self.kernel, self.factor = kernel, np.asarray(factor, float) if known else factor
         self.n_parts, self.trainable = kernel.n_parts, kernel.trainable
-        known = not isinstance(self.factor, jax.core.Tracer)
         if self.factor.ndim or (known and not 0 < float(self.factor) < np.inf):
             raise InvalidModelError(
                 f"{factor!r} * kernel: expected a finite number > 0, the square of what multiplies the network."

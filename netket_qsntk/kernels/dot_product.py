@@ -256,13 +256,15 @@ class DotProductKernel(KernelModule):
             d = _dimension(formula, u.shape[-1])
             return _gram(formula, d, jnp.asarray(u), jnp.asarray(v), wanted)
         out = tuple(_aligned(len(u), len(v)) for _ in wanted)
-        if scale:
-            left, right, tables = self._tables(np.rint(scale * u), np.rint(scale * v), scale, wanted)
-            look_up.fill(left, right, [np.asarray(table) for table in tables], out)
-        else:
-            self._direct(u, v, wanted, out)
-        # Aliased, not copied: nobody else holds these buffers.
-        return tuple(jax.device_put(t, may_alias=True) for t in out)
+        with jax.ensure_compile_time_eval():
+            if scale:
+                places = np.rint(scale * u), np.rint(scale * v)
+                left, right, tables = self._tables(*places, scale, wanted)
+                look_up.fill(left, right, [np.asarray(table) for table in tables], out)
+            else:
+                self._direct(u, v, wanted, out)
+            # Aliased, not copied: nobody else holds these buffers.
+            return tuple(jax.device_put(t, may_alias=True) for t in out)
 
     def diagonals(self, x: Any) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)) for each configuration: two arrays (n,), without the matrices."""

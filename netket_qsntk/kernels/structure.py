@@ -109,20 +109,28 @@ def find(kernel: HasEntries, x: Any, y: Any = None, which: Which = "ntk") -> Str
     if not isinstance(x, DiscreteHilbert) and not (len(x) and (y is None or len(y))):
         return Unstructured("there are no configurations")
     known = _concrete(kernel)
-    domain = _Domain(known, x, y)
+    with jax.ensure_compile_time_eval():
+        domain, found = _of_known(known, x, y, which)
+    if known is kernel or isinstance(found, Unstructured):
+        return found
+    return _with_numbers_of(kernel, found, domain, which)
+
+
+def _of_known(kernel: HasEntries, x: Any, y: Any, which: Which) -> tuple["_Domain", Structure]:
+    domain = _Domain(kernel, x, y)
     why_not = []
     for read, name in ((_hamming, "function of the Hamming distance"), (_product, "product over sites")):
-        found = read(known, domain, which)
+        found = read(kernel, domain, which)
         if isinstance(found, str):
             why_not.append(found)
             continue
         u, v = domain.random_pairs()
-        exact = np.asarray(known.of_coordinates(u, v, which))
+        exact = np.asarray(kernel.of_coordinates(u, v, which))
         error = np.abs(np.asarray(found.entries(u, v)) - exact).max(initial=0.0)
         if error <= TOLERANCE * np.abs(exact).max(initial=0.0):
-            return found if known is kernel else _with_numbers_of(kernel, found, domain, which)
+            return domain, found
         why_not.append(f"the kernel is no {name}: its entries at random configurations are others")
-    return Unstructured("; ".join(why_not))
+    return domain, Unstructured("; ".join(why_not))
 
 
 def _with_numbers_of(
