@@ -189,7 +189,8 @@ class InfiniteWidthKernel(abc.ABC):
         def shared(reason: str) -> KernelOperator:
             columns = x if same else y
             rows = SharedMatrix.of_rows(
-                lambda here: np.asarray(self.matrix(x[here], columns, which)), (len(x), len(columns))
+                lambda here: np.asarray(self.matrix(x[here], columns, which)),
+                (len(x), len(columns)),
             )
             return Shared(rows, symmetric=same, positive=same, reason=reason)
 
@@ -200,7 +201,9 @@ class InfiniteWidthKernel(abc.ABC):
         structured = hint is None or hint in ("hypercube", "kronecker")
         structure = structures.find(self, x, y, which) if structured else _NOT_LOOKED
         if isinstance(structure, structures.Unstructured):
-            return choose(structure, np.asarray(x), None if same else np.asarray(y), stored, hint=hint)
+            return choose(
+                structure, np.asarray(x), None if same else np.asarray(y), stored, hint=hint
+            )
         u, v = (None if t is None else np.asarray(self.coordinates(t)) for t in (x, y))
         return choose(structure, u, v, stored, hint=hint)
 

@@ -249,7 +249,9 @@ class DotProductKernel(KernelModule):
         scale = _lattice_scale(u, v)
         if is_traced(self.formula):
             if scale:
-                left, right, tables = self._tables(np.rint(scale * u), np.rint(scale * v), scale, wanted)
+                left, right, tables = self._tables(
+                    np.rint(scale * u), np.rint(scale * v), scale, wanted
+                )
                 at = np.rint(left @ right.T).astype(np.int32)
                 return tuple(table[at] for table in tables)
             formula = self._for_inputs(u.shape[-1], (u * u).sum(-1), (v * v).sum(-1))

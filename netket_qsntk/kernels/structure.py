@@ -119,7 +119,10 @@ def find(kernel: HasEntries, x: Any, y: Any = None, which: Which = "ntk") -> Str
 def _of_known(kernel: HasEntries, x: Any, y: Any, which: Which) -> tuple["_Domain", Structure]:
     domain = _Domain(kernel, x, y)
     why_not = []
-    for read, name in ((_hamming, "function of the Hamming distance"), (_product, "product over sites")):
+    for read, name in (
+        (_hamming, "function of the Hamming distance"),
+        (_product, "product over sites"),
+    ):
         found = read(kernel, domain, which)
         if isinstance(found, str):
             why_not.append(found)

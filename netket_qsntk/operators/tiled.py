@@ -112,9 +112,7 @@ class Tiled(KernelOperator):
         return self._product(v)
 
     def _product(self, v: Array) -> Array:
-        if any(
-            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((self, v))
-        ):
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((self, v))):
             return self.scale * self._traced(self.x, v)
         product = self._direct(np.asarray(self.x), v) if n_devices() == 1 else self._shared(v)
         return self.scale * product

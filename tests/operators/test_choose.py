@@ -146,7 +146,10 @@ def test_a_hint_is_followed(hint, structure, spins):
 
 
 def test_a_structure_that_does_not_hold_is_refused_with_the_reason(relu, spins, fermions):
-    with pytest.raises(StructureError, match="no kronecker on these configurations: the kernel is not known to be one"):
+    with pytest.raises(
+        StructureError,
+        match="no kronecker on these configurations: the kernel is not known to be one",
+    ):
         relu.operator(spins, hint="kronecker")
     kernel, x = fermions
     with pytest.raises(StructureError, match="no hypercube .* a product over sites"):
@@ -195,9 +198,7 @@ def test_any_kernel_can_be_chosen_for(spins):
 
 def test_sites_that_an_encoding_mixes_are_told(spins):
     """The product of three neighbours is ±1 again: a table over coordinates, and none over sites."""
-    mixing = models.CosNet(
-        4, encoding=lambda x: np.roll(x, 1, -1) * x * np.roll(x, -1, -1) * 1.0
-    )
+    mixing = models.CosNet(4, encoding=lambda x: np.roll(x, 1, -1) * x * np.roll(x, -1, -1) * 1.0)
     hilbert = nk.hilbert.Spin(0.5, spins.shape[1])
     assert kernels.infinite_width(models.CosNet(4)).structure(hilbert).sitewise
     kernel = kernels.infinite_width(mixing)
