@@ -90,8 +90,7 @@ def test_random_matrix_products_and_product_states() -> None:
     hilbert = nk.hilbert.Spin(0.5, d)
     bonds = [1, 2, 4, 3, 2, 2, 1]
     tensors = [
-        rng.normal(size=(2, a, b)) + 1j * rng.normal(size=(2, a, b))
-        for a, b in pairwise(bonds)
+        rng.normal(size=(2, a, b)) + 1j * rng.normal(size=(2, a, b)) for a, b in pairwise(bonds)
     ]
     sites = rng.normal(size=(d, 2))
     for chain in (qs.learning.ChainState(tensors), qs.learning.product_state(sites)):
