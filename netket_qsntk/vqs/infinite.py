@@ -18,6 +18,7 @@ from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
 from netket_qsntk.operators import KernelOperator
 from netket_qsntk.progress import track
 from netket_qsntk.targets import check_summable
+from netket_qsntk.vqs.assets import to_json
 
 # 2¹⁵ states are a covariance of 8 GiB.
 _MAX_STATES = 2**15
@@ -180,11 +181,17 @@ class InfiniteState(nk.vqs.VariationalState):
     def reset(self) -> None:
         """Nothing to resample."""
 
-    def __to_json__(self) -> dict[str, Any]:
-        """What nqxpack writes to a file."""
-        from netket_qsntk.vqs.saving import infinite_to_json
-
-        return infinite_to_json(self)
+    def __to_json__(self) -> dict[str, object]:
+        """What nqxpack writes to a file: of a trained ensemble its moments, n_states² numbers."""
+        moments = {name: self._moments()[name] for name in ("mean", "part")} if self.steps else None
+        return to_json(
+            "load_infinite",
+            moments,
+            hilbert=self.hilbert,
+            model=self.model,
+            trainable=self.kernel.trainable,
+            steps=self.steps,
+        )
 
     def __repr__(self) -> str:
         return f"InfiniteState({self.hilbert}, steps={self.steps:g}, {self.kernel!r})"
