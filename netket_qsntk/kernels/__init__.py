@@ -11,6 +11,7 @@ from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.spectrum import Spectrum, spectrum
 from netket_qsntk.kernels.stax import StaxKernel, from_stax
+from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, symmetrized
 
 __all__ = [
     "QSNTK",
@@ -19,6 +20,8 @@ __all__ = [
     "DotProductKernel",
     "from_stax",
     "StaxKernel",
+    "symmetrized",
+    "SymmetrizedKernel",
     "load_neural_tangents",
     "empirical",
     "EmpiricalKernel",

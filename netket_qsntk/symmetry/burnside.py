@@ -55,7 +55,7 @@ def multiplicities(
     symmetry = projection(group, character, spin_flip=spin_flip, sites=d)
     if n_up is not None and not 0 <= n_up <= d:
         raise SymmetryError(f"n_up={n_up}: expected a number of spins up from 0 to {d}.")
-    if n_up is not None and symmetry.flips and 2 * n_up != d:
+    if n_up is not None and symmetry.spin_flip and 2 * n_up != d:
         raise SymmetryError(
             f"The spin flip leads out of the sector with {n_up} of {d} spins up: leave it out, or take {d / 2:g}."
         )
@@ -73,12 +73,10 @@ def multiplicities(
 def _classes(symmetry: Projection) -> "Counter[tuple[tuple[int, ...], int]]":
     """Σ χ(g)* over the elements of one cycle type (lengths of cycles, sign): whole numbers stay whole."""
     totals: Counter[tuple[tuple[int, ...], int]] = Counter()
-    chi = np.conj(np.asarray(symmetry.characters))
+    chi = np.asarray(symmetry.characters)
     whole = symmetry.is_real and np.array_equal(chi, np.rint(chi))
-    for row, sign, value in zip(
-        np.asarray(symmetry.permutations), np.asarray(symmetry.signs), chi, strict=True
-    ):
-        totals[_cycle_type(row), int(sign)] += int(value) if whole else value
+    for move, sign, value in symmetry.elements():
+        totals[_cycle_type(move), sign] += int(value) if whole else np.conj(value)
     return totals
 
 

@@ -1,7 +1,7 @@
 """A permutation group with a character, and the spin flip, as arrays."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -22,26 +22,26 @@ _TRIED = 24
 class Projection:
     r"""The symmetries g of a system and a character χ of theirs: :math:`|G|^{-1}\sum_g \chi(g)^*\, g`.
 
-    An element permutes the sites and may flip all spins, (g x)_i = s_g x_{p_g(i)}. Equal projections hash alike, so
+    An element permutes the sites, (g x)_i = x_{p_g(i)}, and may then flip all spins. Equal projections hash alike, so
     that programs compiled for one serve the other. Built by :func:`projection`.
 
     Attributes:
-        permutations: p_g, (|G|, d) integers: NetKet's ``group.to_array()``, repeated where the flip belongs to G.
-        signs: s_g, (|G|,) of ±1.
-        characters: χ(g), (|G|,) real, or complex for momenta other than 0 and π.
+        permutations: p_g of the permutations, (n, d) integers: NetKet's ``group.to_array()``.
+        characters: χ of the permutations, (n,) real, or complex for momenta other than 0 and π.
         dimension: χ(1), the dimension of the representation.
+        spin_flip: Eigenvalue ±1 of the flip, where it belongs to the group: then |G| = 2n.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> ring = nk.graph.Chain(6)
         >>> qs.symmetry.projection(ring.translation_group(), spin_flip=1)
-        Projection(12 elements on 6 sites, character 1, spin flip)
+        Projection(12 elements on 6 sites, character 1, spin flip 1)
     """
 
     permutations: HashableArray
-    signs: HashableArray
     characters: HashableArray
     dimension: int
+    spin_flip: SpinFlip = None
 
     @property
     def sites(self) -> int:
@@ -51,12 +51,12 @@ class Projection:
     @property
     def order(self) -> int:
         """|G|, the flip included."""
-        return self.permutations.shape[0]
+        return self.permutations.shape[0] * (1 if self.spin_flip is None else 2)
 
     @property
     def is_trivial(self) -> bool:
         """χ = 1 for every element."""
-        return bool(np.all(np.asarray(self.characters) == 1))
+        return self.spin_flip != -1 and bool(np.all(np.asarray(self.characters) == 1))
 
     @property
     def is_real(self) -> bool:
@@ -64,38 +64,41 @@ class Projection:
         return not np.iscomplexobj(np.asarray(self.characters))
 
     @property
-    def flips(self) -> bool:
-        """The spin flip belongs to the group."""
-        return bool(np.any(np.asarray(self.signs) < 0))
-
-    @cached_property
     def weights(self) -> np.ndarray:
-        """χ(g)*/|G|: (|G|,)."""
-        return np.conj(np.asarray(self.characters)) / self.order
+        """χ(g)* of the permutations, over their number: (n,)."""
+        return np.conj(np.asarray(self.characters)) / self.permutations.shape[0]
+
+    def elements(self) -> Iterator[tuple[np.ndarray, int, complex]]:
+        """(p_g, sign, χ(g)) of each element: the sign is -1 where all spins are flipped."""
+        for sign in (1,) if self.spin_flip is None else (1, -1):
+            for move, chi in zip(
+                np.asarray(self.permutations), np.asarray(self.characters), strict=True
+            ):
+                yield move, sign, chi if sign > 0 else self.spin_flip * chi
 
     def images(self, x: Any) -> Array:
-        """g x of configurations (…, d) for every g: (|G|, …, d). The flip changes signs: spins ±1."""
-        x = jnp.asarray(x)
-        moved = jnp.moveaxis(jnp.take(x, np.asarray(self.permutations), axis=-1), -2, 0)
-        if not self.flips:
-            return moved
-        signs = np.asarray(self.signs).reshape(-1, *[1] * x.ndim)
-        return moved * jnp.asarray(signs, x.dtype)
+        """g x of configurations (…, d) for every element: (|G|, …, d). The flip changes signs, as of spins ±1."""
+        moved = jnp.moveaxis(
+            jnp.take(jnp.asarray(x), np.asarray(self.permutations), axis=-1), -2, 0
+        )
+        return moved if self.spin_flip is None else jnp.concatenate([moved, -moved])
 
     def check(self, sites: int, what: str) -> None:
         """Raise :class:`SymmetryError` unless ``what`` has as many sites as the group moves."""
         if sites != self.sites:
             raise SymmetryError(
-                f"{what} has {sites} sites, but the symmetry group moves {self.sites}. Give the group of the "
-                "same lattice, for instance graph.translation_group() of the Hamiltonian's graph."
+                f"{what} has {sites} sites, but the symmetry group moves {self.sites}. Give the group of the same "
+                "lattice, for instance graph.translation_group() of the Hamiltonian's graph."
             )
 
     def __repr__(self) -> str:
         size = f"{self.order} elements on {self.sites} sites"
-        kind = "1" if self.is_trivial else "real" if self.is_real else "complex"
+        chi = np.asarray(self.characters)
+        kind = "1" if np.all(chi == 1) else "real" if self.is_real else "complex"
         if self.dimension > 1:
             kind += f" of dimension {self.dimension}"
-        return f"Projection({size}, character {kind}{', spin flip' if self.flips else ''})"
+        flip = "" if self.spin_flip is None else f", spin flip {self.spin_flip}"
+        return f"Projection({size}, character {kind}{flip})"
 
 
 def projection(
@@ -131,23 +134,17 @@ def projection(
                 "A Projection has its character already: give character and spin_flip where it is made."
             )
         if sites is not None:
-            group.check(sites, "the system")
+            group.check(sites, "The system")
         return group
     moves = _permutations(group, sites)
     chi = _characters(character, len(moves))
-    if sites is not None and moves.shape[1] != sites:
-        raise SymmetryError(
-            f"The system has {sites} sites, but the symmetry group moves {moves.shape[1]}. Give the group of the "
-            "same lattice, for instance graph.translation_group() of the Hamiltonian's graph."
-        )
     dimension = _check_representation(moves, chi)
-    signs = np.ones(len(moves), np.int8)
-    if spin_flip is not None:
-        if spin_flip not in (1, -1):
-            raise SymmetryError(f"spin_flip={spin_flip!r}: expected 1 or -1, or None for no flip.")
-        moves, chi = np.concatenate([moves, moves]), np.concatenate([chi, spin_flip * chi])
-        signs = np.concatenate([signs, -signs])
-    return Projection(HashableArray(moves), HashableArray(signs), HashableArray(chi), dimension)
+    if spin_flip not in (None, 1, -1):
+        raise SymmetryError(f"spin_flip={spin_flip!r}: expected 1 or -1, or None for no flip.")
+    made = Projection(HashableArray(moves), HashableArray(chi), dimension, spin_flip)
+    if sites is not None:
+        made.check(sites, "The system")
+    return made
 
 
 def _permutations(group: PermutationGroup | None, sites: int | None) -> np.ndarray:

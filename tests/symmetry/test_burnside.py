@@ -13,12 +13,7 @@ def dense_projector(symmetry, states):
     """|G|⁻¹ χ(1) Σ_g χ(g)* g on functions over ``states``, (gv)(x) = v(g⁻¹x), entry by entry."""
     place = {tuple(x): i for i, x in enumerate(states)}
     matrix = np.zeros((len(states), len(states)), complex)
-    for p, s, chi in zip(
-        np.asarray(symmetry.permutations),
-        np.asarray(symmetry.signs),
-        np.asarray(symmetry.characters),
-        strict=True,
-    ):
+    for p, s, chi in symmetry.elements():
         for i, x in enumerate(states):
             matrix[place[tuple(s * x[p])], i] += np.conj(chi)
     return symmetry.dimension * matrix / symmetry.order
@@ -82,12 +77,7 @@ def test_symmetric_functions_of_twelve_sites_are_counted_by_their_orbits(group, 
     symmetry = qs.symmetry.projection(space, spin_flip=flip)
     # tr P = |G|⁻¹ Σ χ #{x : gx = x}, over configurations instead of over parities.
     count = 0.0
-    for p, s, chi in zip(
-        np.asarray(symmetry.permutations),
-        np.asarray(symmetry.signs),
-        np.asarray(symmetry.characters),
-        strict=True,
-    ):
+    for p, s, chi in symmetry.elements():
         count += chi * np.all(s * states[:, p] == states, axis=1).sum()
     assert total == pytest.approx(count / symmetry.order)
 
