@@ -66,6 +66,7 @@ class Network:
     log: bool
 
     def __call__(self, parameters: PyTree, x: Array) -> Array:
+        """ψ or log ψ: (n,)."""
         value = self.applied({"params": parameters, **self.rest}, x)
         if self.log == (self.given == "log_psi"):
             return value
@@ -100,8 +101,21 @@ class PureWaveFunction:
     psi: Psi
     parameters: PyTree
     model: linen.Module | None = None
-    log_psi: Psi | None = None
+    log_psi: Psi = None  # type: ignore[assignment] # the logarithm of psi then
     is_log: bool = False
+
+    def __post_init__(self) -> None:
+        if self.log_psi is None:
+            object.__setattr__(self, "log_psi", _Logarithm(self.psi))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["psi"], meta_fields=[])
+@dataclass(frozen=True)
+class _Logarithm:
+    psi: Psi
+
+    def __call__(self, parameters: PyTree, x: Array) -> Array:
+        return jnp.log(self.psi(parameters, x) + 0j)
 
 
 def psi_function(model: object, model_state: PyTree = None, *, log: bool = False) -> Psi:
@@ -175,40 +189,43 @@ def pure_wavefunction(state: PyTree) -> PureWaveFunction:
             f"{type(state).__name__} holds {state.n_members} networks; pass one of them, "
             "state.get_state(i)."
         )
-    applied = applied_by(state) if isinstance(state, nk.vqs.VariationalState) else None
-    if applied is None:
+    by_state = applied_by(state) if isinstance(state, nk.vqs.VariationalState) else None
+    if by_state is None:
         raise NotANetworkError(
             f"Expected a NetKet variational state or (apply_fun, variables), got {type(state).__name__}."
         )
-    taken = taken_from(state)
-    own = taken.wrapped is not None and applied.identity == taken.applied().identity
+    applied, taken = by_state, taken_from(state)
+    if taken is not None and applied.identity != taken.applied().identity:
+        taken = None
     psi, log_psi = (Network(state.model_state, applied, "log_psi", log) for log in (False, True))
-    found = PureWaveFunction(
-        psi, state.parameters, taken.module if own else None, log_psi, is_log=True
-    )
-    if own and not computes_log(taken):
+    model = None if taken is None else taken.module
+    found = PureWaveFunction(psi, state.parameters, model, log_psi, is_log=True)
+    if taken is not None and not computes_log(taken):
         direct = functions(taken, state.model_state)[0]
-        found = PureWaveFunction(direct, state.parameters, taken.module, log_psi)
-    return _checked(state, found)
+        found = PureWaveFunction(direct, state.parameters, model, log_psi)
+    return _checked(state, found, log_psi)
 
 
 # What was seen of a state, by the function that it applied then; forgotten with the state.
-_seen: WeakKeyDictionary[nk.vqs.VariationalState, tuple[Network, bool]] = WeakKeyDictionary()
+_seen: WeakKeyDictionary[nk.vqs.VariationalState, tuple[Applied, bool]] = WeakKeyDictionary()
 
 
-def _checked(state: nk.vqs.VariationalState, found: PureWaveFunction) -> PureWaveFunction:
+def _checked(
+    state: nk.vqs.VariationalState, found: PureWaveFunction, log_psi: Network
+) -> PureWaveFunction:
     """The wave function, with ψ = exp(log ψ) in the place of a method ``psi`` that gives something else."""
-    assert isinstance(found.log_psi, Network)
     seen = _seen.get(state)
-    if seen is None or seen[0].applied != found.log_psi.applied:
+    if seen is None or seen[0] != log_psi.applied:
         x = probes(state.hilbert)
         agrees = found.is_log or same_amplitudes(found, x)
-        check_batches(found.log_psi, found.parameters, x, found.model)
-        _seen[state] = seen = (found.log_psi, agrees)
+        taken = taken_from(state)
+        name = "The network" if taken is None else taken.kind.__name__
+        check_batches(log_psi, found.parameters, x, name)
+        _seen[state] = seen = (log_psi.applied, agrees)
     if seen[1]:
         return found
-    psi = Network(state.model_state, found.log_psi.applied, "log_psi", False)
-    return PureWaveFunction(psi, found.parameters, None, found.log_psi, is_log=True)
+    psi = Network(state.model_state, log_psi.applied, "log_psi", False)
+    return PureWaveFunction(psi, found.parameters, None, log_psi, is_log=True)
 
 
 def probes(hilbert: nk.hilbert.AbstractHilbert) -> Array:
@@ -232,14 +249,14 @@ def same_amplitudes(found: PureWaveFunction, x: Array) -> bool:
     return bool(np.allclose(psi / unit, expected, atol=_tolerance(log_psi), equal_nan=True))
 
 
-def check_batches(log_psi: Psi, parameters: PyTree, x: Array, model: object = None) -> None:
+def check_batches(log_psi: Psi, parameters: PyTree, x: Array, name: str = "The network") -> None:
     """Raise unless log ψ of a configuration is the same whatever else is evaluated with it.
 
     Args:
         log_psi: (parameters, x) -> log ψ, a pytree.
         parameters: Of one network.
         x: Configurations (n, sites), n >= 2 and not all alike.
-        model: For the message.
+        name: Of the model, for the message.
 
     Raises:
         BatchDependentError: It is not; no kernel and no amplitude is defined.
@@ -253,12 +270,11 @@ def check_batches(log_psi: Psi, parameters: PyTree, x: Array, model: object = No
     if np.all(same | (error <= 100 * _tolerance(together))):
         return
     i = int(np.argmax(~same * np.where(np.isnan(error), np.inf, error)))
-    name = "The network" if model is None else type(model).__name__
     raise BatchDependentError(
-        f"{name} gives log ψ = {alone[i]:.6g} for a configuration alone and {together[i]:.6g} for the same one in a "
-        f"batch of {len(x)}: its amplitudes depend on what they are evaluated with, as those of a batch normalisation "
-        "in training mode do. Use the running averages (flax.linen: use_running_average=True, flax.nnx: "
-        "model.eval()), or a layer normalisation."
+        f"{name} gives log ψ = {alone[i]:.6g} for a configuration alone and {together[i]:.6g} for the same one in "
+        f"a batch of {len(x)}: its amplitudes depend on what they are evaluated with, as those of a batch "
+        "normalisation in training mode do. Use the running averages (flax.linen: use_running_average=True, "
+        "flax.nnx: model.eval()), or a layer normalisation."
     )
 
 

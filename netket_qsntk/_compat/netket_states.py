@@ -75,29 +75,27 @@ class Taken:
     """A user's module as NetKet takes it in.
 
     Attributes:
-        wrapped: The network without its parameters; None where only a function is known.
+        wrapped: The network without its parameters.
         kind: The class that the user wrote.
         variables: Those that the module itself holds (nnx, equinox), else None.
         module: The flax linen module, where it is one.
     """
 
-    wrapped: Wrapped | None
+    wrapped: Wrapped
     kind: type
     variables: PyTree | None = None
     module: linen.Module | None = None
 
     def has(self, method: str) -> bool:
         """Whether the user's class defines this method."""
-        return self.wrapped is not None and callable(getattr(self.kind, method, None))
+        return callable(getattr(self.kind, method, None))
 
     def applied(self, method: str | None = None) -> Applied:
         """The module as a function of its variables and x."""
-        assert self.wrapped is not None
         return Applied(self.wrapped.apply, (identity(self.wrapped), "apply"), method)
 
     def unwrapped(self, variables: PyTree) -> object:
         """A module of the user's framework with these variables in it, where it holds its own."""
-        assert self.wrapped is not None
         if self.module is not None or self.variables is None:
             return self.wrapped
         return _framework(self.wrapped, self.kind).unwrap(self.wrapped, variables)
@@ -115,12 +113,12 @@ def take(model: object) -> Taken | None:
     return Taken(wrapped, framework.wrapped_model_class(wrapped), variables, module)
 
 
-def taken_from(state: nk.vqs.VariationalState) -> Taken:
-    """The module of a NetKet state, as the state holds it."""
+def taken_from(state: nk.vqs.VariationalState) -> Taken | None:
+    """The module of a NetKet state, as the state holds it; None where it was made from a function."""
     framework = getattr(state, "_model_framework", None)
     wrapped = getattr(state, "_model", None)
     if framework is None or wrapped is None:
-        return Taken(None, type(None))
+        return None
     module = wrapped if isinstance(wrapped, linen.Module) else None
     return Taken(wrapped, framework.wrapped_model_class(wrapped), None, module)
 
@@ -130,10 +128,9 @@ def applied_by(state: nk.vqs.VariationalState) -> Applied | None:
     function = getattr(state, "_apply_fun", None)
     if function is None:
         return None
-    wrapped = taken_from(state).wrapped
-    inner = _without_scalars(function)
-    if wrapped is not None and _applies(inner, wrapped):
-        applied = Applied(wrapped.apply, (identity(wrapped), "apply"))
+    taken, inner = taken_from(state), _without_scalars(function)
+    if taken is not None and _applies(inner, taken.wrapped):
+        applied = taken.applied()
     else:
         applied = applied_function(inner)
     return _with_collections(applied, state)
@@ -164,9 +161,10 @@ def drawn_again(model: object, key: Array) -> object | None:
         model: The module, which holds its parameters.
         key: A JAX key.
     """
+    arguments = list(signature(type(model).__init__).parameters.values())[1:]
     wanted = [
         p
-        for p in signature(type(model)).parameters.values()
+        for p in arguments
         if p.default is Parameter.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
     if len(wanted) != 1 or wanted[0].kind is Parameter.POSITIONAL_ONLY:

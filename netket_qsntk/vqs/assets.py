@@ -15,9 +15,7 @@ _ASSET = "state.msgpack"
 _READERS = "netket_qsntk.vqs.saving"
 
 
-def to_json(
-    reader: str, arrays: PyTree | None, **fields: object
-) -> dict[str, object]:
+def to_json(reader: str, arrays: PyTree | None, **fields: object) -> dict[str, object]:
     """The answer to ``__to_json__``: a function of :mod:`netket_qsntk.vqs.saving` and its arguments.
 
     Args:

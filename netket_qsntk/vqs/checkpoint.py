@@ -1,8 +1,11 @@
 """What is restored must be of the kind that it is restored into."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import serialization
+from jax import Array
+from jax.typing import ArrayLike
 from netket.utils.types import PyTree
 
 from netket_qsntk.errors import CheckpointError, QSNTKError
@@ -24,9 +27,7 @@ def restored(template: PyTree, saved: PyTree, into: str) -> PyTree:
     try:
         new = serialization.from_state_dict(template, saved)
     except (ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"The checkpoint is of another model than {into}: {error}"
-        ) from error
+        raise CheckpointError(f"The checkpoint is of another model than {into}: {error}") from error
     check_alike(template, new, into, CheckpointError)
     return new
 
@@ -44,6 +45,26 @@ def check_alike(old: PyTree, new: PyTree, what: str, error: type[QSNTKError]) ->
             f"Shapes that do not fit into {what}: {name} is {before[name]} there, and {after.get(name)} came"
             f"{f' ({len(other)} leaves in all)' if len(other) > 1 else ''}."
         )
+
+
+def without_keys(tree: PyTree) -> PyTree:
+    """The pytree with the numbers of random keys in their place: what a file can hold."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def with_keys(template: PyTree, plain: PyTree) -> PyTree:
+    """The inverse of :func:`without_keys`, as JAX arrays."""
+
+    def one(old: Array, new: ArrayLike) -> Array:
+        if not _is_key(old):
+            return jnp.asarray(new)
+        return jax.random.wrap_key_data(jnp.asarray(new), impl=jax.random.key_impl(old))
+
+    return jax.tree.map(one, template, plain)
+
+
+def _is_key(leaf: Array) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
 
 
 class Setting:
@@ -86,4 +107,3 @@ def _listed(facts: dict[str, int | float | str]) -> str:
 
 
 serialization.register_serialization_state(Setting, _to_state_dict, _from_state_dict)
-

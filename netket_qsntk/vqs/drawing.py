@@ -1,5 +1,6 @@
 """Networks drawn from the initial distribution of a model, whatever framework it is written in."""
 
+from collections.abc import Hashable
 from functools import partial
 
 import jax
@@ -48,12 +49,8 @@ def draw_variables(
         x = hilbert.random_state(key, 1, dtype=float)
         return _initialise(taken.wrapped, keys, x)
     drawn = [_draw_one(model, jax.random.fold_in(key, i)) for i in range(n_members)]
-    kinds = {identity(one.wrapped) for one in drawn if one.wrapped is not None}
-    shapes = [jax.tree.map(jnp.shape, one.variables) for one in drawn]
     same_as = take_model(model, key)
-    if len(kinds | {identity(same_as.wrapped)}) > 1 or any(  # type: ignore[arg-type]
-        s != jax.tree.map(jnp.shape, same_as.variables) for s in shapes
-    ):
+    if any(_architecture(one) != _architecture(same_as) for one in drawn):
         raise InvalidEnsembleError(
             f"{same_as.kind.__name__} made anew has another structure than the one given: all members of an ensemble "
             "are of one architecture. Give a function of a JAX key that makes one: "
@@ -62,10 +59,12 @@ def draw_variables(
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(one.variables for one in drawn))
 
 
+def _architecture(taken: Taken) -> tuple[Hashable, PyTree]:
+    return identity(taken.wrapped), jax.tree.map(jnp.shape, taken.variables)
+
+
 def _draw_one(model: object, key: Array) -> Taken:
-    held = take(model)
-    if held is None:
-        assert callable(model)
+    if callable(model) and take(model) is None:
         made = model(key)
     else:
         made = drawn_again(model, key)

@@ -1,5 +1,6 @@
 """Many independent networks of one architecture, as one NetKet state."""
 
+import copy
 from numbers import Integral
 
 import jax
@@ -10,10 +11,11 @@ from jax import Array
 from jax.typing import ArrayLike
 from netket.utils.types import PyTree, SeedT
 
+from netket_qsntk._compat.netket_states import Taken
 from netket_qsntk.errors import AmplitudesError, InvalidEnsembleError
 from netket_qsntk.targets import check_summable
 from netket_qsntk.vqs.assets import to_json
-from netket_qsntk.vqs.checkpoint import check_alike, restored
+from netket_qsntk.vqs.checkpoint import check_alike, restored, with_keys, without_keys
 from netket_qsntk.vqs.drawing import draw_variables, take_model
 from netket_qsntk.vqs.members import Members
 from netket_qsntk.vqs.table import AmplitudeTable
@@ -55,6 +57,9 @@ class EnsembleState(nk.vqs.VariationalState):
         True
     """
 
+    n_members: int
+    _taken: Taken
+    _states: Array | None
     _chunk_size: int | None = None
 
     def __init__(
@@ -77,11 +82,10 @@ class EnsembleState(nk.vqs.VariationalState):
         self._taken = take_model(model, key)
         if variables is None:
             variables = draw_variables(model, hilbert, key, self.n_members)
-        self.variables = variables
-        self._states: Array | None = None
+        self.variables: PyTree = variables
+        self._states = None
         first = self.wavefunction(0)
-        assert first.log_psi is not None
-        check_batches(first.log_psi, first.parameters, probes(hilbert), self._taken.kind)
+        check_batches(first.log_psi, first.parameters, probes(hilbert), self._taken.kind.__name__)
 
     @classmethod
     def from_amplitudes(
@@ -237,7 +241,7 @@ class EnsembleState(nk.vqs.VariationalState):
         """Refused: an ensemble is many kets."""
         self._refuse("to_qobj()", "state.get_state(i).to_qobj() is the ket of one member")
 
-    def quantum_geometric_tensor(self, qgt_T: object = None) -> None:  # noqa: N803  NetKet's name
+    def quantum_geometric_tensor(self, qgt_T: object = None) -> None:
         """Refused: every network has its own."""
         self._refuse(
             "quantum_geometric_tensor()",
@@ -269,17 +273,16 @@ class EnsembleState(nk.vqs.VariationalState):
 
 def _to_state_dict(state: EnsembleState) -> dict[str, PyTree]:
     return {
-        "variables": serialization.to_state_dict(state.variables),
+        "variables": serialization.to_state_dict(without_keys(state.variables)),
         "chunk_size": state.chunk_size or 0,
     }
 
 
 def _from_state_dict(state: EnsembleState, saved: dict[str, PyTree]) -> EnsembleState:
-    variables = restored(state.variables, saved["variables"], repr(state))
-    new = object.__new__(EnsembleState)
-    vars(new).update(vars(state))
+    plain = restored(without_keys(state.variables), saved["variables"], repr(state))
+    new = copy.copy(state)
     new.chunk_size = saved["chunk_size"] or None if "chunk_size" in saved else state.chunk_size
-    new.variables = jax.tree.map(jnp.asarray, variables)
+    new.variables = with_keys(state.variables, plain)
     return new
 
 

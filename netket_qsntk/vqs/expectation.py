@@ -1,4 +1,4 @@
-"""What NetKet computes of states, for ensembles: averages over members, or a refusal that names the call that works."""
+"""What NetKet computes of states, for ensembles: averages over members, or a refusal that says what works."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def _expect_observable(
     state: EnsembleState, observable: nk.observable.AbstractObservable
 ) -> nk.stats.Stats:
     values = [state.get_state(i).expect(observable).mean for i in range(state.n_members)]
-    return over_members([complex(v) if np.iscomplexobj(v) else float(v) for v in values])
+    return over_members(np.array([v if np.iscomplexobj(v) else float(v) for v in values]))
 
 
 @nk.vqs.expect_and_grad.dispatch
@@ -52,12 +52,10 @@ def _expect_and_grad(
     mutable: bool = False,
     use_covariance: bool | None = None,
 ) -> tuple[nk.stats.Stats, PyTree]:
-    """The average over members, and each member's own gradient in NetKet's convention: stacked like ``parameters``."""
+    """The average over members, and the gradient of each in NetKet's convention, stacked like ``parameters``."""
     _check(state, operator)
     options = {} if use_covariance is None else {"use_covariance": use_covariance}
-    return _of_members(
-        state, lambda one: one.expect_and_grad(operator, mutable=mutable, **options)
-    )
+    return _of_members(state, lambda one: one.expect_and_grad(operator, mutable=mutable, **options))
 
 
 @nk.vqs.expect_and_forces.dispatch

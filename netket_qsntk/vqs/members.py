@@ -73,7 +73,6 @@ class Members:
         if isinstance(state, HasMembers):
             return state.members()
         network = pure_wavefunction(state)
-        assert network.log_psi is not None
         one: PyTree = jax.tree.map(
             lambda leaf: leaf[None], (network.parameters, network.psi, network.log_psi)
         )

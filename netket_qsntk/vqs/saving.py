@@ -1,4 +1,4 @@
-"""How ensembles and infinite-width states are read from nqxpack's files; :mod:`netket_qsntk.vqs.assets` writes them."""
+"""Reading ensembles and infinite-width states from nqxpack's files; :mod:`netket_qsntk.vqs.assets` writes them."""
 
 import jax
 import jax.numpy as jnp
