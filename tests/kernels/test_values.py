@@ -92,7 +92,7 @@ def test_two_sigmas_share_their_programs():
 
 
 def test_sums_products_and_multiples_are_kernels_of_networks_made_so():
-    """E over networks of finite width: for CosNet K and Θ hold at any width, and for independent factors so do these."""
+    """For CosNet K and Θ are averages at any width, and of independent networks so are these."""
     one, two = (
         qs.models.CosNet(2, 1.1, 0.9, parts="real"),
         qs.models.CosNet(3, 0.7, 1.6, parts="real"),
