@@ -1,4 +1,4 @@
-"""From a model to its Gaussian ensemble at infinite width, in the cheapest exact form."""
+"""From a model to its ensemble at infinite width, in the cheapest exact form."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,10 @@ from netket_qsntk.entanglement.ensembles import (
     ProductEnsemble,
     ProductKernel,
 )
+from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.errors import SystemTooLargeError
-from netket_qsntk.kernels import DotProductKernel, infinite_width
+from netket_qsntk.kernels import DotProductKernel, InfiniteWidthKernel
+from netket_qsntk.process import GaussianProcess
 
 # Beyond this many basis states a dense covariance is more than 2 GiB.
 _MAX_DENSE = 2**14
@@ -54,8 +56,10 @@ def site_values(encode: Callable[[Any], Any] | None, hilbert: DiscreteHilbert) -
     return result
 
 
-def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
-    """The Gaussian process that a model's ψ is at infinite width, with its kernel's structure.
+def ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble | LogNormalEnsemble:
+    """The ensemble of wave functions that a model is at infinite width, with its kernel's structure.
+
+    Gaussian for networks of ψ, log-normal for networks of log ψ, by the model's readout.
 
     CosNet and GaussNet on unconstrained spaces are products over sites, and every WideMLP on
     unconstrained spins 1/2 is a function of the Hamming distance: both work at hundreds of sites.
@@ -63,7 +67,8 @@ def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
     over the basis.
 
     Args:
-        model: A model, or a kernel, that :func:`netket_qsntk.kernels.infinite_width` knows.
+        model: A model, or a kernel (of ψ), that :func:`netket_qsntk.kernels.infinite_width` knows; or a
+            :class:`~netket_qsntk.process.GaussianProcess`.
         hilbert: NetKet's space of the configurations.
 
     Raises:
@@ -73,10 +78,32 @@ def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
 
     Example:
         >>> import netket_qsntk as qs
-        >>> gaussian_ensemble(qs.models.WideMLP(widths=(10,)), nk.hilbert.Spin(0.5, 30)).n_sites
+        >>> ensemble(qs.models.WideMLP(widths=(10,)), nk.hilbert.Spin(0.5, 30)).n_sites
         30
+        >>> ensemble(qs.models.CosNet(10, output="log_psi"), nk.hilbert.Spin(0.5, 200))
+        LogNormalEnsemble(log ψ = ProductEnsemble(proper, ProductKernel(200 sites, 1 different, local dimension 2, scale=1)))
     """
-    kernel = infinite_width(model)
+    process = model if isinstance(model, GaussianProcess) else GaussianProcess.of(model, hilbert)
+    readout = process.readout
+    if readout.reference is None:
+        fields = _structured(process.kernel, hilbert) or _dense(process.kernel, hilbert)
+        return LogNormalEnsemble(fields) if readout.is_log else fields
+    dense = _dense(process.kernel, hilbert)
+    reference = np.asarray(readout.reference(np.asarray(hilbert.all_states())))
+    if readout.is_log:
+        return LogNormalEnsemble(dense, reference)
+    factor = np.exp(reference)
+    # A real ψ, or one without E ψψ = 0, keeps its relation: e^r C e^r.
+    relation = None if dense.relation is None else factor[:, None] * dense.relation * factor
+    return DenseEnsemble(factor[:, None] * dense.covariance * factor.conj(), hilbert, relation)
+
+
+gaussian_ensemble = ensemble
+
+
+def _structured(
+    kernel: InfiniteWidthKernel, hilbert: DiscreteHilbert
+) -> ProductEnsemble | HammingEnsemble | None:
     two_parts = kernel.n_parts == 2
     if isinstance(kernel, DotProductKernel):
         values = site_values(kernel.encode, hilbert)
@@ -86,15 +113,19 @@ def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
         if values is not None and len(values) == 2 and values[0] == -values[1] and hilbert.size > 1:
             k = _hamming(kernel, hilbert)
             return HammingEnsemble.from_parts(k, k if two_parts else None)
+    return None
+
+
+def _dense(kernel: InfiniteWidthKernel, hilbert: DiscreteHilbert) -> DenseEnsemble:
     if not hilbert.is_indexable or hilbert.n_states > _MAX_DENSE:
         raise SystemTooLargeError(
-            f"The kernel of {type(model).__name__} has no structure on {hilbert}, and a dense "
+            f"{kernel!r} has no structure on {hilbert}, and a dense "
             f"covariance is held up to {_MAX_DENSE} basis states. On unconstrained spins "
             "annealed_renyi takes CosNet, GaussNet and WideMLP at any number of sites; otherwise use "
             "fewer sites and average entropies over members."
         )
     dense = np.asarray(kernel.nngp(np.asarray(hilbert.all_states())))
-    return DenseEnsemble.from_parts(dense, dense if two_parts else None, hilbert)
+    return DenseEnsemble.from_parts(dense, dense if kernel.n_parts == 2 else None, hilbert)
 
 
 def _product(kernel: DotProductKernel, hilbert: DiscreteHilbert) -> ProductKernel:
