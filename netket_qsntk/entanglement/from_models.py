@@ -81,7 +81,8 @@ def ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble | LogNorm
         >>> ensemble(qs.models.WideMLP(widths=(10,)), nk.hilbert.Spin(0.5, 30)).n_sites
         30
         >>> ensemble(qs.models.CosNet(10, output="log_psi"), nk.hilbert.Spin(0.5, 200))
-        LogNormalEnsemble(log ψ = ProductEnsemble(proper, ProductKernel(200 sites, 1 different, local dimension 2, scale=1)))
+        LogNormalEnsemble(log ψ = ProductEnsemble(proper, ProductKernel(200 sites, 1 different, local dimension 2,
+        scale=1)))
     """
     process = model if isinstance(model, GaussianProcess) else GaussianProcess.of(model, hilbert)
     readout = process.readout

@@ -19,6 +19,7 @@ from netket_qsntk.process.draws import draw, initial_modes
 from netket_qsntk.readout import Readout
 from netket_qsntk.targets import check_summable
 
+_PSI = Readout()
 # A covariance of 2¹⁵ states takes 8 GiB.
 _LARGEST_STORED = 2**15
 
@@ -82,7 +83,7 @@ class GaussianProcess:
 
     kernel: InfiniteWidthKernel
     hilbert: DiscreteHilbert
-    readout: Readout = Readout()
+    readout: Readout = _PSI
 
     @classmethod
     def of(

@@ -94,8 +94,8 @@ def _no_samples(
     state: InfiniteState, operator: nk.operator.AbstractOperator, chunk_size: Any
 ) -> nk.stats.LocalEstimatorsBatch:
     raise UnsupportedObservableError(
-        "InfiniteState has no samples x of one wave function, and so no local estimators: state.expect(operator) averages "
-        "over the ensemble, and nk.vqs.MCState(sampler, model) samples one network."
+        "InfiniteState has no samples x of one wave function, and so no local estimators: state.expect(operator) "
+        "averages over the ensemble, and nk.vqs.MCState(sampler, model) samples one network."
     )
 
 

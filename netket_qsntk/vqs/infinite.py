@@ -123,8 +123,8 @@ class InfiniteState(nk.vqs.VariationalState):
         readout = self.process.readout
         if readout.is_log or readout.reference is not None:
             raise InvalidEnsembleError(
-                f"{readout!r}: closed-form training is linear in ψ = f. Networks of log ψ are trained at infinite width "
-                "by qs.driver.InfiniteWidthVMC, InfiniteWidthVMC_SR or FunctionSpaceDriver, from draws."
+                f"{readout!r}: closed-form training is linear in ψ = f. Networks of log ψ are trained at infinite "
+                "width by qs.driver.InfiniteWidthVMC, InfiniteWidthVMC_SR or FunctionSpaceDriver, from draws."
             )
         self._training = dynamics, float(steps)
         self._cache.clear()
@@ -241,8 +241,8 @@ class InfiniteState(nk.vqs.VariationalState):
     def _refuse(self, *_: Any, **__: Any) -> Any:
         """Refused: infinitely wide networks have no parameters to differentiate by."""
         raise UnsupportedObservableError(
-            "An InfiniteState has no gradients, forces or geometric tensor: infinitely wide networks have no parameters. "
-            "Train them in function space (qs.driver.InfiniteWidthDriver, InfiniteWidthVMC_SR), or use "
+            "An InfiniteState has no gradients, forces or geometric tensor: infinitely wide networks have no "
+            "parameters. Train them in function space (qs.driver.InfiniteWidthDriver, InfiniteWidthVMC_SR), or use "
             "nk.vqs.FullSumState(hilbert, model) or qs.vqs.EnsembleState(hilbert, model, n_members)."
         )
 
