@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import netket as nk
 from jax import Array
-from netket.hilbert import DiscreteHilbert
+from netket.hilbert import DiscreteHilbert, HomogeneousHilbert
 
 from netket_qsntk.errors import InvalidEnsembleError
 from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
 from netket_qsntk.operators.decomposition import Eigendecomposition
+from netket_qsntk.operators.structure import Structure, Unstructured
 from netket_qsntk.process.draws import draw, initial_modes
 from netket_qsntk.readout import Readout
 from netket_qsntk.targets import check_summable
@@ -100,6 +101,13 @@ class GaussianProcess:
     def n_parts(self) -> int:
         """2 for complex f, 1 for real f."""
         return self.kernel.n_parts
+
+    @cached_property
+    def structure(self) -> Structure:
+        """What K is on the whole space: a Hamming table, a product over sites, or neither."""
+        if self.hilbert.constrained or not isinstance(self.hilbert, HomogeneousHilbert):
+            return Unstructured(f"{self.hilbert} is no product of equal sites")
+        return self.kernel.structure(self.hilbert, which="nngp")
 
     def covariance(self, x: Any, y: Any = None) -> Array:
         """E[f(x) f*(y)], K for each part: (n, m) real."""
