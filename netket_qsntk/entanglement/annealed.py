@@ -181,9 +181,10 @@ def annealed_renyi(
             (WideMLP on spins) at tens to hundreds of spins, dense ones as memory allows; or a log-normal ensemble.
         partition: Sites of A.
         n: 2, 3, 4, 5 or 6.
-        normalization: ``"exact"`` or ``"ratio"``; see :func:`log_average_moment`. None is the exact one for Gaussian
-            ensembles, as in :class:`~netket_qsntk.observable.EnsembleEntropy`. Log-normal ensembles have no closed
-            form of it, and None is the ratio.
+        normalization: ``"exact"`` or ``"ratio"``; see :func:`log_average_moment`. None is the exact one for Hamming
+            and product ensembles, as in :class:`~netket_qsntk.observable.EnsembleEntropy`, and the ratio for dense
+            covariances, where the exact one is a quadrature over contractions, and for log-normal ensembles, where
+            it has no closed form. Say which one you compare.
         log_base: Base of the logarithm; e gives nats.
 
     Raises:
@@ -218,7 +219,7 @@ def average_tsallis(
 ) -> float:
     r"""Ensemble average of the Tsallis entropy :math:`(E\,\mathrm{Tr}\rho_A^q - 1)/(1-q)`.
 
-    It is linear in Tr ρ^q, so with ``normalization="exact"`` (the default for Gaussian ensembles) this *is* the
+    It is linear in Tr ρ^q, so with ``normalization="exact"`` (see :func:`annealed_renyi` for the default) this *is* the
     average over normalised states, with no bound involved.
 
     Args:
@@ -243,4 +244,4 @@ def average_tsallis(
 def _chosen(ensemble: Ensemble, normalization: Normalization | None) -> Normalization:
     if normalization is not None:
         return normalization
-    return "ratio" if isinstance(ensemble, LogNormalEnsemble) else "exact"
+    return "exact" if isinstance(ensemble, HammingEnsemble | ProductEnsemble) else "ratio"
