@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils.types import PyTree
+from scipy.sparse import csr_matrix
 
 from netket_qsntk.errors import HilbertMismatchError, UnsupportedObservableError
 from netket_qsntk.targets.matrix import sparse_matrix
@@ -22,7 +24,15 @@ def _check(state: nk.vqs.VariationalState, operator: nk.operator.AbstractOperato
         )
 
 
-def _real_if_hermitian(operator: nk.operator.AbstractOperator, values: Array) -> Array:
+def _values(
+    operator: nk.operator.DiscreteOperator, sparse: csr_matrix, psi: np.ndarray
+) -> np.ndarray:
+    """⟨ψ|O|ψ⟩ of each normalised ψ, (members,)."""
+    values = np.sum(psi.conj().T * (sparse @ psi.T), axis=0)
+    return np.asarray(_real_if_hermitian(operator, values))
+
+
+def _real_if_hermitian(operator: nk.operator.AbstractOperator, values: ArrayLike) -> Array:
     return values.real if operator.is_hermitian else values
 
 
@@ -32,8 +42,7 @@ def _expect_ensemble(
 ) -> nk.stats.Stats:
     _check(state, operator)
     psi = np.asarray(state.to_array())
-    values = np.sum(psi.conj().T * (sparse_matrix(operator) @ psi.T), axis=0)
-    return over_members(_real_if_hermitian(operator, values))
+    return over_members(_values(operator, sparse_matrix(operator), psi))
 
 
 @nk.vqs.expect.dispatch
@@ -101,8 +110,15 @@ def _expect_infinite_observable(
 def _expect_infinite(
     state: InfiniteState, operator: nk.operator.DiscreteOperator
 ) -> nk.stats.Stats:
-    """E⟨ψ|O|ψ⟩ / E⟨ψ|ψ⟩: the average over unnormalised members, the way a density matrix averages."""
+    """Networks of ψ: E⟨ψ|O|ψ⟩ / E⟨ψ|ψ⟩, over unnormalised members, the way a density matrix averages.
+
+    The moments of e^f are those of a few networks with large f: there the average over drawn, normalised members.
+    """
     _check(state, operator)
+    if state.process.readout.is_log:
+        sparse = sparse_matrix(operator)
+        values = [_values(operator, sparse, np.asarray(psi)) for psi in state.draws()]
+        return over_members(np.concatenate(values))
     mean, covariance = np.asarray(state.mean), np.asarray(state.covariance)
     matrix = sparse_matrix(operator).tocoo()
     # Tr O(Γ + μμ†) over the nonzero elements of O
@@ -110,3 +126,27 @@ def _expect_infinite(
     norm = np.trace(covariance) + np.vdot(mean, mean).real
     value = _real_if_hermitian(operator, jnp.asarray(np.sum(matrix.data * elements) / norm))
     return nk.stats.Stats(mean=value.item(), error_of_mean=0.0, variance=0.0)
+
+
+@nk.vqs.local_estimators.dispatch
+def _no_samples(
+    state: InfiniteState, operator: nk.operator.AbstractOperator, chunk_size: object
+) -> nk.stats.LocalEstimatorsBatch:
+    raise UnsupportedObservableError(
+        "InfiniteState has no samples x of one wave function, and so no local estimators: state.expect(operator) "
+        "averages over the ensemble, and nk.vqs.MCState(sampler, model) samples one network."
+    )
+
+
+@nk.vqs.expect_and_grad.dispatch
+def _no_gradient(
+    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: object, **options: object
+) -> None:
+    return state.expect_and_grad(operator)
+
+
+@nk.vqs.expect_and_forces.dispatch
+def _no_forces(
+    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: object, **options: object
+) -> None:
+    return state.expect_and_forces(operator)
