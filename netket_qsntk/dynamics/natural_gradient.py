@@ -1,7 +1,6 @@
 r"""VMC, stochastic reconfiguration and TDVP of infinitely wide networks, in function space."""
 
 from collections.abc import Callable
-
 from typing import Any, Literal
 
 import equinox as eqx
@@ -105,20 +104,13 @@ class NaturalGradientFlow:
         max_products: int = 2000,
     ) -> None:
         check_precision()
-        self.loss = hamiltonian if isinstance(hamiltonian, Loss) else Energy(hamiltonian)
+        self.loss, n = _summable_loss(hamiltonian)
         self.kernel = kernel
         self.learning_rate, self.diag_shift, self.momentum = learning_rate, diag_shift, momentum
         self.flow, self.propagation = flow, propagation
         self.readout = Readout("log_psi") if readout is None else readout
         _check(self, mode, solver)
         hilbert = self.loss.hilbert or self.loss.target.hilbert
-        try:
-            n = check_summable(hilbert, task="NaturalGradientFlow", max_states=_LARGEST)
-        except SystemTooLargeError as error:
-            raise SystemTooLargeError(
-                f"{error} Or train the infinitely wide network on samples: qs.models.InfiniteWidth(network, centres) in "
-                "an MCState, with NetKet's own VMC_SR."
-            ) from None
         self.states = np.asarray(hilbert.all_states())
         theta, joint, n_parts = self._theta(n, solver)
         real = n_parts == 1 or mode == "real"
@@ -328,6 +320,19 @@ class NaturalGradientFlow:
             f"NaturalGradientFlow({self.loss!r}, method={self.problem.method!r}, learning_rate={_said(self.learning_rate)}, "
             f"diag_shift={_said(self.diag_shift)}, momentum={_said(self.momentum)}, n_states={len(self.states)})"
         )
+
+
+def _summable_loss(hamiltonian: Any) -> tuple[Loss, int]:
+    """The loss, and the number of basis states that it sums over."""
+    try:
+        loss = hamiltonian if isinstance(hamiltonian, Loss) else Energy(hamiltonian)
+        hilbert = loss.hilbert or loss.target.hilbert
+        return loss, check_summable(hilbert, task="NaturalGradientFlow", max_states=_LARGEST)
+    except SystemTooLargeError as error:
+        raise SystemTooLargeError(
+            f"{error} Or train the infinitely wide network on samples: qs.models.InfiniteWidth(network, centres) in an "
+            "MCState, with NetKet's own VMC_SR."
+        ) from None
 
 
 class _Parts(eqx.Module):
