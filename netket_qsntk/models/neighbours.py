@@ -1,7 +1,7 @@
 """log ψ of an infinitely wide network at all neighbours of a configuration, by tables and two matrix products.
 
-The neighbours of x differ from it on one site or on two. Where the kernel is a table k(h) of the Hamming distance, the
-distance to a centre y (an image of one, under a symmetry group) changes by u_i = x_i y_i = ±1 with site i, and
+The neighbours of x differ from it on one site or on two. Where the kernel is a table k(h) of the Hamming distance,
+the distance to a centre y (an image of one, under a symmetry group) changes by u_i = x_i y_i = ±1 with site i, and
 
     k(h + u_i)       = k(h) + s₁(h) + u_i d₁(h),                     s₁, d₁ = ½[k(h+1) ± k(h-1)] - (k(h), 0)
     k(h + u_i + u_j) = k(h) + (1 + u_i u_j) s₂(h) + (u_i + u_j) d₂(h),  s₂ = ½{½[k(h+2) + k(h-2)] - k(h)},
@@ -9,8 +9,8 @@ distance to a centre y (an image of one, under a symmetry group) changes by u_i 
 
 So sums over centres c with weights w_c for every site and pair are the products (w_c d₁(h_c)) · y_ci and
 (w_c s₂(h_c)) · y_ci y_cj of matrices (samples × centres) and (centres × sites or pairs): one look-up of the distances
-for all neighbours, where evaluating the model takes one for each. Differences of log ψ are summed, not the values: they
-keep their digits.
+for all neighbours, where evaluating the model takes one for each. Differences of log ψ are summed, not the values:
+they keep their digits.
 """
 
 from typing import Any

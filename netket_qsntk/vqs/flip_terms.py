@@ -56,7 +56,7 @@ _known: "OrderedDict[Any, FlipTerms | None]" = OrderedDict()
 
 
 def flip_terms(operator: Any) -> FlipTerms | None:
-    """An operator of NetKet's (Ising, LocalOperator, PauliStrings) as :class:`FlipTerms`; None if it is no such thing.
+    """An operator of NetKet's (Ising, LocalOperator, PauliStrings) as :class:`FlipTerms`; None if it is none.
 
     That is where a local Hilbert space has other than two states, or a term changes more than two sites.
     """

@@ -1,9 +1,9 @@
 """Local estimators of infinitely wide networks for NetKet: all connected configurations by tables and two products.
 
-NetKet asks :func:`netket.vqs.mc.get_local_kernel` how to evaluate an operator on the samples of a state, whatever driver,
-``expect`` or ``local_estimators`` needs it. For a state of :class:`netket_qsntk.models.InfiniteWidth` with a table and an
-operator that changes one or two sites at a time the answer is :mod:`netket_qsntk.models.neighbours`; for all others it is
-NetKet's own.
+NetKet asks :func:`netket.vqs.mc.get_local_kernel` how to evaluate an operator on the samples of a state, whatever
+driver, ``expect`` or ``local_estimators`` needs it. For a state of :class:`netket_qsntk.models.InfiniteWidth` with a
+table and an operator that changes one or two sites at a time the answer is :mod:`netket_qsntk.models.neighbours`; for
+all others it is NetKet's own.
 """
 
 from typing import Any
