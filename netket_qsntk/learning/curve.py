@@ -214,16 +214,21 @@ def _curve(
     return losses, learned, learnability, residual
 
 
+def is_paired(levels: Levels) -> bool:
+    """Whether every configuration x has its flip -x beside it, and functions of both parities are there."""
+    kinds = np.asarray(levels.parities)[np.asarray(levels.multiplicities) > 0]
+    return bool(np.all(kinds != 0) and np.any(kinds != kinds[0]))
+
+
 def _choose(levels: Levels, method: Method) -> tuple[str, str]:
-    paired = bool(jnp.all(levels.parities != 0))
-    one = bool(jnp.all((levels.parities == levels.parities[0]) | (levels.multiplicities == 0)))
+    paired = is_paired(levels)
     if method == "single" or (method == "pairs" and paired):
         return method, "it was asked for"
     if method == "pairs":
         raise InvalidTrainingError(
             f"method='pairs': {levels.configurations} do not come in pairs x, -x. Use method='single'."
         )
-    if paired and not one:
+    if paired:
         return "pairs", "configurations come in pairs x, -x"
     return "single", "no configuration has its flip beside it"
 
