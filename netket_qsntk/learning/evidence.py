@@ -65,9 +65,9 @@ def log_evidence(
         raise InvalidTrainingError(f"scale={scale!r}: expected 'fixed' or 'best'.")
     if np.shape(power) != (len(levels),):
         raise TargetPowerError(f"power has shape {np.shape(power)}: expected ({len(levels)},).")
-    if not np.all((sizes > 0) & (sizes < float(levels.n_states))):
+    if not np.all((sizes > 0) & (sizes < levels.n_states)):
         raise SplitError(
-            f"n_train={sizes}: expected numbers above 0 and below the {float(levels.n_states):g} configurations."
+            f"n_train={sizes}: expected numbers above 0 and below the {levels.n_states:g} configurations."
         )
     order = np.argsort(sizes)
     given = jnp.asarray(np.asarray(power)) if isinstance(power, np.ndarray) else jnp.asarray(power)

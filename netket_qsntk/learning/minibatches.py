@@ -184,7 +184,7 @@ def max_stochastic_rate(
         ['0.20', '0.97', '1.00']
     """
     if method == "sgd":
-        spectrum, counts = np.asarray(levels.spectrum), np.asarray(levels.multiplicities)
+        spectrum, counts = np.asarray(levels.spectrum), levels.multiplicities
         noise = _noise(levels, batch_size, replace)
         if noise == 0:
             return float(1 / spectrum.max())
@@ -231,9 +231,9 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
     """
     if not 0 < share < 1:
         raise InvalidTrainingError(f"share={share!r}: expected a number between 0 and 1.")
-    n_states = float(levels.n_states)
+    n_states = levels.n_states
     kernel, delta = clusters(levels, is_paired(levels)), effective_ridge(levels, jnp.asarray(float(ridge)))
-    top = float(levels.n_functions)
+    top = levels.n_functions
     low, high = np.full(len(levels), np.log(1e-3)), np.full(len(levels), np.log(top))
     for _ in range(60):
         middle = (low + high) / 2
@@ -255,7 +255,7 @@ def _shares(kernel: Any, sizes: Array, ridge: Array) -> Array:
 
 
 def _noise(levels: Levels, batch_size: int, replace: bool) -> float:
-    n = float(levels.n_states)
+    n = levels.n_states
     return 1 / batch_size if replace else max((n - batch_size) / (batch_size * (n - 1)), 0.0)
 
 
@@ -324,7 +324,7 @@ def _check(
         raise InvalidTrainingError(
             f"learning_rate={rate!r}, ridge={ridge!r}: expected a positive number, and one >= 0."
         )
-    most = float(levels.n_states) if method == "minsr" else np.inf
+    most = levels.n_states if method == "minsr" else np.inf
     if not (batch_size >= 1 and batch_size < most):
         raise InvalidTrainingError(
             f"batch_size={batch_size!r}: expected a number from 1 up, below {most:g}."
