@@ -22,7 +22,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["Clusters", "conditions", "degrees", "level_transfer", "log_determinant", "solve", "transfer"]
+__all__ = [
+    "Clusters",
+    "conditions",
+    "degrees",
+    "level_transfer",
+    "log_determinant",
+    "solve",
+    "transfer",
+]
 
 _NEWTON = 100
 _HALVINGS = 30

@@ -142,9 +142,7 @@ def stochastic_curve(
                 NotConvergedWarning,
             )
             step = step * jnp.nan
-    largest = max_stochastic_rate(
-        levels, batch_size, method=method, ridge=ridge, replace=replace
-    )
+    largest = max_stochastic_rate(levels, batch_size, method=method, ridge=ridge, replace=replace)
     if float(rate) > largest * (1 + 1e-12):
         alert(
             f"learning_rate={learning_rate:.4g} is beyond {largest:.4g}, up to which the average loss of batches of "
@@ -203,7 +201,11 @@ def max_stochastic_rate(
 
     def growth(rate: float) -> float:
         step = np.asarray(_minsr(levels, jnp.asarray(rate), b, delta, pairs)[0])
-        return float(np.abs(np.linalg.eigvals(step)).max() - 1 - 1e-12) if np.isfinite(step).all() else np.nan
+        return (
+            float(np.abs(np.linalg.eigvals(step)).max() - 1 - 1e-12)
+            if np.isfinite(step).all()
+            else np.nan
+        )
 
     return 2.0 if not growth(2.0 - 1e-9) > 0 else _bisect(growth, 2.0)
 
@@ -232,7 +234,10 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
     if not 0 < share < 1:
         raise InvalidTrainingError(f"share={share!r}: expected a number between 0 and 1.")
     n_states = levels.n_states
-    kernel, delta = clusters(levels, is_paired(levels)), effective_ridge(levels, jnp.asarray(float(ridge)))
+    kernel, delta = (
+        clusters(levels, is_paired(levels)),
+        effective_ridge(levels, jnp.asarray(float(ridge))),
+    )
     top = levels.n_functions
     low, high = np.full(len(levels), np.log(1e-3)), np.full(len(levels), np.log(top))
     for _ in range(60):
@@ -269,9 +274,7 @@ def _sgd(levels: Levels, rate: Array, noise: float) -> Array:
 
 
 @partial(jax.jit, static_argnums=4)
-def _minsr(
-    levels: Levels, rate: Array, b: Array, ridge: Array, pairs: bool
-) -> tuple[Array, Array]:
+def _minsr(levels: Levels, rate: Array, b: Array, ridge: Array, pairs: bool) -> tuple[Array, Array]:
     kernel, delta = clusters(levels, pairs), effective_ridge(levels, ridge)
     log_kappa, residual = solve(kernel, b[None], delta)
     after = level_transfer(log_kappa[0], kernel, b, delta)

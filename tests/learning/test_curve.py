@@ -203,7 +203,9 @@ def test_losses_have_derivatives_by_the_sigmas_of_a_network() -> None:
     kernel = qs.kernels.infinite_width(NETWORKS["relu, bias"])
 
     def loss(kernel):
-        return qs.learning.learning_curve(qs.learning.levels(kernel, hilbert), power, [500]).total[0]
+        return qs.learning.learning_curve(qs.learning.levels(kernel, hilbert), power, [500]).total[
+            0
+        ]
 
     slopes = jax.tree.leaves(jax.grad(loss)(kernel))
     leaves, treedef = jax.tree.flatten(kernel)

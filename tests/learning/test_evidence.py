@@ -15,9 +15,7 @@ TARGET = qs.targets.quench(
 
 
 def kernel_of(sigma_b):
-    return qs.kernels.infinite_width(
-        qs.models.WideMLP(widths=(4,), sigma_w=0.5, sigma_b=sigma_b)
-    )
+    return qs.kernels.infinite_width(qs.models.WideMLP(widths=(4,), sigma_w=0.5, sigma_b=sigma_b))
 
 
 def drawn(kernel, n, ridge, best, draws=20):

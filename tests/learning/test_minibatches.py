@@ -74,9 +74,13 @@ def test_average_losses_are_those_of_simulated_runs(method, batch, rate, ridge, 
 @pytest.mark.parametrize("method", ["sgd", "minsr"])
 def test_average_losses_at_ten_spins(method) -> None:
     ntk, levels, power, target = problem(10)
-    rate, ridge = (0.4, 0.01) if method == "minsr" else (
-        0.5 * qs.learning.max_stochastic_rate(levels, 32),
-        0.0,
+    rate, ridge = (
+        (0.4, 0.01)
+        if method == "minsr"
+        else (
+            0.5 * qs.learning.max_stochastic_rate(levels, 32),
+            0.0,
+        )
     )
     mean, _ = simulated(ntk, target, 32, rate, 60, 40, method, ridge, method == "sgd")
     curve = qs.learning.stochastic_curve(
@@ -131,6 +135,4 @@ def test_infinitely_many_steps_and_wrong_inputs() -> None:
         ({"batch_size": 8, "learning_rate": -1.0}, "learning_rate"),
     ):
         with pytest.raises(E.InvalidTrainingError, match=word):
-            qs.learning.stochastic_curve(
-                levels, power, [1], **({"learning_rate": 0.1} | options)
-            )
+            qs.learning.stochastic_curve(levels, power, [1], **({"learning_rate": 0.1} | options))
