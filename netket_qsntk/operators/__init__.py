@@ -1,7 +1,6 @@
 """How a kernel acts on vectors over a batch of configurations, and what can be computed from products alone."""
 
-from netket_qsntk.operators.algebra import ScaledIdentity, Sum
-from netket_qsntk.operators.base import KernelOperator
+from netket_qsntk.operators.base import KernelOperator, ScaledIdentity, Sum
 from netket_qsntk.operators.basis import BasisIndex
 from netket_qsntk.operators.choose import choose
 from netket_qsntk.operators.conjugate_residuals import Solution, conjugate_residuals

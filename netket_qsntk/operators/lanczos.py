@@ -56,7 +56,7 @@ def lanczos(
         The basis. It ends early by itself where the Krylov space is exhausted.
 
     Raises:
-        OperatorShapeError: The operator is not symmetric, or v does not fit.
+        OperatorShapeError: The operator is not symmetric, v does not fit, or max_steps is below one.
 
     Example:
         >>> import jax.numpy as jnp, netket_qsntk as qs
@@ -68,6 +68,8 @@ def lanczos(
     """
     if not operator.symmetric:
         raise OperatorShapeError(f"Lanczos needs a symmetric operator, got {operator!r}.")
+    if max_steps < 1:
+        raise OperatorShapeError(f"max_steps={max_steps}: a Krylov basis has at least one vector.")
     n = operator.shape[0]
     rows, columns = real_rows(v, n)
     rows = rows.astype(operator.dtype)
