@@ -4,7 +4,7 @@ from netket_qsntk.operators.base import KernelOperator, ScaledIdentity, Sum
 from netket_qsntk.operators.basis import BasisIndex
 from netket_qsntk.operators.choose import choose
 from netket_qsntk.operators.conjugate_residuals import Solution, conjugate_residuals
-from netket_qsntk.operators.decomposition import Eigendecomposition
+from netket_qsntk.operators.decomposition import BasisModes, Eigendecomposition
 from netket_qsntk.operators.dense import Dense
 from netket_qsntk.operators.functions import FunctionResult, apply_function, chebyshev
 from netket_qsntk.operators.hypercube import Hypercube
@@ -35,6 +35,7 @@ __all__ = [
     "ScaledIdentity",
     "choose",
     "BasisIndex",
+    "BasisModes",
     "Eigendecomposition",
     "Krylov",
     "lanczos",

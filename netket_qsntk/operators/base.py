@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
-from netket_qsntk.operators.decomposition import Eigendecomposition
+from netket_qsntk.operators.decomposition import BasisModes, Eigendecomposition
 from netket_qsntk.operators.linear_map import LinearMap, is_nonnegative
 
 
@@ -56,7 +56,7 @@ class KernelOperator(LinearMap):
         """An approximate inverse for iterations, positive definite; None where the structure has none."""
         return None
 
-    def basis_modes(self) -> Eigendecomposition | None:
+    def basis_modes(self) -> BasisModes | None:
         """Modes of a whole basis around the batch (see :class:`Hypercube`); None where there is no such basis."""
         return None
 

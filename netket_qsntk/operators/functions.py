@@ -75,8 +75,7 @@ def apply_function(
 
     krylov = lanczos(operator, v, max_steps=max_steps, until=reached, show_progress=show_progress)
     error = krylov.error(function)
-    exhausted = not krylov.beta[:, -1].any()
-    if not exhausted and not reached(krylov):
+    if not krylov.is_exhausted and not reached(krylov):
         worst = float(np.max(error / np.where(size > 0, size, 1.0)))
         alert(
             f"Lanczos reached an estimated relative error of {worst:.1e} in {krylov.steps} products, not {tol:.1e}: "

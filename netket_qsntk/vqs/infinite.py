@@ -11,8 +11,8 @@ from flax import serialization
 from jax import Array
 
 from netket_qsntk.alert import once
-from netket_qsntk.dynamics import LinearDynamics, ProductDynamics
-from netket_qsntk.dynamics.products import initial_modes
+from netket_qsntk.dynamics import LinearDynamics
+from netket_qsntk.dynamics.residuals import initial_modes
 from netket_qsntk.errors import InvalidEnsembleError, UndefinedAmplitudesError
 from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
 from netket_qsntk.operators import KernelOperator
@@ -142,12 +142,12 @@ class InfiniteState(nk.vqs.VariationalState):
             raise InvalidEnsembleError(f"n_members={n_members!r}: expected a positive integer.")
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
         key = nk.jax.PRNGKey(seed)
-        by_products = self._training is not None and isinstance(self._training[0], ProductDynamics)
+        by_products = self._training is not None and not self._training[0].solution.stores_matrices
         if by_products or self._training is None:
             operator = self.kernel.operator(self.hilbert.all_states(), which="nngp")
             if self._training is not None:
                 return self._by_products(*self._training, self._initial(operator, n_members, key))
-            if hasattr(operator, "basis_modes"):
+            if operator.basis_modes() is not None:
                 return self._initial(operator, n_members, key)
         moments = self._moments()
         if "root" not in moments:
