@@ -2,6 +2,7 @@
 
 from netket_qsntk._compat import load_neural_tangents
 from netket_qsntk.kernels import architectures as _architectures  # noqa: F401  registers the models
+from netket_qsntk.kernels import symmetrized_models as _symmetrized  # noqa: F401  registers Symmetrized
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.definiteness import DefinitenessReport, positive_definiteness
 from netket_qsntk.kernels.dot_product import DotProductKernel
