@@ -139,7 +139,9 @@ class ClosedFormDriver(SupervisedDriver):
                 log_dict[key] = value
 
 
-def check_optimizer(optimizer: optax.GradientTransformation, state: nk.vqs.VariationalState) -> None:
+def check_optimizer(
+    optimizer: optax.GradientTransformation, state: nk.vqs.VariationalState
+) -> None:
     """Raise unless the optimiser has a closed form, also where it looks at names and shapes of parameters.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The engine of the infinite-width limit of losses that are not quadratic: drawn initial wave functions, step by step."""
+"""The engine of the infinite-width limit of other losses: drawn initial wave functions, step by step."""
 
 from typing import Any
 

@@ -154,7 +154,9 @@ class InfiniteWidthDriver(ClosedFormDriver):
         """The training loss of this step, and what the engine needs for the next one."""
         full = self.step_count % self.evaluate_every == 0
         with showing(self._show_progress):
-            self._evaluation, gradient = self.engine.evaluate(self.step_count, self.state, full=full)
+            self._evaluation, gradient = self.engine.evaluate(
+                self.step_count, self.state, full=full
+            )
         return self._evaluation["loss/train"], gradient
 
     def update_parameters(self, dp: Any) -> None:

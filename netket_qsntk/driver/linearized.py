@@ -102,7 +102,9 @@ class LinearizedDriver(ClosedFormDriver):
         return [EmpiricalKernel(n) for n in networks]
 
     def _now(self) -> dict[str, nk.stats.Stats]:
-        members = len(self._dynamics)  # after a checkpoint these are other networks, with another reader
+        members = len(
+            self._dynamics
+        )  # after a checkpoint these are other networks, with another reader
         return self._reader.at(self.step_count, members)
 
     def linearized_state(self) -> EnsembleState:

@@ -100,8 +100,12 @@ def _is_traced(value: Any) -> bool:
 
 
 def _flatten(loss: Loss) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    fields = {k: v for k, v in sorted(vars(loss).items()) if k not in loss.untraced}
-    names = tuple(k for k, v in fields.items() if _is_traced(v))
+    own = dict(sorted(vars(loss).items()))
+    # What JAX puts in the place of leaves need not be arrays: a loss that was put together again keeps its names.
+    names = own.pop(_NAMES, None)
+    fields = {k: v for k, v in own.items() if k not in loss.untraced}
+    if names is None:
+        names = tuple(k for k, v in fields.items() if _is_traced(v))
     rest = tuple((k, v) for k, v in fields.items() if k not in names)
     return tuple(fields[k] for k in names), (names, rest)
 
@@ -110,6 +114,12 @@ def _restored(cls: type[Loss], aux: tuple[Any, ...], kept: Any) -> Loss:
     names, rest = aux
     loss = object.__new__(cls)
     vars(loss).update(
-        dict.fromkeys(cls.untraced), **dict(rest), **dict(zip(names, kept, strict=True))
+        {_NAMES: names},
+        **dict.fromkeys(cls.untraced),
+        **dict(rest),
+        **dict(zip(names, kept, strict=True)),
     )
     return loss
+
+
+_NAMES = "_traced_names"

@@ -146,7 +146,7 @@ def test_variances_and_covariances_of_single_configurations_equal_the_dense_ones
         )
         for found, expected in zip(products.moments(step, x), dense.moments(step, x), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
-        f = np.random.default_rng(0).normal(size=(2, 78)) @ np.array([1, 1j])
+        f = np.array([1, 1j]) @ np.random.default_rng(0).normal(size=(2, 78))
         np.testing.assert_allclose(
             products.trained(step, x, f[:75], f[75:]),
             dense.trained(step, x, f[:75], f[75:]),
@@ -175,7 +175,7 @@ def test_levels_of_a_whole_basis_give_what_its_eigenvectors_give(parts):
     found, expected = levels.losses(steps, other), dense.losses(steps, other)
     np.testing.assert_allclose(found.L_mu, expected.L_mu, rtol=1e-10)
     np.testing.assert_allclose(found.L_gamma, expected.L_gamma, rtol=1e-9, atol=1e-14)
-    f = np.random.default_rng(0).normal(size=(2, 128)) @ np.array([1, 1j])
+    f = np.array([1, 1j]) @ np.random.default_rng(0).normal(size=(2, 128))
     there = f[::31]
     np.testing.assert_allclose(
         levels.trained(7, x, f, there), dense.trained(7, x, f, there), atol=1e-12
