@@ -1,8 +1,8 @@
 """Which of many configurations to take as centres: pivoted Cholesky."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 
 from netket_qsntk.errors import CentresError
@@ -10,7 +10,7 @@ from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.symmetrized import two_states
 from netket_qsntk.models import centres as centre
-from netket_qsntk.symmetry.orbits import distinct
+from netket_qsntk.symmetry.orbits import distinct, words
 
 
 def choose_centres(
@@ -78,24 +78,41 @@ def pivots(
     tolerance: float,
 ) -> np.ndarray:
     """Indices of the configurations chosen, the ``first`` ones of x before others."""
-    values = centre.evaluator(kernel, x, which, float)
-    configurations = jnp.asarray(x)
-    diagonal = np.asarray(kernel.diagonals(x)[which == "ntk"]).copy()
+    row_of, diagonal = _rows_of(kernel, x, which)
     least = tolerance * float(diagonal.max(initial=0.0))
     n = min(n_centres, len(x))
     factor, taken = np.zeros((n, len(x))), []
     for step in range(n):
-        ahead = diagonal[:first].copy()
-        ahead[[t for t in taken if t < first]] = 0.0
+        ahead = diagonal[:first]
         pivot = (
             int(np.argmax(ahead)) if ahead.max(initial=0.0) > least else int(np.argmax(diagonal))
         )
         if diagonal[pivot] <= least:
             break
-        row = np.asarray(centre.rows(values, kernel, configurations[pivot : pivot + 1], which))[0]
-        row = (row - factor[:step, pivot] @ factor[:step]) / np.sqrt(diagonal[pivot])
-        factor[step] = row
-        diagonal = diagonal - row**2
+        row = row_of(pivot) - factor[:step, pivot] @ factor[:step]
+        factor[step] = row / np.sqrt(diagonal[pivot])
+        diagonal = diagonal - factor[step] ** 2
         diagonal[pivot] = 0.0
         taken.append(pivot)
     return np.array(taken, int)
+
+
+def _rows_of(
+    kernel: InfiniteWidthKernel, x: np.ndarray, which: Literal["ntk", "nngp"]
+) -> tuple[Callable[[int], np.ndarray], np.ndarray]:
+    """Rows of the kernel on the candidates by their number, and its diagonal."""
+    values = centre.evaluator(kernel, x, which, float)
+    if "table" not in values:
+        diagonal = np.array(kernel.diagonals(x)[which == "ntk"])
+        at = kernel.ntk if which == "ntk" else kernel.nngp
+        return lambda i: np.asarray(at(x[i : i + 1], x))[0], diagonal
+    # In NumPy: the number of candidates differs from call to call, and XLA would compile for each.
+    orbits, table = np.asarray(values["orbits"]), np.asarray(values["table"])
+    weights = np.asarray(values.get("weights", np.full(orbits.shape[2], 1 / orbits.shape[2])))
+    own = np.asarray(words(x > float(values["middle"])))
+
+    def look_up(bits: np.ndarray) -> np.ndarray:
+        h = np.bitwise_count(bits ^ orbits).sum(0, dtype=np.int32)
+        return np.take(table, h) @ weights
+
+    return lambda i: look_up(own[:, i, None, None]), look_up(own[:, :, None])

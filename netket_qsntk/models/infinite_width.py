@@ -24,8 +24,8 @@ class InfiniteWidth(nn.Module):
 
     for M configurations Y, the centres. The tangent kernel φ(x)·φ(y) is the network's infinite-width NTK on the
     centres and its Nyström approximation elsewhere, so that NetKet's own samplers and drivers (``VMC``, ``VMC_SR``,
-    TDVP, ``Infidelity_SR``) train the infinite network. With the whole basis as centres this is exactly the flow of its
-    functions (:class:`netket_qsntk.dynamics.NaturalGradientFlow`). θ is zero at the start, one vector each for
+    TDVP, ``Infidelity_SR``) train the infinite network. With the whole basis as centres this is exactly the flow of
+    its functions (:class:`netket_qsntk.dynamics.NaturalGradientFlow`). θ is zero at the start, one vector each for
     log-amplitude and phase.
 
     The parameters are ``log_amplitude`` and ``phase`` (M,); centres, Θ_YY^{-1/2} and the kernel's table are variables
@@ -161,10 +161,14 @@ class InfiniteWidth(nn.Module):
         theta = [self.log_amplitude] + ([self.phase] if self.parts == "independent" else [])
         return self.made["root"] @ jnp.stack(theta, axis=-1)
 
+    def trained(self, x: Array) -> Array:
+        """φ(x)·θ of each part: (…, sites) -> (…, parts)."""
+        return self.rows(x) @ self.weights()
+
     def fields(self, x: Array) -> Array:
         """f(x), log ψ without the reference: (…, sites) -> (…), complex, or real for ``parts="real"``."""
         x = jnp.asarray(x)
-        f = self.rows(x) @ self.weights()
+        f = self.trained(x)
         f = f[..., 0] if self.parts == "real" else lax.complex(f[..., 0], f[..., 1])
         if self.initial is None:
             return f
