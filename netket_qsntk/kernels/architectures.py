@@ -19,7 +19,6 @@ from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.models import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
 
-
 # σ are NumPy arrays where a kernel is made: constants stay known inside jax.jit, where jnp.asarray would trace them.
 
 

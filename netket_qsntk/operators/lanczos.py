@@ -28,7 +28,7 @@ from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.operators.krylov import Krylov
-from netket_qsntk.progress import track
+from netket_qsntk.progress import showing, track
 from netket_qsntk.spectral import rounding_floor
 
 # Lanczos vectors are stored in blocks of this many, so that the store grows without being copied.
@@ -166,6 +166,7 @@ def largest_eigenvalue(
     # Reproducible, with weight on the top mode of a positive kernel and on all others.
     n = operator.shape[0]
     start = jnp.ones(n) + 0.1 * jax.random.normal(jax.random.key(0), (n,))
-    krylov = lanczos(operator, start, max_steps=min(steps, n), show_progress=show_progress)
+    with showing(show_progress):
+        krylov = lanczos(operator, start, max_steps=min(steps, n))
     values, vectors = krylov.ritz()
     return float(values[0, -1]), float(krylov.beta[0, -1] * abs(vectors[0, -1, -1]))

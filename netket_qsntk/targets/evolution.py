@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse.linalg import expm_multiply
 
 from netket_qsntk.errors import HamiltonianError, HilbertMismatchError, InitialStateError
+from netket_qsntk.progress import showing
 from netket_qsntk.targets.basis import MAX_STATES
 from netket_qsntk.targets.chebyshev import evolve
 from netket_qsntk.targets.hamiltonian import hermitian_matrix
@@ -78,7 +79,8 @@ def quench(
     strings = _strings_of_a_large_system(hamiltonian)
     if strings is not None:
         start = _initial_target(hamiltonian.hilbert, initial)
-        evolved = evolve(strings, start.amplitudes, time, show_progress=show_progress)
+        with showing(show_progress):
+            evolved = evolve(strings, start.amplitudes, time)
         return Target(start.hilbert, evolved)
     matrix = hermitian_matrix(hamiltonian)
     start = _initial_target(hamiltonian.hilbert, initial)

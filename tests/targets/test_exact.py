@@ -288,6 +288,8 @@ def test_a_basis_too_large_to_sum_over_says_what_to_use():
     larger = nk.operator.Ising(nk.hilbert.Spin(0.5, 28), nk.graph.Chain(28), h=0.5, J=-1.0)
     with pytest.raises(SystemTooLargeError, match="268435456 of them.*MCState"):
         targets.quench(larger, "plus", 1.0)
+
+
 @pytest.mark.parametrize("time", [0.3, -300.0])
 def test_late_times_by_diagonalisation_are_the_steps_of_early_ones(time, monkeypatch):
     hi = nk.hilbert.Spin(0.5, 4)
