@@ -93,9 +93,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         check_solver(solver)
         check_optimizer(optimizer, variational_state)
         goal, minimised = target_and_loss(target, loss)
-        is_linear = isinstance(minimised, MSE) or (
-            isinstance(minimised, str) and minimised == "mse"
-        )
+        is_linear = self._solves(minimised)
         infinite = _infinite_state(variational_state, options)
         initial = None
         if is_linear:
@@ -145,6 +143,10 @@ class InfiniteWidthDriver(ClosedFormDriver):
             )
         self._optimizer_state = self.engine.start(self.state, initial)
 
+    def _solves(self, loss: str | Loss) -> bool:
+        """Whether training on this loss is solved, not integrated for drawn wave functions."""
+        return isinstance(loss, MSE) or (isinstance(loss, str) and loss == "mse")
+
     @property
     def dynamics(self) -> LinearDynamics | FunctionSpaceFlow:
         """What the engine solves or integrates."""
@@ -176,6 +178,16 @@ class InfiniteWidthDriver(ClosedFormDriver):
         return self._summary(
             f"loss={type(self.loss).__name__}", f"n_train={self.n_train}", f"engine={self.engine!r}"
         )
+
+
+class FunctionSpaceDriver(InfiniteWidthDriver):
+    """The same for drawn wave functions whatever the loss: the mean square error is integrated, too.
+
+    Args and errors are those of :class:`InfiniteWidthDriver`.
+    """
+
+    def _solves(self, loss: str | Loss) -> bool:
+        return False
 
 
 def _infinite_state(state: nk.vqs.VariationalState, options: dict[str, Any]) -> InfiniteState:

@@ -179,9 +179,24 @@ def largest_curvature(flow: Descent, psi: Array, start: Array, n_products: int) 
     return jax.lax.fori_loop(0, n_products, one, (start, jnp.ones(())))[1]
 
 
+class _Parts(NamedTuple):
+    real: Array
+    imag: Array
+
+
+def in_parts(flow: Descent) -> Descent:
+    """The flow with complex numbers in parts, for an integrator that warns of complex ones."""
+    return jax.tree.map(lambda t: _Parts(t.real, t.imag) if jnp.iscomplexobj(t) else t, flow)
+
+
 def velocity(t: Array, y: Array, args: tuple[Descent, Array]) -> Array:
-    """dψ/dτ of the parts of ψ, for a flow and its rate."""
-    flow, rate = args
+    """dψ/dτ of the parts of ψ, for a flow in parts and its rate."""
+    parts, rate = args
+    flow = jax.tree.map(
+        lambda t: jax.lax.complex(*t) if isinstance(t, _Parts) else t,
+        parts,
+        is_leaf=lambda t: isinstance(t, _Parts),
+    )
     return split(-rate * flow.operator.product(flow.gradient(join(y, len(y) == 2))))
 
 

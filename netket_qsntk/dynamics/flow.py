@@ -222,7 +222,7 @@ class FunctionSpaceFlow:
                 t1=jnp.asarray(steps[-1]),
                 dt0=None,
                 y0=compiled.split(initial),
-                args=(self._flow, jnp.asarray(self.learning_rate)),
+                args=(compiled.in_parts(self._flow), jnp.asarray(self.learning_rate)),
                 saveat=diffrax.SaveAt(ts=jnp.asarray(steps)),
                 stepsize_controller=diffrax.PIDController(
                     rtol=tolerance, atol=1e-3 * tolerance * scale
