@@ -21,7 +21,7 @@ from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.vqs.expectation import over_members
+from netket_qsntk.vqs.members import over_members
 
 _N_MEMBERS = 8
 
