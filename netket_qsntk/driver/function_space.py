@@ -19,7 +19,7 @@ from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
 from netket_qsntk.targets import Target
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.vqs.expectation import over_members
+from netket_qsntk.vqs.members import over_members
 
 Memory = tuple[Array, Any, Array]
 """α, what the optimiser remembers, and the initial wave functions on the whole basis."""

@@ -3,6 +3,7 @@
 from netket_qsntk.dynamics.flow import FunctionSpaceFlow
 from netket_qsntk.dynamics.linear import LinearDynamics
 from netket_qsntk.dynamics.linearized import LinearizedDynamics
+from netket_qsntk.dynamics.natural_gradient import NaturalGradientFlow
 from netket_qsntk.dynamics.posterior import Posterior
 from netket_qsntk.dynamics.ranking import RankCorrelation, Ranking, rank, rank_correlation
 from netket_qsntk.dynamics.solution import Curves, Losses
@@ -16,6 +17,7 @@ __all__ = [
     "LinearDynamics",
     "LinearizedDynamics",
     "Losses",
+    "NaturalGradientFlow",
     "Posterior",
     "ProductDynamics",
     "RankCorrelation",

@@ -23,19 +23,16 @@ from jax.typing import ArrayLike
 
 from netket_qsntk.dynamics.response import Response
 from netket_qsntk.dynamics.solution import Data
-from netket_qsntk.errors import NotConvergedError, SystemTooLargeError
+from netket_qsntk.errors import NotConvergedError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.operators import (
-    Eigendecomposition,
     KernelOperator,
     Krylov,
     conjugate_residuals,
     lanczos,
     largest_eigenvalue,
 )
-
-# Without structure the NNGP kernel of up to this many configurations is diagonalised to draw from it.
-_LARGEST_STORED = 8192
+from netket_qsntk.process import draw, initial_modes
 
 _INFINITY = np.array([np.inf])
 
@@ -232,27 +229,10 @@ class ProductEngine:
         basis = initial_modes(self.kernel.operator(x, which="nngp"))
         n = len(self.train.states)
         for i in range(n_draws):
-            modes = jnp.sqrt(jnp.maximum(basis.eigenvalues, 0.0))
-            signs = jax.random.rademacher(jax.random.fold_in(key, i), modes.shape, modes.dtype)
-            f = basis.from_modes(modes * signs)
+            values = basis.eigenvalues
+            signs = jax.random.rademacher(jax.random.fold_in(key, i), values.shape, values.dtype)
+            f = draw(basis, signs)
             yield f[:n], f[n:]
-
-
-def initial_modes(nngp: KernelOperator) -> Eigendecomposition:
-    """Modes whose superpositions with coefficients of variance λ are initial functions, from the NNGP operator.
-
-    Raises:
-        SystemTooLargeError: It has no structure on its configurations, and there are too many to diagonalise it.
-    """
-    modes = nngp.basis_modes()
-    if modes is not None:
-        return modes
-    if nngp.has_cheap_spectrum or nngp.shape[0] <= _LARGEST_STORED:
-        return nngp.eigh()
-    raise SystemTooLargeError(
-        f"Initial functions are drawn on all {nngp.shape[0]} configurations, and {nngp!r} has no spectrum to draw "
-        "them with. Use configurations of ±1 (any batch of them), or CosNet or GaussNet on any local dimension."
-    )
 
 
 def _complex_overlap(krylov: Krylov, target: Array) -> np.ndarray:

@@ -10,6 +10,8 @@ from jax import Array
 
 from netket_qsntk.readout import FixedReadout
 
+_TRACED = "_names_of_traced"
+
 
 class Loss(abc.ABC):
     r"""A real function of the amplitudes ψ(x) on a set of configurations.
@@ -100,10 +102,9 @@ def _is_traced(value: Any) -> bool:
 
 
 def _flatten(loss: Loss) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    own = dict(sorted(vars(loss).items()))
-    # What JAX puts in the place of leaves need not be arrays: a loss that was put together again keeps its names.
-    names = own.pop(_NAMES, None)
-    fields = {k: v for k, v in own.items() if k not in loss.untraced}
+    fields = {k: v for k, v in sorted(vars(loss).items()) if k not in loss.untraced}
+    # A tree that was rebuilt may hold anything in the place of its arrays.
+    names = fields.pop(_TRACED, None)
     if names is None:
         names = tuple(k for k, v in fields.items() if _is_traced(v))
     rest = tuple((k, v) for k, v in fields.items() if k not in names)
@@ -113,13 +114,6 @@ def _flatten(loss: Loss) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 def _restored(cls: type[Loss], aux: tuple[Any, ...], kept: Any) -> Loss:
     names, rest = aux
     loss = object.__new__(cls)
-    vars(loss).update(
-        {_NAMES: names},
-        **dict.fromkeys(cls.untraced),
-        **dict(rest),
-        **dict(zip(names, kept, strict=True)),
-    )
+    found = dict(rest) | dict(zip(names, kept, strict=True))
+    vars(loss).update(dict.fromkeys(cls.untraced), **found, **{_TRACED: names})
     return loss
-
-
-_NAMES = "_traced_names"
