@@ -22,6 +22,7 @@ class TangentModes:
         residual: ‖2D(E_loc - E)‖², four times the variance of the energy.
         curvature: Second variation of the energy between modes in parameter space, (r, r) symmetric; None without
             energies.
+        excited: ⟨δψ|H - E|δψ⟩ between modes as unit vectors in function space, (r, r); None without energies.
         trace: tr T.
         epsilon: Machine epsilon of the Jacobians.
         n_samples: Samples that ``error`` stands for; None for none.
@@ -33,6 +34,7 @@ class TangentModes:
     error: np.ndarray | None
     residual: float
     curvature: np.ndarray | None
+    excited: np.ndarray | None
     trace: float
     epsilon: float
     n_samples: int | None
@@ -44,7 +46,7 @@ class TangentModes:
             >>> import numpy as np
             >>> from netket_qsntk.advice.modes import TangentModes
             >>> none = np.zeros((2, 0))
-            >>> modes = TangentModes(np.array([1.0, 0.01]), none, None, None, 0.0, None, 1.01, 1e-16, None)
+            >>> modes = TangentModes(np.array([1, 0.01]), none, None, None, 0.0, None, None, 1.01, 1e-16, None)
             >>> modes.filter(0.01).round(3).tolist()
             [0.99, 0.5]
         """
@@ -59,7 +61,7 @@ class TangentModes:
         """|force|/error of each mode, (r,), its own noise taken off: √max(0, (φ/ε)² - 1); infinite without noise."""
         if self.force is None or self.error is None:
             return None
-        noise = np.maximum(self.error, np.finfo(float).tiny)
+        noise = np.where(self.error > 0, self.error, 1.0)
         squared = (self.force / noise) ** 2
         return np.where(self.error > 0, np.sqrt(np.maximum(squared - 1, 0)), np.inf)
 
@@ -136,13 +138,14 @@ def tangent_modes(tangent: Tangent, batch: Batch) -> TangentModes:
         s, u = values[order][kept], u[:, order][:, kept]
         moved = None if tangent.mixed is None else tangent.mixed @ u / np.sqrt(s)
         trace = float(np.trace(tangent.kernel))
-    curvature = None
+    curvature = excited = None
     if moved is not None:
         one_sided = 2 * np.sqrt(s)[:, None] * (u.T @ moved)
         # Equal to its transpose on infinitely many samples. On few, the row of the smaller eigenvalue is the one with
         # the smaller variance: it carries the factor √s.
         lower = np.tril(one_sided)
         curvature = lower + np.tril(one_sided, -1).T
+        excited = curvature / (2 * np.sqrt(np.outer(s, s))) - _along_the_curve(u, tangent, batch)
     along = error = None
     residual = 0.0
     if force is not None:
@@ -150,8 +153,17 @@ def tangent_modes(tangent: Tangent, batch: Batch) -> TangentModes:
         residual = float(force @ force)
         error = _standard_error(u, force, along, batch, tangent.parts)
     return TangentModes(
-        s, u, along, error, residual, curvature, trace, tangent.epsilon, batch.n_samples
+        s, u, along, error, residual, curvature, excited, trace, tangent.epsilon, batch.n_samples
     )
+
+
+def _along_the_curve(u: np.ndarray, tangent: Tangent, batch: Batch) -> np.ndarray:
+    """Re⟨(E_loc-E)* δf²⟩: what the second variation along log ψ has more than the one along ψ, as e^f has f²/2."""
+    local = np.asarray(tangent.local_energies)
+    excess = local - batch.weights @ local
+    parts = u.reshape(len(batch), tangent.parts, -1)
+    conjugate = parts[:, 0] - (1j * parts[:, 1] if tangent.parts == 2 else 0)
+    return np.real(conjugate.T @ (excess[:, None] * conjugate))
 
 
 def _above_rounding(values: np.ndarray, n: int, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
