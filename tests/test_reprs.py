@@ -102,6 +102,7 @@ OBJECTS = {
     ),
     "FourierFeatures": (lambda: FOURIER, "24 WideMLP erf"),
     "Readout": (lambda: qs.readout.Readout("log_psi"), "log_psi"),
+    "FixedReadout": (lambda: qs.readout.Readout("log_psi").at(X), "log"),
     "MarshallSign": (lambda: qs.readout.marshall(nk.graph.Chain(6)), "3 sites"),
     "JastrowReference": (lambda: qs.readout.jastrow(nk.graph.Chain(6), 0.1), "6 sites"),
     "NetworkReference": (

@@ -11,7 +11,7 @@ from jax import Array
 from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable, check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule, check_configurations
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.symmetry.orbits import folded, orbit_sums, orbit_words, words
 from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
@@ -22,7 +22,7 @@ Which = Literal["ntk", "nngp"]
 _PAIRS = 2**26
 
 
-class SymmetrizedKernel(InfiniteWidthKernel, eqx.Module):
+class SymmetrizedKernel(KernelModule):
     r"""The kernel of a projected network, :math:`k_G(x, y) = |G|^{-1} \sum_g \chi(g)^*\, k(x, g y)`.
 
     Made by :func:`symmetrized`. Where k is a function of the Hamming distance of spins, the sum is over bits and
@@ -36,8 +36,6 @@ class SymmetrizedKernel(InfiniteWidthKernel, eqx.Module):
 
     kernel: InfiniteWidthKernel
     symmetry: Projection = eqx.field(static=True)
-    n_parts: int = eqx.field(static=True)
-    trainable: Trainable = eqx.field(static=True)
 
     def __init__(self, kernel: InfiniteWidthKernel, symmetry: Projection) -> None:
         self.kernel = kernel

@@ -4,7 +4,7 @@ Every model has a :class:`Readout` (``model.readout``), and whatever needs ψ, l
 through it. References are fixed wave functions that a network multiplies: sign rules, Jastrow and product states.
 """
 
-from netket_qsntk.readout.amplitudes import Output, Readout
+from netket_qsntk.readout.amplitudes import FixedReadout, Output, Readout
 from netket_qsntk.readout.references import (
     JastrowReference,
     MarshallSign,
@@ -17,6 +17,7 @@ from netket_qsntk.readout.references import (
 )
 
 __all__ = [
+    "FixedReadout",
     "JastrowReference",
     "MarshallSign",
     "NetworkReference",

@@ -3,15 +3,59 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.readout.references import Reference, as_reference
+from netket_qsntk.text import brief
 
 Output = Literal["psi", "log_psi"]
 _OUTPUTS = ("psi", "log_psi")
+
+
+class FixedReadout(eqx.Module):
+    """A :class:`Readout` on fixed configurations: what was said once about them is an array, and traced.
+
+    Made by :meth:`Readout.at`; functions f and wave functions are (…, n).
+
+    Attributes:
+        is_log: Whether f is a logarithm of the wave function.
+        reference: r on the configurations, (n,), or None.
+    """
+
+    is_log: bool = eqx.field(static=True)
+    reference: Array | None = None
+
+    def psi(self, f: Array) -> Array:
+        """ψ from f; for a logarithm it may overflow."""
+        if self.is_log:
+            return jnp.exp(self.log_psi(f))
+        return f if self.reference is None else f * jnp.exp(self.reference)
+
+    def log_psi(self, f: Array) -> Array:
+        """Log ψ from f, as :meth:`Readout.log_psi`."""
+        log_psi = f if self.is_log else jnp.log(f + 0j)
+        return log_psi if self.reference is None else log_psi + self.reference
+
+    def functions(self, log_psi: Array) -> Array:
+        """f from log ψ."""
+        if self.reference is not None:
+            log_psi = log_psi - self.reference
+        return log_psi if self.is_log else jnp.exp(log_psi)
+
+    def f_gradient(self, psi_gradient: Array, psi: Array) -> Array:
+        """The gradient of f, as :meth:`Readout.f_gradient`."""
+        if self.is_log:
+            return jnp.conj(psi) * psi_gradient
+        if self.reference is None:
+            return psi_gradient
+        return jnp.conj(jnp.exp(self.reference)) * psi_gradient
+
+    def __repr__(self) -> str:
+        return f"FixedReadout({'log ψ' if self.is_log else 'ψ'}, reference={brief(self.reference)})"
 
 
 @jax.tree_util.register_static
@@ -55,12 +99,14 @@ class Readout:
         """Whether f is a logarithm of the wave function."""
         return self.output == "log_psi"
 
+    def at(self, x: Any, dtype: Any = jnp.float64) -> FixedReadout:
+        """This readout on configurations x (…, sites), its reference evaluated once in the precision ``dtype``."""
+        return FixedReadout(self.is_log, self._reference(x, dtype))
+
     def psi(self, f: Any, x: Any) -> Array:
         """ψ (…) from f (…), real or complex, at configurations x (…, sites). For a logarithm it may overflow."""
         f = jnp.asarray(f)
-        if self.is_log:
-            return jnp.exp(self.log_psi(f, x))
-        return f if self.reference is None else f * jnp.exp(self._reference(x, f.dtype))
+        return self.at(x, f.dtype).psi(f)
 
     def log_psi(self, f: Any, x: Any) -> Array:
         """log ψ (…) from f (…): real for ``"log_psi"`` where f and the reference are, complex otherwise.
@@ -68,15 +114,12 @@ class Readout:
         A zero amplitude (only with ``"psi"``) gives -inf, and no gradient.
         """
         f = jnp.asarray(f)
-        log_psi = f if self.is_log else jnp.log(f + 0j)
-        return log_psi if self.reference is None else log_psi + self._reference(x, f.dtype)
+        return self.at(x, f.dtype).log_psi(f)
 
     def functions(self, log_psi: Any, x: Any) -> Array:
         """f (…) of the network whose log ψ (…) is given: the inverse of :meth:`log_psi`."""
         log_psi = jnp.asarray(log_psi)
-        if self.reference is not None:
-            log_psi = log_psi - self._reference(x, log_psi.dtype)
-        return log_psi if self.is_log else jnp.exp(log_psi)
+        return self.at(x, log_psi.dtype).functions(log_psi)
 
     def f_gradient(self, psi_gradient: Any, psi: Any, x: Any = None) -> Array:
         r"""∂L/∂f₁ + i ∂L/∂f₂ = conj(∂ψ/∂f) (∂L/∂ψ₁ + i ∂L/∂ψ₂), each (…).
@@ -92,21 +135,18 @@ class Readout:
             InvalidModelError: No configurations where the reference needs them.
         """
         gradient = jnp.asarray(psi_gradient)
-        if self.is_log:
-            return jnp.conj(psi) * gradient
-        if self.reference is None:
-            return gradient
+        if self.is_log or self.reference is None:
+            return FixedReadout(self.is_log).f_gradient(gradient, jnp.asarray(psi))
         if x is None:
             raise InvalidModelError(
                 f"{self!r}: ∂ψ/∂f is exp(reference(x)); give the configurations, f_gradient(gradient, psi, x)."
             )
-        return jnp.conj(jnp.exp(self._reference(x, gradient.dtype))) * gradient
+        return self.at(x, gradient.dtype).f_gradient(gradient, jnp.asarray(psi))
 
-    def _reference(self, x: Any, like: Any) -> Array:
+    def _reference(self, x: Any, like: Any) -> Array | None:
         """r(x) in the precision of f, real or complex as it is."""
         if self.reference is None:
-            return jnp.zeros((), like)
+            return None
         r = jnp.asarray(self.reference(jnp.asarray(x)))
         real = jnp.finfo(like).dtype
-        kind = jnp.result_type(real, jnp.complex64) if jnp.iscomplexobj(r) else real
-        return r.astype(kind)
+        return r.astype(jnp.result_type(real, jnp.complex64) if jnp.iscomplexobj(r) else real)

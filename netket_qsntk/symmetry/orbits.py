@@ -56,6 +56,7 @@ def look_up(table: Array, h: Array) -> Array:
     return table.at[h].get(mode="promise_in_bounds")
 
 
+@jax.jit
 def orbit_sums(x: Array, orbits: Array, table: Array, weights: Any = None) -> Array:
     """Σ_g weights_g table[distance(x, g y)]: (n, M).
 

@@ -61,7 +61,7 @@ def test_levels_stay_and_multiplicities_are_burnsides(name):
     kernel = qs.kernels.infinite_width(ERF)
     made = qs.kernels.symmetrized(kernel, group, character, spin_flip=flip)
     values = np.linalg.eigvalsh(np.asarray(made.ntk(STATES)))[::-1]
-    levels = qs.operators.choose(kernel, STATES).levels
+    levels = kernel.operator(STATES).levels
     counts = qs.symmetry.multiplicities(group, D, character, spin_flip=flip)
     expected = np.repeat(np.asarray(levels) / made.symmetry.dimension, counts.astype(int))
     expected = np.sort(np.concatenate([expected, np.zeros(len(values) - len(expected))]))[::-1]
