@@ -95,38 +95,76 @@ class Advice:
     def rows(self) -> list[tuple[str, str, str]]:
         """(what, value, reason) of each line of the table."""
         low, high = self.diag_shift_range
-        sampled = self.n_samples is not None
-        noise = (
-            f"noise of {self.n_samples} samples adds {_number(self.noise)} to the energy at the present variance"
-            if sampled
-            else "the run sums over the basis: no noise"
+        at_low, at_high = map(_number, self.steps_at_ends)
+        trained = f"{_number(self.trained_modes)} modes are trained"
+        samples, known, noise = (
+            "the whole basis",
+            f"exact; {trained}",
+            "nothing is sampled: no noise",
         )
-        known = (
-            f"{self.resolved_modes} modes have a force above its noise; {_number(self.trained_modes)} are trained"
-            if sampled
-            else f"{_number(self.trained_modes)} modes are trained, all of them known exactly"
-        )
-        acceptance = "" if self.acceptance is None else f", acceptance {self.acceptance:.2f}"
-        samples = "the whole basis" if not sampled else f"{self.effective_samples:.0f} of {self.n_samples}"
+        if self.n_samples is not None:
+            samples = f"{self.effective_samples:.0f} of {self.n_samples}"
+            known = (
+                f"are independent; {self.resolved_modes} modes stand above their noise, {trained}"
+            )
+            noise = f"noise adds {_number(self.noise)} to the energy at the present variance"
+        if self.acceptance is not None:
+            known += f"; acceptance {self.acceptance:.2f}"
         r = self.resources
         route = "kernel (minSR)" if self.use_ntk else "S matrix"
+        by_s = f"{human_bytes(r.memory_s)}, {r.operations_s:.1e} operations"
+        by_ntk = f"{human_bytes(r.memory_ntk)}, {r.operations_ntk:.1e}"
+        off = f"{100 * min(self.nonlinearity, 9.99):.0f} %"
         return [
-            ("learning_rate", _number(self.learning_rate), f"SR is stable below {_number(self.max_learning_rate)}: 2 over the largest curvature of the energy, or log ψ would change by more than one in a step"),
-            ("diag_shift", _number(self.diag_shift), f"fewest steps: about {_number(self.steps)} to a relative accuracy of {self.accuracy:g}; late rate {_number(self.late_rate)} (E - E₀ falls as e^(-4ηrt))"),
-            ("diag_shift range", f"{_number(low)} … {_number(high)}", f"{_number(self.steps_at_ends[0])} steps at the lower end, {_number(self.steps_at_ends[1])} at the upper; {noise}"),
-            ("gradient descent", _number(self.gradient_descent), f"plain gradient descent is stable below {_number(self.max_learning_rate_gd)}"),
-            ("initial scale", _number(self.initial_scale), f"variance of log|ψ| over the basis {_number(self.spread)}: of order one or less, or few configurations carry all"),
-            ("samples", samples, f"independent samples in a step{acceptance}; {known}"),
-            ("laziness", _number(self.laziness), f"‖δθ‖/‖θ₀‖ of the way to the minimum; first step {100 * min(self.nonlinearity, 9.99):.0f} % off a straight line. Small: the kernel predicts the run"),
-            ("out of reach", f"{100 * self.unreachable:.1f} %", "of the local energies' variance, outside the tangent space of this network here"),
-            ("linear system", route, f"S matrix: {human_bytes(r.memory_s)}, {r.operations_s:.1e} operations; kernel: {human_bytes(r.memory_ntk)}, {r.operations_ntk:.1e}"),
-        ]  # fmt: skip
+            (
+                "learning_rate",
+                _number(self.learning_rate),
+                f"SR is stable below {_number(self.max_learning_rate)} (2 over the largest curvature of the energy, "
+                "and log ψ changes by less than one in a step)",
+            ),
+            (
+                "diag_shift",
+                _number(self.diag_shift),
+                f"about {_number(self.steps)} steps to a relative accuracy of {self.accuracy:g}; at the end E - E₀ "
+                f"falls as exp(-4 η r t), r = {_number(self.late_rate)}",
+            ),
+            (
+                "diag_shift range",
+                f"{_number(low)} … {_number(high)}",
+                f"{at_low} steps at the lower end, {at_high} at the upper; {noise}",
+            ),
+            (
+                "gradient descent",
+                _number(self.gradient_descent),
+                f"plain gradient descent is stable below {_number(self.max_learning_rate_gd)}",
+            ),
+            (
+                "initial scale",
+                _number(self.initial_scale),
+                f"variance of log|ψ| over the basis {_number(self.spread)}; above one, few configurations carry all",
+            ),
+            ("samples", samples, known),
+            (
+                "laziness",
+                _number(self.laziness),
+                f"‖δθ‖/‖θ₀‖ of the way to the minimum, first step {off} off a straight line; small: the kernel "
+                "predicts the run",
+            ),
+            (
+                "out of reach",
+                f"{100 * self.unreachable:.1f} %",
+                "of the local energies' variance: outside the tangent space of this network here",
+            ),
+            ("linear system", route, f"S matrix: {by_s}; kernel: {by_ntk}"),
+        ]
 
     def __str__(self) -> str:
         rows = self.rows()
         names, numbers = (max(len(row[i]) for row in rows) for i in (0, 1))
         indent = names + numbers + 4
-        lines = [f"energy {self.energy:.6g}, variance of the local energies {_number(self.variance)}"]
+        lines = [
+            f"energy {self.energy:.6g}, variance of the local energies {_number(self.variance)}"
+        ]
         for name, value, reason in rows:
             first, *rest = wrap(reason, _WIDTH - indent)
             lines.append(f"{name:<{names}}  {value:>{numbers}}  {first}")
@@ -147,4 +185,3 @@ def _number(value: float) -> str:
     if not np.isfinite(value):
         return "∞" if value > 0 else "unknown"
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
-

@@ -9,10 +9,12 @@ import netket as nk
 import numpy as np
 
 from netket_qsntk.advice.batch import Batch, sizes
+from netket_qsntk.advice.modes import TangentModes
+from netket_qsntk.advice.recommend import Candidate
 from netket_qsntk.advice.rows import LogPsi, values
 from netket_qsntk.advice.tangent import Tangent
 
-__all__ = ["Finding", "dead_parameters", "heavy_tails", "parity", "variance"]
+__all__ = ["Finding", "after_the_choice", "dead_parameters", "heavy_tails", "parity", "variance"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def dead_parameters(tangent: Tangent, parameters: Any) -> list[Finding]:
     else:
         where = f", all of {', '.join(dead)}" if dead else ""
         message = (
-            f"{frozen} of {tangent.size} do not change log ψ on these configurations beyond its norm{where}; SR needs "
-            "a shift on the diagonal, and nothing trains them"
+            f"{frozen} of {tangent.size} do not change log ψ on these configurations, beyond its norm{where}; "
+            "nothing trains them, and SR needs a shift on the diagonal"
         )
     return [Finding("frozen parameters", message)]
 
@@ -116,8 +118,12 @@ def parity(log_psi: LogPsi, parameters: Any, hamiltonian: Any, x: np.ndarray) ->
         return []
     if not _commutes_with_flip(hamiltonian, x):
         return []
+    # Off the special point that parameters may start from: biases of zero.
     kick = jax.tree.map(
-        lambda p: p * (1 + 0.1 * jax.random.normal(jax.random.key(0), p.shape)), parameters
+        lambda p: (
+            p + 0.1 * (0.1 + jnp.abs(p).mean()) * jax.random.normal(jax.random.key(0), p.shape)
+        ),
+        parameters,
     )
     up, down = (np.asarray(values(log_psi, kick, jnp.asarray(s * x))) for s in (1, -1))
     if not (np.isfinite(up).all() and np.isfinite(down).all()):
@@ -131,8 +137,8 @@ def parity(log_psi: LogPsi, parameters: Any, hamiltonian: Any, x: np.ndarray) ->
         return [
             Finding(
                 "odd network",
-                "log ψ(-x) + log ψ(x) is a constant whatever the parameters, while H commutes with the flip of all "
-                "spins: |ψ(x)| = |ψ(-x)| is reached by a constant only. Give the network biases, or an even activation",
+                "log ψ(-x) + log ψ(x) is a constant whatever the parameters, but H commutes with the flip of "
+                "all spins: |ψ(x)| = |ψ(-x)| is reached by a constant only. Give it biases, or an even activation",
             )
         ]
     if np.abs(np.exp(up - down) - 1).max() < max(1e-4 * min(size, 1.0), 1e-12):
@@ -156,3 +162,42 @@ def _commutes_with_flip(hamiltonian: Any, x: np.ndarray) -> bool:
 
     up, down = image(x), image(-x)
     return bool(np.allclose(up, down, rtol=1e-9, atol=1e-9 * max(1.0, np.abs(up).max())))
+
+
+def after_the_choice(
+    chosen: Candidate, modes: TangentModes, n_samples: int | None, flat: bool
+) -> list[Finding]:
+    """What the recommended settings show.
+
+    Args:
+        chosen: The settings.
+        modes: At the start.
+        n_samples: Samples of a step, None for none.
+        flat: Whether the kernel of the start is gone after one step.
+    """
+    out = []
+    if n_samples is not None and chosen.trained > 0.5 * n_samples:
+        out.append(
+            Finding(
+                "few samples",
+                f"SR trains {chosen.trained:.0f} modes from {n_samples} samples: their forces are mostly noise. Take "
+                "more samples, or a larger shift",
+            )
+        )
+    if flat:
+        out.append(
+            Finding(
+                "flat start",
+                "the tangent kernel of the start is gone after one step (tiny initial parameters: a saddle). The "
+                "settings are for the kernel after that step; ask again after ten",
+            )
+        )
+    if modes.unreachable > 0.5:
+        out.append(
+            Finding(
+                "out of reach",
+                f"{100 * modes.unreachable:.0f} % of what the energy asks for lies outside the tangent space: take a "
+                "wider or another network, or break a symmetry that it has and the ground state lacks",
+            )
+        )
+    return out

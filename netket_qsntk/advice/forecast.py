@@ -63,7 +63,7 @@ class Outlook:
         return float(high)
 
     def late_rate(self, energy: float) -> float:
-        """The smallest r_k of the modes that have more than ``energy`` to gain, shared out among all; 0 without any."""
+        """The smallest r_k of the modes with more than their part of ``energy`` to gain; 0 without any."""
         relevant = self.rates[self.gains > energy / max(1, len(self.gains))]
         return float(relevant.min()) if relevant.size else 0.0
 

@@ -1,4 +1,4 @@
-"""Modes of the tangent kernel on samples: what each is, how well it is known, and where training them turns unstable."""
+"""Modes of the tangent kernel on samples: how well each is known, and where training them turns unstable."""
 
 from dataclasses import dataclass
 
@@ -88,7 +88,7 @@ class TangentModes:
         return np.linalg.eigvalsh(scale[:, None] * self.curvature * scale)
 
     def max_learning_rate(self, diag_shift: float | None = None) -> float:
-        """2/µ_max: the largest stable rate of SR with this shift; of gradient descent for None; ∞ without energies."""
+        """2/µ_max: the largest stable rate of SR with this shift (None: of gradient descent); ∞ without energies."""
         rates = self.rates(diag_shift)
         return float(2 / rates[-1]) if rates is not None and rates[-1] > 0 else float("inf")
 
@@ -106,7 +106,10 @@ class TangentModes:
         return float(positive[0] / 2) if positive.size else 0.0
 
     def newton_step(self, diag_shift: float) -> tuple[float, float]:
-        """(‖δθ‖, energy gained) of the step to the minimum of the second variation, regularised: δθ = -(|G|+λG)⁻¹g."""
+        """(‖δθ‖, energy gained) of the step to the minimum of the second variation, g the gradient.
+
+        Where the energy curves downward its curvature is taken positive, and a thousandth of the largest at least.
+        """
         if self.curvature is None or self.force is None:
             return float("nan"), float("nan")
         gradient = np.sqrt(self.eigenvalues) * self.force

@@ -1,7 +1,7 @@
 """Shift and rate of SR, chosen by the steps that the second variation predicts and by what a step does to log ψ."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from netket_qsntk.advice.forecast import noise_of, outlook
 from netket_qsntk.advice.modes import TangentModes
 from netket_qsntk.advice.trial import TrialStep, largest_step
 
-__all__ = ["Candidate", "best", "candidates", "shift_range"]
+__all__ = ["Candidate", "best", "candidates", "shift_range", "within"]
 
 # Curvatures drift by tens of per cent along a run.
 _SAFETY = 0.7
-# Shifts within this factor of the fewest steps count as equally fast; the largest of them is the safest.
+# Shifts within this factor of the fewest steps count as equally fast: the middle one is far from both ends.
 _AS_FAST = 1.3
 
 
@@ -85,8 +85,23 @@ def _candidate(
     )  # fmt: skip
 
 
+def within(option: Candidate, try_: Callable[[float], TrialStep]) -> Candidate:
+    """The option with a rate at which the step that ``try_`` makes changes log ψ by order one at most."""
+    bound = min(option.max_learning_rate, largest_step(try_, option.max_learning_rate))
+    factor = bound / option.max_learning_rate
+    rate = factor * option.learning_rate
+    return replace(
+        option,
+        max_learning_rate=bound,
+        learning_rate=rate,
+        steps=np.ceil(option.steps / factor),
+        noise=factor * option.noise,
+        trial=try_(rate),
+    )
+
+
 def best(options: list[Candidate], energy: float) -> Candidate:
-    """The largest shift among the fastest of those whose noise is below what there is to gain.
+    """The middle one of the fastest shifts whose noise is below what there is to gain.
 
     Args:
         options: Ascending in the shift.
@@ -97,10 +112,13 @@ def best(options: list[Candidate], energy: float) -> Candidate:
     if not np.isfinite(fewest):
         # None gets there: the one that is fastest in the end.
         return max(quiet, key=lambda c: c.learning_rate * c.late_rate)
-    return [c for c in quiet if c.steps <= _AS_FAST * fewest][-1]
+    fast = [c for c in quiet if c.steps <= _AS_FAST * fewest]
+    return fast[len(fast) // 2]
 
 
-def shift_range(options: list[Candidate], chosen: Candidate, cost: float = 2.0) -> tuple[Candidate, Candidate]:
+def shift_range(
+    options: list[Candidate], chosen: Candidate, cost: float = 2.0
+) -> tuple[Candidate, Candidate]:
     """The smallest and the largest shift that take at most ``cost`` times the steps of the chosen one."""
     bound = cost * max(chosen.steps, 1.0)
     gain = max(chosen.gain, np.finfo(float).tiny)

@@ -1,6 +1,7 @@
 """Settings of a run before it starts: qs.advise."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,9 +14,9 @@ from netket_qsntk.advice.advice import Advice
 from netket_qsntk.advice.batch import Batch, check_same_space, connect, draw_batch
 from netket_qsntk.advice.findings import Finding
 from netket_qsntk.advice.modes import TangentModes, tangent_modes
-from netket_qsntk.advice.recommend import Candidate, best, candidates, shift_range
+from netket_qsntk.advice.recommend import Candidate, best, candidates, shift_range, within
 from netket_qsntk.advice.resources import resources
-from netket_qsntk.advice.rows import values
+from netket_qsntk.advice.rows import LogPsi, real_view, values
 from netket_qsntk.advice.scale import LARGEST_SPREAD, initial_scale, spread
 from netket_qsntk.advice.tangent import Tangent, tangent
 from netket_qsntk.advice.trial import TrialStep, direction, try_step
@@ -74,8 +75,8 @@ def advise(
     """
     if not (accuracy > 0 and n_samples >= 2 and memory > 0):
         raise InvalidTrainingError(
-            f"accuracy={accuracy}, n_samples={n_samples}, memory={memory}: expected positive numbers, and at least two "
-            "configurations."
+            f"accuracy={accuracy}, n_samples={n_samples}, memory={memory}: expected positive numbers, and at least "
+            "two configurations."
         )
     network = pure_wavefunction(state)
     check_same_space(state, hamiltonian)
@@ -83,29 +84,27 @@ def advise(
     if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(network.parameters)):
         found.append(Finding("not finite", "some parameters are not numbers: start again"))
     energy, variance, effective, acceptance, autocorrelation = _sampling(state, hamiltonian, found)
-    batch = draw_batch(
-        state, n_samples, whole=4096, seed=seed, autocorrelation=autocorrelation
-    )
+    batch = draw_batch(state, n_samples, whole=4096, seed=seed, autocorrelation=autocorrelation)
     batch = _finite(network, batch, found)
     parts = _parts(network, batch)
-    seen = tangent(
-        network.log_psi,
-        network.parameters,
-        batch,
-        connect(hamiltonian, batch),
-        parts=parts,
-        memory=memory,
-    )
-    modes = tangent_modes(seen, batch)
+    connections = connect(hamiltonian, batch)
+
+    def look_at(network: PureWaveFunction, batch: Batch) -> tuple[Tangent, TangentModes]:
+        seen = tangent(
+            _log_psi(network), network.parameters, batch, connections, parts=parts, memory=memory
+        )
+        return seen, tangent_modes(seen, batch)
+
+    seen, modes = look_at(network, batch)
     if energy is None:
         energy, variance = _moments(seen, batch)
     x = jnp.asarray(_random(state, seed))
     found += look.variance(modes.residual, energy, batch)
     found += look.dead_parameters(seen, network.parameters)
     found += look.heavy_tails(seen, batch)
-    found += look.parity(network.log_psi, network.parameters, hamiltonian, np.asarray(x, float))
-    wide = spread(network.log_psi, network.parameters, x)
-    scale = initial_scale(network.log_psi, network.parameters, x)
+    found += look.parity(_log_psi(network), network.parameters, hamiltonian, np.asarray(x, float))
+    wide = spread(_log_psi(network), network.parameters, x)
+    scale = initial_scale(_log_psi(network), network.parameters, x)
     if wide > LARGEST_SPREAD:
         found.append(
             Finding(
@@ -117,12 +116,42 @@ def advise(
     goal = accuracy * max(abs(energy), np.finfo(float).tiny)
     attempt = _attempts(network, batch, modes, parts)
     options = candidates(modes, attempt, goal) if len(modes.eigenvalues) else []
+    flat = bool(options) and best(options[1:], goal).trial.nonlinearity > 1
+    if flat:
+        moved, there = _after(network, batch, modes, parts, best(options[1:], goal))
+        later = look_at(moved, there)[1]
+        first = candidates(later, _attempts(moved, there, later, parts), goal)
+        options = [within(c, attempt(c.diag_shift)) for c in first]
     return _written(
-        state, options, modes, goal, found,
+        state, options, modes, goal, found, flat,
         energy=float(np.real(energy)), variance=variance, accuracy=accuracy, spread=wide, initial_scale=scale,
         acceptance=acceptance, effective_samples=batch.effective if effective is None else effective,
         parameters=network.parameters, parts=parts,
     )  # fmt: skip
+
+
+def _log_psi(network: PureWaveFunction) -> LogPsi:
+    if network.log_psi is None:
+        raise NotANetworkError("this state has no log ψ to examine")
+    return network.log_psi
+
+
+def _after(
+    network: PureWaveFunction, batch: Batch, modes: TangentModes, parts: int, chosen: Candidate
+) -> tuple[PureWaveFunction, Batch]:
+    """The network one step later, and the batch with the weights it then has."""
+    step, _ = direction(
+        _log_psi(network), network.parameters, batch, modes, parts, chosen.diag_shift
+    )
+    vector, back = real_view(network.parameters)
+    parameters = back((vector - chosen.learning_rate * step).astype(vector.dtype))
+    before, after = (
+        np.asarray(values(_log_psi(network), p, batch.x)).real
+        for p in (network.parameters, parameters)
+    )
+    weights = batch.weights * np.exp(2 * (after - before - np.max(after - before)))
+    moved = replace(network, parameters=parameters)
+    return moved, replace(batch, weights=weights / weights.sum())
 
 
 def _sampling(
@@ -151,22 +180,30 @@ def _sampling(
         )
     if np.isfinite(stats.R_hat) and stats.R_hat > 1.1:
         found.append(
-            Finding("chains disagree", f"R̂ = {float(stats.R_hat):.2f}: more sweeps, or longer chains")
+            Finding(
+                "chains disagree", f"R̂ = {float(stats.R_hat):.2f}: more sweeps, or longer chains"
+            )
         )
     mean = complex(stats.mean) if np.isfinite(stats.mean) else None
-    return mean, variance if np.isfinite(variance) else 0.0, effective, acceptance, max(1.0, n / effective)
+    return (
+        mean,
+        variance if np.isfinite(variance) else 0.0,
+        effective,
+        acceptance,
+        max(1.0, n / effective),
+    )
 
 
 def _finite(network: PureWaveFunction, batch: Batch, found: list[Finding]) -> Batch:
     """The batch without configurations on which log ψ is no number."""
-    log = np.asarray(values(network.log_psi, network.parameters, batch.x))
+    log = np.asarray(values(_log_psi(network), network.parameters, batch.x))
     good = np.isfinite(log)
     if good.all():
         return batch
     found.append(
         Finding(
             "not finite",
-            f"log ψ is not a number, or ψ is zero, on {np.sum(~good)} of {len(good)} configurations: they are left out",
+            f"log ψ is not a number, or ψ is zero, on {np.sum(~good)} of {len(good)} configurations: left out",
         )
     )
     if good.sum() < 2:
@@ -181,7 +218,7 @@ def _finite(network: PureWaveFunction, batch: Batch, found: list[Finding]) -> Ba
 
 
 def _parts(network: PureWaveFunction, batch: Batch) -> int:
-    shape = jax.eval_shape(network.log_psi, network.parameters, batch.x[:1])
+    shape = jax.eval_shape(_log_psi(network), network.parameters, batch.x[:1])
     return 2 if jnp.issubdtype(shape.dtype, jnp.complexfloating) else 1
 
 
@@ -200,10 +237,10 @@ def _attempts(
 ) -> Callable[[float | None], Callable[[float], TrialStep]]:
     def of(diag_shift: float | None) -> Callable[[float], TrialStep]:
         step, moved = direction(
-            network.log_psi, network.parameters, batch, modes, parts, diag_shift
+            _log_psi(network), network.parameters, batch, modes, parts, diag_shift
         )
         return lambda rate: try_step(
-            network.log_psi, network.parameters, batch, step, moved, rate
+            _log_psi(network), network.parameters, batch, step, moved, rate
         )
 
     return of
@@ -215,6 +252,7 @@ def _written(
     modes: TangentModes,
     goal: float,
     found: list[Finding],
+    flat: bool,
     *,
     parameters: Any,
     parts: int,
@@ -241,7 +279,8 @@ def _written(
     low, high = shift_range(options, chosen)
     signal = modes.signal_to_noise
     resolved = int(np.sum(signal > 1)) if sampled and signal is not None else None
-    found = [*found, *_warnings(state, chosen, modes, sampled)]
+    n_samples = state.n_samples if sampled else None
+    found = [*found, *look.after_the_choice(chosen, modes, n_samples, flat)]
     still = [leaf for leaf in leaves if leaf.size]
     norm = float(np.sqrt(sum(float(jnp.sum(jnp.abs(leaf) ** 2)) for leaf in still)))
     way, _ = modes.newton_step(chosen.diag_shift or 0.0)
@@ -259,40 +298,8 @@ def _written(
         max_learning_rate_gd=plain.max_learning_rate,
         diag_shift_range=(low.diag_shift or 0.0, high.diag_shift or 0.0), steps=chosen.steps,
         steps_at_ends=(low.steps, high.steps), late_rate=chosen.late_rate, noise=chosen.noise,
-        n_samples=state.n_samples if sampled else None, trained_modes=chosen.trained, resolved_modes=resolved,
+        n_samples=n_samples, trained_modes=chosen.trained, resolved_modes=resolved,
         laziness=way / norm if norm > 0 else float("inf"), nonlinearity=chosen.trial.nonlinearity,
         unreachable=modes.unreachable, use_ntk=use_ntk, resources=counted, findings=tuple(found), modes=modes,
         options=tuple(options), call=call, **measured,
     )  # fmt: skip
-
-
-def _warnings(
-    state: Any, chosen: Candidate, modes: TangentModes, sampled: bool
-) -> list[Finding]:
-    out = []
-    if sampled and chosen.trained > 0.5 * state.n_samples:
-        out.append(
-            Finding(
-                "few samples",
-                f"SR trains {chosen.trained:.0f} modes from {state.n_samples} samples: their forces are mostly noise. "
-                "More samples, or a larger shift",
-            )
-        )
-    if chosen.trial.nonlinearity > 1:
-        out.append(
-            Finding(
-                "flat start",
-                "the tangent kernel of the start is not that of one step later (tiny initial parameters: a saddle). "
-                "Predictions of steps are rough; the rates are limited by a step that was tried. Ask again after ten "
-                "steps",
-            )
-        )
-    if modes.unreachable > 0.5:
-        out.append(
-            Finding(
-                "out of reach",
-                f"{100 * modes.unreachable:.0f} % of what the energy asks for lies outside the tangent space: a wider or "
-                "another network, or a symmetry that it has and the ground state lacks",
-            )
-        )
-    return out

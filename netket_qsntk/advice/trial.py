@@ -66,7 +66,12 @@ def direction(
 
 
 def try_step(
-    log_psi: LogPsi, parameters: Any, batch: Batch, step: Array, moved: np.ndarray, learning_rate: float
+    log_psi: LogPsi,
+    parameters: Any,
+    batch: Batch,
+    step: Array,
+    moved: np.ndarray,
+    learning_rate: float,
 ) -> TrialStep:
     """Evaluate log ψ at θ - ηδ."""
     vector, back = real_view(parameters)

@@ -9,6 +9,7 @@ import pytest
 from flax import linen
 
 import netket_qsntk as qs
+from netket_qsntk.advice.batch import connect, draw_batch
 from netket_qsntk.errors import HamiltonianError, HilbertMismatchError, InvalidTrainingError
 
 from .problems import HILBERT, ISING, RING, spectrum
@@ -90,15 +91,13 @@ def test_odd_networks_are_told_that_the_problem_is_even():
     assert not np.isnan(numbers(advice)).any()
     # A field along z is no longer even.
     tilted = ISING + nk.operator.spin.sigmaz(HILBERT, 0).to_pauli_strings().to_jax_operator()
-    assert not qs.advise(
-        nk.vqs.FullSumState(HILBERT, Perceptron(odd=True), seed=0), tilted
-    ).has("odd network")
+    assert not qs.advise(nk.vqs.FullSumState(HILBERT, Perceptron(odd=True), seed=0), tilted).has(
+        "odd network"
+    )
 
 
 def test_large_complex_rbms_have_heavy_tails_and_too_large_a_scale():
-    model = nk.models.RBM(
-        alpha=2, param_dtype=complex, kernel_init=jax.nn.initializers.normal(2.0)
-    )
+    model = nk.models.RBM(alpha=2, param_dtype=complex, kernel_init=jax.nn.initializers.normal(2.0))
     advice = qs.advise(nk.vqs.FullSumState(HILBERT, model, seed=1), ISING)
     assert advice.has("initial scale")
     assert 0 < advice.initial_scale < 1
@@ -159,12 +158,5 @@ def test_wrong_input_is_refused_by_name():
         qs.advise(state, other)
     with pytest.raises(InvalidTrainingError, match="accuracy=-1"):
         qs.advise(state, ISING, accuracy=-1)
-    particle = nk.hilbert.Particle(1, geometry=nk.experimental.geometry.FreeSpace(d=1))
-    kinetic = nk.operator.KineticEnergy(particle, mass=1.0)
-    gaussian = nk.vqs.MCState(
-        nk.sampler.MetropolisGaussian(particle, sigma=0.1, n_chains=4),
-        nk.models.Gaussian(),
-        n_samples=16,
-    )
     with pytest.raises(HamiltonianError, match="discrete"):
-        qs.advise(gaussian, kinetic)
+        connect(np.eye(2), draw_batch(state, 4))
