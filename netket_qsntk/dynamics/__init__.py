@@ -4,6 +4,7 @@ from netket_qsntk.dynamics.flow import FunctionSpaceFlow
 from netket_qsntk.dynamics.large import ProductDynamics
 from netket_qsntk.dynamics.linear import LinearDynamics, Losses
 from netket_qsntk.dynamics.linearized import LinearizedDynamics
+from netket_qsntk.dynamics.natural_gradient import NaturalGradientFlow
 from netket_qsntk.dynamics.posterior import Posterior
 from netket_qsntk.dynamics.ranking import RankCorrelation, Ranking, rank, rank_correlation
 
@@ -12,6 +13,7 @@ __all__ = [
     "LinearDynamics",
     "LinearizedDynamics",
     "Losses",
+    "NaturalGradientFlow",
     "Posterior",
     "ProductDynamics",
     "RankCorrelation",

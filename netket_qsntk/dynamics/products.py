@@ -22,11 +22,8 @@ from jax import Array
 from netket_qsntk import operators
 from netket_qsntk.dynamics.modes import as_steps
 from netket_qsntk.dynamics.response import Response
-from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.kernels import InfiniteWidthKernel
-
-# Without structure the NNGP kernel of up to this many configurations is diagonalised to draw from it.
-_LARGEST_STORED = 8192
+from netket_qsntk.process import draw, initial_modes
 
 
 class Residuals(NamedTuple):
@@ -190,26 +187,11 @@ class ProductEngine:
         basis = initial_modes(self.kernel.operator(x, which="nngp"))
         n = len(self.train.states)
         for i in range(n_draws):
-            modes = jnp.sqrt(jnp.maximum(basis.eigenvalues, 0.0))
-            signs = jax.random.rademacher(jax.random.fold_in(key, i), modes.shape, modes.dtype)
-            f = basis.from_modes(modes * signs)
+            values = basis.eigenvalues
+            f = draw(
+                basis, jax.random.rademacher(jax.random.fold_in(key, i), values.shape, values.dtype)
+            )
             yield f[:n], f[n:]
-
-
-def initial_modes(nngp: Any) -> Any:
-    """Modes whose superpositions with coefficients of variance λ are initial functions, from the NNGP operator.
-
-    Raises:
-        SystemTooLargeError: It has no structure on its configurations, and there are too many to diagonalise it.
-    """
-    if hasattr(nngp, "basis_modes"):
-        return nngp.basis_modes()
-    if nngp.has_cheap_spectrum or nngp.shape[0] <= _LARGEST_STORED:
-        return nngp.eigh()
-    raise SystemTooLargeError(
-        f"Initial functions are drawn on all {nngp.shape[0]} configurations, and {nngp!r} has no spectrum to draw "
-        "them with. Use configurations of ±1 (any batch of them), or CosNet or GaussNet on any local dimension."
-    )
 
 
 def _complex_overlap(krylov: Any, target: Array) -> Array:

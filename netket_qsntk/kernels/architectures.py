@@ -17,8 +17,7 @@ from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels.base import Trainable
 from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula, is_traced
 from netket_qsntk.kernels.registry import infinite_width
-from netket_qsntk.models import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
-
+from netket_qsntk.networks import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
 
 # σ are NumPy arrays where a kernel is made: constants stay known inside jax.jit, where jnp.asarray would trace them.
 

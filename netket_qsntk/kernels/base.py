@@ -127,7 +127,7 @@ class InfiniteWidthKernel(abc.ABC):
     def structure(
         self, x: Any | DiscreteHilbert, y: Any = None, *, which: Which = "ntk"
     ) -> Structure:
-        """What this kernel is on configurations, or on a Hilbert space of any size: a Hamming table, a product, or neither.
+        """What this kernel is on configurations, or on a Hilbert space: a Hamming table, a product, or neither.
 
         Found from a few entries and verified at random configurations (:mod:`netket_qsntk.kernels.structure`).
 

@@ -63,8 +63,8 @@ def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKer
     ]
     if overridden:
         raise UnknownKernelError(
-            f"{kind.__name__} overrides {', '.join(overridden)} of {registered.__name__}, so the kernel registered for "
-            f"{registered.__name__} is not its own. {_HOW}"
+            f"{kind.__name__} overrides {', '.join(overridden)} of {registered.__name__}, so the kernel registered "
+            f"for {registered.__name__} is not its own. {_HOW}"
         )
     return _make(model, trainable)
 

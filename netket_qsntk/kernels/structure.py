@@ -69,10 +69,8 @@ class _Domain:
         """Whether each coordinate is the same function of its own site, at every configuration looked at."""
         if self.sample.shape != self.raw.shape:
             return False
-        for value in np.unique(self.raw):
-            if len(np.unique(self.sample[self.raw == value])) != 1:
-                return False
-        return True
+        images = (self.sample[self.raw == value] for value in np.unique(self.raw))
+        return all(len(np.unique(image)) == 1 for image in images)
 
     def random_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Configurations (n, d), (m, d) for a check: random ones, neighbours at every distance, the batch's own."""

@@ -3,7 +3,7 @@
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.symmetrized import SymmetrizedKernel
-from netket_qsntk.models import Symmetrized
+from netket_qsntk.networks import Symmetrized
 
 
 @infinite_width.register

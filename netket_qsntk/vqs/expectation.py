@@ -5,7 +5,6 @@ from typing import Any
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
-from jax import Array
 
 from netket_qsntk.errors import HilbertMismatchError, UnsupportedObservableError
 from netket_qsntk.vqs.ensemble import EnsembleState
@@ -31,7 +30,13 @@ def _check(state: Any, operator: Any) -> None:
         )
 
 
-def _real_if_hermitian(operator: Any, values: Array) -> Array:
+def _values(operator: nk.operator.DiscreteOperator, sparse: Any, psi: np.ndarray) -> np.ndarray:
+    """⟨ψ|O|ψ⟩ of each normalised ψ, (members,)."""
+    values = np.sum(psi.conj().T * (sparse @ psi.T), axis=0)
+    return np.asarray(_real_if_hermitian(operator, values))
+
+
+def _real_if_hermitian(operator: Any, values: Any) -> Any:
     return values.real if operator.is_hermitian else values
 
 
@@ -41,8 +46,7 @@ def _expect_ensemble(
 ) -> nk.stats.Stats:
     _check(state, operator)
     psi = np.asarray(state.to_array())
-    values = np.sum(psi.conj().T * (operator.to_sparse() @ psi.T), axis=0)
-    return over_members(_real_if_hermitian(operator, values))
+    return over_members(_values(operator, operator.to_sparse(), psi))
 
 
 @nk.vqs.expect.dispatch
@@ -67,8 +71,15 @@ def _expect_infinite_observable(
 def _expect_infinite(
     state: InfiniteState, operator: nk.operator.DiscreteOperator
 ) -> nk.stats.Stats:
-    """E⟨ψ|O|ψ⟩ / E⟨ψ|ψ⟩: the average over unnormalised members, the way a density matrix averages."""
+    """Networks of ψ: E⟨ψ|O|ψ⟩ / E⟨ψ|ψ⟩, over unnormalised members, the way a density matrix averages.
+
+    The moments of e^f are those of a few networks with large f: there the average over drawn, normalised members.
+    """
     _check(state, operator)
+    if state.process.readout.is_log:
+        sparse = operator.to_sparse()
+        values = [_values(operator, sparse, np.asarray(psi)) for psi in state.draws()]
+        return over_members(np.concatenate(values))
     mean, covariance = np.asarray(state.mean), np.asarray(state.covariance)
     matrix = operator.to_sparse().tocoo()
     # Tr O(Γ + μμ†) over the nonzero elements of O
@@ -76,3 +87,27 @@ def _expect_infinite(
     norm = np.trace(covariance) + np.vdot(mean, mean).real
     value = _real_if_hermitian(operator, jnp.asarray(np.sum(matrix.data * elements) / norm))
     return nk.stats.Stats(mean=value.item(), error_of_mean=0.0, variance=0.0)
+
+
+@nk.vqs.local_estimators.dispatch
+def _no_samples(
+    state: InfiniteState, operator: nk.operator.AbstractOperator, chunk_size: Any
+) -> nk.stats.LocalEstimatorsBatch:
+    raise UnsupportedObservableError(
+        "InfiniteState has no samples x of one wave function, and so no local estimators: state.expect(operator) "
+        "averages over the ensemble, and nk.vqs.MCState(sampler, model) samples one network."
+    )
+
+
+@nk.vqs.expect_and_grad.dispatch
+def _no_gradient(
+    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: Any, **options: Any
+) -> Any:
+    return state.expect_and_grad(operator)
+
+
+@nk.vqs.expect_and_forces.dispatch
+def _no_forces(
+    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: Any, **options: Any
+) -> Any:
+    return state.expect_and_forces(operator)

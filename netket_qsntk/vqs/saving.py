@@ -63,6 +63,9 @@ def infinite_to_json(state: InfiniteState) -> dict[str, Any]:
         "hilbert": state.hilbert,
         "model": state.model,
         "trainable": state.kernel.trainable,
+        "n_draws": state.n_draws,
+        "seed": state.seed,
+        "chunk_size": state.chunk_size,
         "steps": state.steps,
     }
 

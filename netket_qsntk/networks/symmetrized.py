@@ -9,8 +9,8 @@ from jax import Array
 from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.models.base import Parametrization, Parts, WaveFunction
-from netket_qsntk.models.fourier import FourierFeatures
+from netket_qsntk.networks.fourier import FourierFeatures
+from netket_qsntk.networks.wave_function import Parametrization, Parts, WaveFunction
 from netket_qsntk.readout import Output, Readout, Reference
 from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
 

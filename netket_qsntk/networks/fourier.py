@@ -9,7 +9,7 @@ from jax import Array
 from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.models.base import Encoding, Parametrization, Parts, WaveFunction
+from netket_qsntk.networks.wave_function import Encoding, Parametrization, Parts, WaveFunction
 from netket_qsntk.readout import Output, Readout, Reference, as_reference
 from netket_qsntk.text import brief
 
