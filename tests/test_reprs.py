@@ -271,7 +271,14 @@ def test_summaries_are_short_and_say_what_it_is(name):
 
 def test_every_public_class_is_here():
     made = {name.partition(",")[0].partition(" of ")[0] for name in OBJECTS}
-    abstract = {"InfiniteWidthKernel", "KernelOperator", "Loss", "WaveFunction", "Reference", "FunctionSpaceVMC"}
+    abstract = {
+        "InfiniteWidthKernel",
+        "KernelOperator",
+        "Loss",
+        "WaveFunction",
+        "Reference",
+        "FunctionSpaceVMC",
+    }
     for namespace in set(qs.__all__) - {"errors"}:
         module = getattr(qs, namespace)
         for name in module.__all__:
