@@ -154,6 +154,10 @@ class NotConvergedWarning(QSNTKWarning, RuntimeWarning):
     """An iteration stopped at its largest number of steps; what it reached is in the message."""
 
 
+class NotConvergedError(QSNTKError, RuntimeError):
+    """An iteration did not reach an answer, and what it reached would be wrong without a sign of it."""
+
+
 class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):
     """Samples of two states miss each other's weight: an estimated fidelity means little."""
 
