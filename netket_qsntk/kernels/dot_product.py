@@ -33,6 +33,8 @@ from netket_qsntk.kernels.tiles import starts
 from netket_qsntk.parallel.mpi import over_ranks
 
 Wanted = tuple[Which, ...]
+# Of so few entries both kernels are evaluated at once.
+_SMALL = 4096
 _BOTH: Wanted = ("nngp", "ntk")
 _SLOT = {"nngp": 0, "ntk": 1}
 
@@ -210,6 +212,8 @@ class DotProductKernel(KernelModule):
         shape = np.broadcast_shapes(xx.shape, yy.shape, xy.shape)
         formula = self._for_inputs(d, xx, yy)
         xy = np.atleast_1d(np.broadcast_to(xy, shape))
+        if xy.size <= _SMALL:  # one program for tables, whatever is wanted of them
+            xx, yy = (np.broadcast_to(t, xy.shape) for t in (xx, yy))
         n = xy.shape[-1]
         padding = max(64, 1 << max(n - 1, 0).bit_length()) - n
         pair = (
@@ -218,7 +222,9 @@ class DotProductKernel(KernelModule):
             else t
             for t in (xx, yy, xy)
         )
-        found = _evaluate_moments(formula, _dimension(formula, d), *pair, wanted)
+        evaluated = _BOTH if xy.size <= _SMALL else wanted
+        found = _evaluate_moments(formula, _dimension(formula, d), *pair, evaluated)
+        found = tuple(found[evaluated.index(which)] for which in wanted)
         if not is_traced(self.formula):
             found = tuple(map(np.asarray, found))
         return tuple(t[..., :n].reshape(shape) for t in found)
