@@ -118,6 +118,14 @@ class MissingDependencyError(QSNTKError, ImportError):
     """An optional package is needed that is not installed; the message has the line that installs it."""
 
 
+class SymmetryError(QSNTKError, ValueError):
+    """A symmetry group or a character does not fit the system, or is none."""
+
+
+class CentresError(QSNTKError, ValueError):
+    """The centres of an infinitely wide network coincide, are too many, or are no configurations."""
+
+
 class OperatorShapeError(QSNTKError, ValueError):
     """A vector or another operator does not fit the shape of a kernel operator."""
 
@@ -160,3 +168,19 @@ class ProcessesError(QSNTKError, RuntimeError):
 
 class LonelyCollectiveError(QSNTKError, TimeoutError):
     """A step that all processes must take together was reached by some of them only."""
+
+
+class NoLevelsError(QSNTKError, TypeError):
+    """A kernel has no levels on a Hilbert space: it is neither a function of distances nor a product over sites."""
+
+
+class TargetPowerError(QSNTKError, ValueError):
+    """The power of a target in the levels of a kernel was asked for where it is not known, or does not fit."""
+
+
+class FewAmplitudesWarning(QSNTKWarning):
+    """A target of few large amplitudes: losses of single training sets scatter around the predicted average."""
+
+
+class FiniteSizeWarning(QSNTKWarning):
+    """A prediction holds for many configurations, and there are few; the message says how far it may be off."""

@@ -101,6 +101,18 @@ OBJECTS = {
         "tanh fermion_sites",
     ),
     "FourierFeatures": (lambda: FOURIER, "24 WideMLP erf"),
+    "Readout": (lambda: qs.readout.Readout("log_psi"), "log_psi"),
+    "FixedReadout": (lambda: qs.readout.Readout("log_psi").at(X), "log"),
+    "MarshallSign": (lambda: qs.readout.marshall(nk.graph.Chain(6)), "3 sites"),
+    "JastrowReference": (lambda: qs.readout.jastrow(nk.graph.Chain(6), 0.1), "6 sites"),
+    "NetworkReference": (
+        lambda: qs.readout.as_reference(full_sum().model.bind(full_sum().variables)),
+        "RBM",
+    ),
+    "SumOfReferences": (
+        lambda: qs.readout.marshall(nk.graph.Chain(6)) + qs.readout.jastrow(nk.graph.Chain(6), 0.1),
+        "MarshallSign JastrowReference",
+    ),
     "DotProductKernel": (lambda: KERNEL, "WideMLP erf 16, 16 structure= memory="),
     "DotProductKernel, Fourier": (lambda: K.infinite_width(FOURIER), "24 structure= memory="),
     "DotProductKernel, formula": (
@@ -235,7 +247,7 @@ def test_summaries_are_short_and_say_what_it_is(name):
 
 def test_every_public_class_is_here():
     made = {name.partition(",")[0].partition(" of ")[0] for name in OBJECTS}
-    abstract = {"InfiniteWidthKernel", "KernelOperator", "Loss", "WaveFunction"}
+    abstract = {"InfiniteWidthKernel", "KernelOperator", "Loss", "WaveFunction", "Reference"}
     for namespace in set(qs.__all__) - {"errors"}:
         module = getattr(qs, namespace)
         for name in module.__all__:

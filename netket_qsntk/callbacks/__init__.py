@@ -1,5 +1,6 @@
 """What to keep switched on during a run: callbacks for any NetKet driver."""
 
 from netket_qsntk.callbacks.ntk import NTKDiagnostics
+from netket_qsntk.callbacks.recentre import Recentre
 
-__all__ = ["NTKDiagnostics"]
+__all__ = ["NTKDiagnostics", "Recentre"]

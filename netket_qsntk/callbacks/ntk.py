@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from netket.utils import struct
 
+from netket_qsntk import spectral
 from netket_qsntk._compat.netket_drivers import loss_gradient, loss_name, update_direction
 from netket_qsntk.driver import SampledDriver
 from netket_qsntk.driver.base import SupervisedDriver
@@ -241,16 +242,14 @@ def summarise(
     is_real = not np.any(kernel.theta_22)
     eigenvalues, vectors = np.linalg.eigh(np.asarray(kernel.theta_11 if is_real else omega))
     top = eigenvalues[-1]
-    floor = len(eigenvalues) * np.finfo(eigenvalues.dtype).eps * top
-    live = eigenvalues[eigenvalues > floor]
-    share = live / live.sum()
+    live = eigenvalues[eigenvalues > spectral.floor_of(eigenvalues)]
     norm = [float(jnp.linalg.norm(t)) for t in (kernel.theta_11, kernel.theta_22, kernel.theta_12)]
     product = np.sqrt(norm[0] * norm[1])
     out = {
         "largest_eigenvalue": float(top),
         "smallest_eigenvalue": float(max(eigenvalues[0], 0.0)),
-        "condition_number": float(top / live[0]),
-        "effective_rank": float(np.exp(-np.sum(share * np.log(share)))),
+        "condition_number": spectral.condition_number(live),
+        "effective_rank": spectral.effective_rank(eigenvalues),
         "drift": float(jnp.linalg.norm(omega - start) / jnp.linalg.norm(start)),
         "decoupling_error": norm[2] / product if product > 0 else 0.0,
         "eigenvalues": eigenvalues[::-1],

@@ -46,7 +46,9 @@ def pull_back(
     return value, jax.tree.map(jnp.conj, gradient)
 
 
-@partial(jax.jit, static_argnums=(1, 2))  # ψ is a pytree: equal models share one program
+@partial(
+    jax.jit, static_argnums=2
+)  # ψ and the loss are pytrees: equal models and kinds share one program
 def losses_and_gradients(
     psi: Psi, loss: Loss, rows: int, parameters: Any, x: Array, target: Array
 ) -> tuple[Array, Array, Any]:

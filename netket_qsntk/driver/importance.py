@@ -69,7 +69,7 @@ def _value(loss: Loss, u: Array, v: Array) -> tuple[Array, Array, Array]:
     return jnp.ones(()), value, (1 - value) * relative - moved
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
+@partial(jax.jit, static_argnums=(1, 3))
 def estimates(
     function: Psi, is_log: bool, loss: Loss, rows: int, parameters: Any, data: Sampled
 ) -> tuple[Array, Array, Array, Array]:
@@ -94,7 +94,7 @@ def _both_values(
     return value, influence, *_value(infidelity, u, v)[1:]
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
+@partial(jax.jit, static_argnums=(1, 3))
 def estimates_and_gradients(
     function: Psi, is_log: bool, loss: Loss, rows: int, parameters: Any, data: Sampled
 ) -> tuple[tuple[Array, Array, Array, Array], Any]:

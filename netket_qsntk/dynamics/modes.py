@@ -16,6 +16,7 @@ import numpy as np
 import scipy.linalg
 from jax import Array
 
+from netket_qsntk import spectral
 from netket_qsntk.dynamics.dense import eigh
 from netket_qsntk.dynamics.response import Response
 from netket_qsntk.errors import InvalidTrainingError
@@ -55,9 +56,8 @@ class Modes:
     def __init__(self, matrix: Array, response: Response) -> None:
         self.response = response
         eigenvalues, self.vectors = eigh(matrix)
-        top = jnp.maximum(eigenvalues[-1], 0.0)
-        self.floor = float(len(eigenvalues) * jnp.finfo(eigenvalues.dtype).eps * top)
-        self.eigenvalues = jnp.where(eigenvalues > self.floor, eigenvalues, 0.0)
+        self.floor = spectral.floor_of(eigenvalues)
+        self.eigenvalues = jnp.asarray(spectral.without_rounding(eigenvalues))
 
     @property
     def rank(self) -> int:

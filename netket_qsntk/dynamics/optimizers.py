@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
+from netket_qsntk import spectral
 from netket_qsntk.errors import NonLinearOptimizerError
 
 _STEPS = 5
@@ -133,15 +134,22 @@ class AffineStep(NamedTuple):
         return float(np.abs(np.linalg.eigvals(self.matrix(z))).max())
 
     def limit(self, eigenvalues: np.ndarray, scale: float) -> np.ndarray:
-        """a_∞ = -α_∞ of each mode: the fixed point; 0 for modes with λ = 0."""
-        k = len(self.from_gradient)
+        """a_∞ = -α_∞ of each mode; 0 for modes with λ = 0, infinite for modes that diverge.
+
+        The fixed point where every part of the state decays. At the stability limit one part of it changes its sign
+        for ever: the limit is then that of even steps (:mod:`netket_qsntk.spectral`).
+        """
         out = np.zeros(len(eigenvalues))
-        live = eigenvalues > 0
-        m = np.eye(k) - self.matrix(scale * eigenvalues[live])
-        rhs = np.broadcast_to(scale * self.from_gradient, (live.sum(), k))
-        fixed = np.linalg.solve(m, rhs[..., None])[..., 0]
-        radii = np.abs(np.linalg.eigvals(self.matrix(scale * eigenvalues[live]))).max(-1)
-        out[live] = np.where(radii < 1, -fixed[:, 0], np.inf)
+        for i in np.flatnonzero(eigenvalues > 0):
+            step = self.matrix(scale * eigenvalues[i])
+            factors, modes = np.linalg.eig(step)
+            if np.abs(factors).max() > 1 + spectral.limit_tolerance():
+                out[i] = np.inf
+                continue
+            fixed = np.linalg.solve(np.eye(len(step)) - step, scale * self.from_gradient)
+            alternating = np.abs(factors + 1) <= spectral.limit_tolerance()
+            kept = (modes * alternating) @ np.linalg.solve(modes, fixed) if alternating.any() else 0
+            out[i] = -np.real(fixed - kept)[0]
         return out
 
 

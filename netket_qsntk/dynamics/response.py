@@ -20,6 +20,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from netket_qsntk import spectral
 from netket_qsntk.dynamics.optimizers import AffineStep, affine_step
 from netket_qsntk.errors import UndefinedLimitError
 
@@ -37,21 +38,26 @@ class Response(abc.ABC):
         return (r * r) @ weights
 
     @abc.abstractmethod
-    def growth(self, eigenvalue: float) -> float:
-        """|r_{t+1}/r_t| at late t: above 1 the mode diverges. 0 if unknown (schedules)."""
+    def growth(self, eigenvalue: float) -> float | None:
+        """|r_{t+1}/r_t| at late t: above 1 the mode diverges. None where steps are not alike (schedules)."""
 
     def stability_margin(self, largest_eigenvalue: float) -> float:
-        """The factor by which the learning rate may grow before the top mode diverges."""
-        if self.growth(largest_eigenvalue) == 0.0:
-            return np.inf
+        """The factor by which the learning rate may grow before the top mode stops to decay; ∞ if it never does."""
+
+        def decays(factor: float) -> bool:
+            growth = self.growth(factor * largest_eigenvalue)
+            return growth is None or growth <= 1
+
         low, high = 0.0, 1.0
-        while self.growth(high * largest_eigenvalue) <= 1 and high < 1e12:
+        while decays(high):
+            if high > 1e12:
+                return np.inf
             low, high = high, 2 * high
-        for _ in range(60):
+        while high - low > 1e-15 * high:
             middle = (low + high) / 2
-            low, high = (
-                (middle, high) if self.growth(middle * largest_eigenvalue) <= 1 else (low, middle)
-            )
+            if middle in (low, high):
+                break
+            low, high = (middle, high) if decays(middle) else (low, middle)
         return low
 
 
@@ -71,20 +77,32 @@ class Geometric(Response):
 
     def curves(self, steps: Array, eigenvalues: Array) -> tuple[Array, Array]:
         """(r, a) at given times."""
-        return _curves(self.when(steps), self.rate, eigenvalues, *self.first(eigenvalues))
+        settled = self.settled(eigenvalues)
+        return _curves(self.when(steps), self.rate, eigenvalues, settled, *self.first(eigenvalues))
 
     def square_sums(self, steps: Array, eigenvalues: Array, weights: Array) -> Array:
         """Σ_i r_t(λ_i)² weights_i, from one exponential a term."""
-        return _square_sums(self.when(steps), eigenvalues, self.first(eigenvalues)[0], weights)
+        settled = self.settled(eigenvalues)
+        log_first = self.first(eigenvalues)[0]
+        return _square_sums(self.when(steps), eigenvalues, settled, log_first, weights)
+
+    def settled(self, eigenvalues: Array) -> Array:
+        """Which modes are at ∞ where they started: those at the stability limit (:mod:`netket_qsntk.spectral`)."""
+        return jnp.zeros(eigenvalues.shape, bool)
 
 
 @jax.jit
 def _curves(
-    steps: Array, rate: float, eigenvalues: Array, log_first: Array, negative: Array
+    steps: Array,
+    rate: float,
+    eigenvalues: Array,
+    settled: Array,
+    log_first: Array,
+    negative: Array,
 ) -> tuple[Array, Array]:
     t, values = steps[:, None], eigenvalues[None, :]
     trains = values > 0
-    log_r = jnp.where(trains, t * log_first[None, :], 0.0)
+    log_r = _log_residuals(steps, eigenvalues, settled, log_first)
     r, one_minus_r = jnp.exp(log_r), -jnp.expm1(log_r)
     odd = jnp.where(jnp.isinf(t), 0.0, t % 2) == 1
     flips = negative[None, :] & odd
@@ -95,9 +113,17 @@ def _curves(
 
 
 @jax.jit
-def _square_sums(steps: Array, eigenvalues: Array, log_first: Array, weights: Array) -> Array:
-    log_r = jnp.where(eigenvalues[None, :] > 0, steps[:, None] * log_first[None, :], 0.0)
-    return jnp.exp(2 * log_r) @ weights
+def _square_sums(
+    steps: Array, eigenvalues: Array, settled: Array, log_first: Array, weights: Array
+) -> Array:
+    return jnp.exp(2 * _log_residuals(steps, eigenvalues, settled, log_first)) @ weights
+
+
+def _log_residuals(steps: Array, eigenvalues: Array, settled: Array, log_first: Array) -> Array:
+    """log|r_t(λ)|: (steps, modes)."""
+    t = steps[:, None]
+    stays = (eigenvalues <= 0) | (jnp.isinf(t) & settled)
+    return jnp.where(stays, 0.0, t * log_first)
 
 
 class GradientFlow(Geometric):
@@ -117,9 +143,12 @@ class GradientDescent(Geometric):
 
     def first(self, eigenvalues: Array) -> tuple[Array, Array]:
         """(log|1 - sλ|, sλ > 1)."""
-        z = self.rate * eigenvalues
-        far = jnp.log(jnp.maximum(jnp.abs(1 - z), jnp.finfo(z.dtype).tiny))
-        return jnp.where(z > 0.5, far, jnp.log1p(-jnp.minimum(z, 0.5))), z > 1
+        log, negative = spectral.log_factors(self.rate * np.asarray(eigenvalues))
+        return jnp.asarray(log), jnp.asarray(negative)
+
+    def settled(self, eigenvalues: Array) -> Array:
+        """sλ = 2."""
+        return jnp.asarray(spectral.at_limit(self.rate * np.asarray(eigenvalues)))
 
     def when(self, steps: Array) -> Array:
         """Of a fractional number of steps the completed ones count."""
@@ -157,9 +186,9 @@ class OptimizerResponse(Response):
         displacement = jnp.asarray(a)
         return 1 - eigenvalues[None, :] * displacement, displacement
 
-    def growth(self, eigenvalue: float) -> float:
-        """Spectral radius of one step on this mode; 0 for schedules, whose steps are not alike."""
-        return 0.0 if self.step is None else self.step.radius(eigenvalue * self.scale)
+    def growth(self, eigenvalue: float) -> float | None:
+        """Spectral radius of one step on this mode; None for schedules, whose steps are not alike."""
+        return None if self.step is None else self.step.radius(eigenvalue * self.scale)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -18,6 +18,7 @@ from netket_qsntk.errors import (
     SinglePrecisionWarning,
     UnstableLearningRateWarning,
 )
+from netket_qsntk.spectral import limit_tolerance
 
 Mode = Literal["gd", "flow"]
 
@@ -77,8 +78,9 @@ def make_response(
 
 
 def warn_if_unstable(response: Response, largest_eigenvalue: float, n_train: int) -> None:
-    """Warn, with the limit, when the top mode of the kernel grows instead of decaying."""
-    if response.growth(largest_eigenvalue) <= 1 + 1e-12:
+    """Warn, with the limit, when the top mode of the kernel grows instead of decaying; not at the limit itself."""
+    growth = response.growth(largest_eigenvalue)
+    if growth is None or growth <= 1 + limit_tolerance():
         return
     margin = response.stability_margin(largest_eigenvalue)
     limit = f"{margin:.4g} times the present one"

@@ -1,4 +1,4 @@
-"""Entanglement of given wave functions, and of Gaussian ensembles in closed form."""
+"""Entanglement of given wave functions, and of Gaussian and log-normal ensembles in closed form."""
 
 from netket_qsntk.entanglement.annealed import (
     annealed_renyi,
@@ -20,6 +20,7 @@ from netket_qsntk.entanglement.finite_width import (
     width_expansion,
 )
 from netket_qsntk.entanglement.from_models import gaussian_ensemble
+from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.normalized import normalized_purity
 from netket_qsntk.entanglement.partition import check_partition, fermion_modes
@@ -43,6 +44,7 @@ __all__ = [
     "DenseEnsemble",
     "GaussianEnsemble",
     "HammingEnsemble",
+    "LogNormalEnsemble",
     "ProductEnsemble",
     "ProductKernel",
     "ScalingRow",

@@ -14,19 +14,22 @@ from netket_qsntk.entanglement.ensembles import (
     HammingEnsemble,
     ProductEnsemble,
 )
-from netket_qsntk.entanglement.hypercube import log_binomials
+from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.normalized import normalized_moment
+from netket_qsntk.entanglement.occupations import log_binomials
 from netket_qsntk.entanglement.partition import check_partition
 from netket_qsntk.entanglement.products import product_log_moment, product_power_ratios
+from netket_qsntk.entanglement.replica_sums import log_normal_moment, log_normal_norm
 from netket_qsntk.entanglement.spectrum import check_log_base
 from netket_qsntk.entanglement.wick import check_replicas
 from netket_qsntk.errors import EnsembleError, EntropyOrderError
 
 Normalization = Literal["ratio", "exact", "none"]
+Ensemble = GaussianEnsemble | LogNormalEnsemble
 
 
 def log_average_moment(
-    ensemble: GaussianEnsemble,
+    ensemble: Ensemble,
     partition: Sequence[int],
     n: int = 2,
     *,
@@ -39,7 +42,9 @@ def log_average_moment(
     configurations of several replicas is taken. With n = 2 and a proper ensemble it is Tr (Tr_B
     Γ)² + Tr (Tr_A Γ)². Costs: a :class:`ProductEnsemble` takes small matrices at any number of
     sites, a :class:`HammingEnsemble` sums over (d_A + 1)(d_B + 1) numbers, a
-    :class:`DenseEnsemble` contracts matrices.
+    :class:`DenseEnsemble` contracts matrices. A :class:`LogNormalEnsemble` sums over the overlaps of n
+    replicas: hundreds of spins at n = 2,
+    and at n = 3 with equal parts.
 
     Args:
         ensemble: The ensemble; its wave functions have random norms.
@@ -71,17 +76,19 @@ def log_average_moment(
         log_moment = product_log_moment(ensemble, sites, n)
     elif isinstance(ensemble, HammingEnsemble):
         log_moment = _hamming_log_moment(ensemble, sites, n)
+    elif isinstance(ensemble, LogNormalEnsemble):
+        log_moment = log_normal_moment(ensemble, sites, n)
     elif isinstance(ensemble, DenseEnsemble):
         log_moment = math.log(dense_moment(ensemble, sites, n))
     else:
         raise EnsembleError(
-            "Expected a ProductEnsemble, HammingEnsemble or DenseEnsemble, got "
+            "Expected a ProductEnsemble, HammingEnsemble, DenseEnsemble or LogNormalEnsemble, got "
             f"{type(ensemble).__name__}."
         )
     return log_moment if normalization == "none" else log_moment - log_norm_moment(ensemble, n)
 
 
-def log_norm_moment(ensemble: GaussianEnsemble, n: int) -> float:
+def log_norm_moment(ensemble: Ensemble, n: int) -> float:
     """log E ⟨ψ|ψ⟩ⁿ, from the cumulants (m-1)! Tr Γᵐ of the norm.
 
     Args:
@@ -101,6 +108,8 @@ def log_norm_moment(ensemble: GaussianEnsemble, n: int) -> float:
         raise EntropyOrderError(
             f"moment of order n={n!r} of the norm: expected a whole number >= 1."
         )
+    if isinstance(ensemble, LogNormalEnsemble):
+        return log_normal_norm(ensemble, int(n))
     if isinstance(ensemble, ProductEnsemble):
         log_trace = float(np.logaddexp.reduce([k.log_trace for k in ensemble.kernels]))
         powers = product_power_ratios(ensemble, n)
@@ -153,7 +162,7 @@ def _mean_square(k: np.ndarray) -> float:
 
 
 def annealed_renyi(
-    ensemble: GaussianEnsemble,
+    ensemble: Ensemble,
     partition: Sequence[int],
     n: int = 2,
     *,
@@ -198,7 +207,7 @@ def annealed_renyi(
 
 
 def average_tsallis(
-    ensemble: GaussianEnsemble,
+    ensemble: Ensemble,
     partition: Sequence[int],
     q: int = 2,
     *,

@@ -2,7 +2,6 @@
 
 import math
 from functools import singledispatch
-from itertools import combinations
 
 import numpy as np
 from scipy.special import gammaln
@@ -12,8 +11,8 @@ from netket_qsntk.entanglement.ensembles import (
     ProductEnsemble,
     check_positive,
 )
-from netket_qsntk.entanglement.hypercube import log_binomials
 from netket_qsntk.entanglement.local_spectrum import LocalSpectrum, weighted
+from netket_qsntk.entanglement.occupations import log_binomials, occupations
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
 from netket_qsntk.hamming import hamming_spectrum
 
@@ -136,23 +135,15 @@ def _classes(sites: list[SiteSpectra]) -> tuple[np.ndarray, list[np.ndarray]]:
     for spectra in dict.fromkeys(sites):
         count, levels = sites.count(spectra), len(spectra[0])
         _check_classes(log_multiplicity.size * math.comb(count + levels - 1, levels - 1))
-        occupations = _occupations(count, levels)
-        multinomials = gammaln(count + 1) - gammaln(occupations + 1).sum(axis=1)
+        filled = occupations(count, levels)
+        multinomials = gammaln(count + 1) - gammaln(filled + 1).sum(axis=1)
         log_multiplicity = np.add.outer(log_multiplicity, multinomials).ravel()
         for k, eigenvalues in enumerate(spectra):
             with np.errstate(divide="ignore"):
-                logs = np.where(occupations > 0, np.log(eigenvalues), 0.0)
+                logs = np.where(filled > 0, np.log(eigenvalues), 0.0)
             # Zero times the logarithm of a zero eigenvalue is zero here.
-            values[k] = np.add.outer(values[k], (occupations * logs).sum(axis=1)).ravel()
+            values[k] = np.add.outer(values[k], (filled * logs).sum(axis=1)).ravel()
     return log_multiplicity, values
-
-
-def _occupations(count: int, levels: int) -> np.ndarray:
-    """All ways to put ``count`` sites into ``levels`` eigenvalues, by stars and bars."""
-    bars = np.array(list(combinations(range(count + levels - 1), levels - 1)), dtype=np.int64)
-    bars = bars.reshape(-1, levels - 1)
-    edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, count + levels - 1)))
-    return np.diff(edges, axis=1) - 1
 
 
 def _check_classes(number: int) -> None:

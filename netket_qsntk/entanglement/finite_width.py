@@ -24,7 +24,7 @@ from netket.hilbert import DiscreteHilbert
 from netket_qsntk.entanglement.from_models import site_values
 from netket_qsntk.entanglement.partition import check_partition
 from netket_qsntk.errors import EnsembleError
-from netket_qsntk.models import CosNet, GaussNet
+from netket_qsntk.networks import CosNet, GaussNet
 
 _PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2))
 _SIGNS = ((1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1))

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import netket as nk
 import numpy as np
-from netket.hilbert import DiscreteHilbert
+from netket.hilbert import DiscreteHilbert, HomogeneousHilbert
 
 from netket_qsntk.entanglement.ensembles import (
     DenseEnsemble,
@@ -16,7 +14,8 @@ from netket_qsntk.entanglement.ensembles import (
     ProductKernel,
 )
 from netket_qsntk.errors import SystemTooLargeError
-from netket_qsntk.kernels import DotProductKernel, infinite_width
+from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
+from netket_qsntk.operators import HammingTable, SiteProduct, Structure, Unstructured
 
 # Beyond this many basis states a dense covariance is more than 2 GiB.
 _MAX_DENSE = 2**14
@@ -25,33 +24,28 @@ _MAX_DENSE = 2**14
 def site_values(encode: Callable[[Any], Any] | None, hilbert: DiscreteHilbert) -> np.ndarray | None:
     """What an encoding makes of each local state, or None when it does not act on every site alike.
 
+    Looked at on random configurations, where an encoding that mixes sites shows.
+
     Args:
         encode: Configurations (n, sites) to real vectors; None is the identity.
-        hilbert: The space. Constrained spaces, fermions and mixed sites give None: they are no
-            product of equal sites.
+        hilbert: The space. Constrained spaces and fermions give None: they are no product of equal sites.
 
     Example:
+        >>> import netket as nk
         >>> site_values(None, nk.hilbert.Spin(0.5, 200))
         array([ 1., -1.])
     """
-    local = getattr(hilbert, "local_states", None)
-    if local is None or hilbert.constrained or isinstance(hilbert, nk.hilbert.SpinOrbitalFermions):
+    if hilbert.constrained or not isinstance(hilbert, HomogeneousHilbert):
         return None
-    values = np.asarray(local, dtype=float)
+    local = np.asarray(hilbert.local_states, dtype=float)
     if encode is None:
-        return values
-    # Each local state everywhere, and once beside another: that is where a site-wise map shows.
-    uniform = np.repeat(values[:, None], hilbert.size, axis=1)
-    mixed = np.resize(values, hilbert.size)[None, :]
-    encoded = [np.asarray(encode(x), dtype=float) for x in (uniform, mixed)]
-    if encoded[0].shape != uniform.shape:
+        return local
+    drawn = np.random.default_rng(0).integers(len(local), size=(8 * len(local), hilbert.size))
+    encoded = np.asarray(encode(local[drawn]), dtype=float)
+    if encoded.shape != drawn.shape:
         return None
-    result = encoded[0][:, 0]
-    if np.any(encoded[0] != result[:, None]) or np.any(
-        encoded[1][0] != np.resize(result, hilbert.size)
-    ):
-        return None
-    return result
+    found = [np.unique(encoded[drawn == i]) for i in range(len(local))]
+    return np.concatenate(found) if all(len(values) == 1 for values in found) else None
 
 
 def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
@@ -78,14 +72,15 @@ def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
     """
     kernel = infinite_width(model)
     two_parts = kernel.n_parts == 2
-    if isinstance(kernel, DotProductKernel):
-        values = site_values(kernel.encode, hilbert)
-        if values is not None and getattr(kernel.formula, "translation_invariant_nngp", False):
-            product = _product(kernel, hilbert)
-            return ProductEnsemble.from_parts(product, product if two_parts else None)
-        if values is not None and len(values) == 2 and values[0] == -values[1] and hilbert.size > 1:
-            k = _hamming(kernel, hilbert)
-            return HammingEnsemble.from_parts(k, k if two_parts else None)
+    structure = _sitewise(kernel, hilbert)
+    if isinstance(structure, SiteProduct):
+        product = ProductKernel(
+            np.asarray(structure.factor), n_sites=hilbert.size, scale=float(structure.scale)
+        )
+        return ProductEnsemble.from_parts(product, product if two_parts else None)
+    if isinstance(structure, HammingTable) and hilbert.size > 1:
+        k = np.asarray(structure.values)
+        return HammingEnsemble.from_parts(k, k if two_parts else None)
     if not hilbert.is_indexable or hilbert.n_states > _MAX_DENSE:
         raise SystemTooLargeError(
             f"The kernel of {type(model).__name__} has no structure on {hilbert}, and a dense "
@@ -97,24 +92,13 @@ def gaussian_ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble:
     return DenseEnsemble.from_parts(dense, dense if two_parts else None, hilbert)
 
 
-def _product(kernel: DotProductKernel, hilbert: DiscreteHilbert) -> ProductKernel:
-    """Configurations that differ on one site show that site's factor."""
-    local = np.asarray(hilbert.local_states)  # type: ignore[attr-defined]
-    x = np.full((len(local), hilbert.size), local[0])
-    x[:, 0] = local
-    table = _few_values(kernel, x, x)
-    return ProductKernel(table / table[0, 0], n_sites=hilbert.size, scale=float(table[0, 0]))
-
-
-def _hamming(kernel: DotProductKernel, hilbert: DiscreteHilbert) -> np.ndarray:
-    """Kernel between one configuration and those with its first h spins flipped."""
-    d = hilbert.size
-    up, down = np.asarray(hilbert.local_states)  # type: ignore[attr-defined]
-    flipped = np.where(np.arange(d) < np.arange(d + 1)[:, None], down, up)
-    return _few_values(kernel, flipped[:1], flipped)[0]
-
-
-def _few_values(kernel: DotProductKernel, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    # A kernel is compiled anew for every σ; for a few hundred numbers that takes longer than they do.
-    with jax.disable_jit():
-        return np.asarray(kernel.nngp(x, y))
+def _sitewise(kernel: InfiniteWidthKernel, hilbert: DiscreteHilbert) -> Structure:
+    """The covariance's structure in terms of single sites of an unconstrained space."""
+    if hilbert.constrained or not isinstance(hilbert, HomogeneousHilbert):
+        return Unstructured(f"{hilbert} is no product of equal sites")
+    structure = kernel.structure(hilbert, which="nngp")
+    if isinstance(structure, Unstructured) or not structure.sitewise:
+        return Unstructured("the encoding mixes sites")
+    if isinstance(structure, HammingTable):
+        return structure.as_product() or structure
+    return structure

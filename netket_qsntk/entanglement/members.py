@@ -20,8 +20,8 @@ from netket.hilbert import DiscreteHilbert
 from netket_qsntk.entanglement.from_models import site_values
 from netket_qsntk.entanglement.threads import in_threads
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
-from netket_qsntk.models import CosNet, GaussNet
-from netket_qsntk.models.dense import Dense
+from netket_qsntk.networks import CosNet, GaussNet
+from netket_qsntk.networks.dense_layer import Dense
 from netket_qsntk.wavefunction import psi_function
 
 # Hidden numbers evaluated at once where there is no short cut: 2^19 doubles are 4 MB.

@@ -17,6 +17,7 @@ import numpy as np
 from netket_qsntk.entanglement.dense import four_index, moment_of_tables, real_spectrum
 from netket_qsntk.entanglement.diagonal import local_spectrum
 from netket_qsntk.entanglement.ensembles import DenseEnsemble, GaussianEnsemble, check_positive
+from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.partition import Bipartition, bipartition, check_partition
 from netket_qsntk.errors import EntropyOrderError
 
@@ -26,7 +27,7 @@ _MAX_HALVINGS = 7
 
 
 def normalized_purity(
-    ensemble: GaussianEnsemble, partition: Sequence[int], *, rtol: float = 1e-10
+    ensemble: GaussianEnsemble | LogNormalEnsemble, partition: Sequence[int], *, rtol: float = 1e-10
 ) -> float:
     r"""Exact average purity E[Tr ρ_A²] of the normalised wave functions of a Gaussian ensemble.
 
@@ -55,11 +56,21 @@ def normalized_purity(
 
 
 def normalized_moment(
-    ensemble: GaussianEnsemble, sites: tuple[int, ...], n: int, *, rtol: float = 1e-10
+    ensemble: GaussianEnsemble | LogNormalEnsemble,
+    sites: tuple[int, ...],
+    n: int,
+    *,
+    rtol: float = 1e-10,
 ) -> float:
     """E[Tr ρ_Aⁿ] over normalised wave functions, for n from 2 to 6 and sorted ``sites``."""
     if not 1e-13 <= rtol < 1:
         raise EntropyOrderError(f"rtol={rtol!r}: expected a relative accuracy from 1e-13 to 1.")
+    if isinstance(ensemble, LogNormalEnsemble):
+        raise EntropyOrderError(
+            "normalization='exact': averages over normalised states of networks of log ψ have no closed form. Take "
+            "normalization='ratio', or draws with an error: qs.vqs.InfiniteState(hilbert, model).expect("
+            "qs.observable.EnsembleEntropy(hilbert, partition, n, 'annealed'))."
+        )
     if isinstance(ensemble, DenseEnsemble):
         log_integrand = _dense_integrand(ensemble, sites, n)
     else:

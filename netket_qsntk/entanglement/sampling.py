@@ -1,5 +1,9 @@
-"""Exact draws of whole wave functions from Gaussian ensembles."""
+"""Exact draws of whole wave functions from ensembles."""
 
+from collections.abc import Iterable
+from functools import reduce
+
+import jax.numpy as jnp
 import numpy as np
 
 from netket_qsntk.entanglement.dense import real_spectrum
@@ -11,16 +15,26 @@ from netket_qsntk.entanglement.ensembles import (
     ProductKernel,
     check_positive,
 )
-from netket_qsntk.entanglement.hypercube import apply_site_matrices
+from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
-from netket_qsntk.hamming import hamming_spectrum
+from netket_qsntk.hamming import hamming_levels
+from netket_qsntk.operators.basis import BasisIndex
+from netket_qsntk.operators.decomposition import (
+    Eigendecomposition,
+    ParityModes,
+    ProductModes,
+    StoredModes,
+)
+from netket_qsntk.operators.transforms import grouped
+from netket_qsntk.process.draws import draw
 
 _MAX_STATES = 2**30
-_HADAMARD = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
 
 
 def sample_wavefunctions(
-    ensemble: GaussianEnsemble, n_members: int, seed: int | np.random.Generator
+    ensemble: GaussianEnsemble | LogNormalEnsemble,
+    n_members: int,
+    seed: int | np.random.Generator,
 ) -> np.ndarray:
     r"""Draw ψ on the whole basis, exactly from the ensemble.
 
@@ -36,7 +50,8 @@ def sample_wavefunctions(
     Returns:
         (n_members, n_states) complex128, unnormalised, in the lexicographic order of a hilbert
         space's ``all_states()`` (for a product, of the local states that the one-site matrices
-        are in).
+        are in). Members of a :class:`LogNormalEnsemble` are divided each by its largest modulus: e^f need not be a
+        float.
 
     Raises:
         SystemTooLargeError: More than 2**30 amplitudes.
@@ -47,57 +62,71 @@ def sample_wavefunctions(
         >>> psi.shape
         (3, 1024)
     """
+    if isinstance(ensemble, LogNormalEnsemble):
+        log_psi = sample_wavefunctions(ensemble.fields, n_members, seed)
+        if ensemble.reference is not None:
+            log_psi = log_psi + ensemble.reference
+        return np.exp(log_psi - np.max(log_psi.real, axis=1, keepdims=True))
     rng = np.random.default_rng(seed)
-    if isinstance(ensemble, HammingEnsemble):
-        n_states = 2**ensemble.n_sites
-    elif isinstance(ensemble, ProductEnsemble):
-        # Python integers: 200 sites must not overflow before they are refused.
-        n_states = 1
-        for kappa in ensemble.kernels[0].sites:
-            n_states *= len(kappa)
-    elif isinstance(ensemble, DenseEnsemble):
-        return _dense(ensemble, n_members, rng)
-    else:
-        raise EnsembleError(
-            "Expected a ProductEnsemble, HammingEnsemble or DenseEnsemble, got "
-            f"{type(ensemble).__name__}."
-        )
+    n_states = _number_of_states(ensemble)
     if n_states * n_members > _MAX_STATES:
         raise SystemTooLargeError(
             f"{n_members} wave functions on {ensemble.n_sites} sites are {n_members} × "
             f"{float(n_states):.3g} amplitudes. Averages need none of them: annealed_renyi and "
             "normalized_purity take the ensemble itself at any number of sites."
         )
-    draws = [
-        _coloured(ensemble, i, (n_members, n_states), rng) for i in range(len(ensemble.kernels))
-    ]
+    if isinstance(ensemble, DenseEnsemble):
+        return _dense(ensemble, n_members, rng)
+    draws = []
+    for modes in _modes(ensemble):
+        noise = _noise((n_members, n_states), rng, ensemble.is_proper)
+        draws.append(np.asarray(draw(modes, noise)))
     if ensemble.is_proper:
         # Re and Im each have half of Γ.
         return draws[0] * np.sqrt(0.5)
     return draws[0].real + (1j * draws[1].real if len(draws) > 1 else 0j)
 
 
-def _coloured(
-    ensemble: ProductEnsemble | HammingEnsemble,
-    part: int,
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """White noise, circular with E|ξ|² = 2 if the ensemble is proper, times a root of a kernel."""
+def _number_of_states(ensemble: GaussianEnsemble) -> int:
+    if isinstance(ensemble, HammingEnsemble):
+        return 2**ensemble.n_sites
+    if isinstance(ensemble, DenseEnsemble):
+        return len(ensemble.covariance)
+    if not isinstance(ensemble, ProductEnsemble):
+        raise EnsembleError(
+            "Expected a ProductEnsemble, HammingEnsemble, DenseEnsemble or LogNormalEnsemble, got "
+            f"{type(ensemble).__name__}."
+        )
+    # Python integers: 200 sites must not overflow before they are refused.
+    return reduce(lambda n, kappa: n * len(kappa), ensemble.kernels[0].sites, 1)
+
+
+def _modes(ensemble: HammingEnsemble | ProductEnsemble) -> Iterable[Eigendecomposition]:
+    """Eigendecompositions of the covariances, one for each kernel."""
     if isinstance(ensemble, ProductEnsemble):
-        kernel = ensemble.kernels[part]
-        noise = _noise(shape, rng, ensemble.is_proper) * np.sqrt(kernel.scale)
-        return apply_site_matrices(_square_roots(kernel), noise)
-    values = ensemble.kernels[part]
-    d = ensemble.n_sites
-    spectrum = hamming_spectrum(values)
+        return [_product_modes(kernel) for kernel in ensemble.kernels]
+    whole = BasisIndex(None, 2**ensemble.n_sites)
+    return [ParityModes(jnp.asarray(_levels(k)), whole) for k in ensemble.kernels]
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    if not np.any(values):
+        return np.zeros_like(values)
     # Per eigenvalue, before multiplicities: rounding here is relative to the largest.
-    spectrum = (
-        check_positive(spectrum, "the covariance") * 2.0**d if np.any(values) else spectrum * 0
+    return check_positive(hamming_levels(values), "the covariance")
+
+
+def _product_modes(kernel: ProductKernel) -> ProductModes:
+    groups = grouped([len(kappa) for kappa in kernel.sites])
+    spectra = [np.linalg.eigh(reduce(np.kron, kernel.sites[group])) for group in groups]
+    values = [np.maximum(value, 0.0) for value, _ in spectra]
+    values[0] = kernel.scale * values[0]
+    n_states = reduce(lambda n, value: n * len(value), values, 1)
+    return ProductModes(
+        tuple(map(jnp.asarray, values)),
+        tuple(jnp.asarray(vectors) for _, vectors in spectra),
+        BasisIndex(None, n_states),
     )
-    weight = np.bitwise_count(np.arange(2**d))
-    noise = _noise(shape, rng, ensemble.is_proper) * np.sqrt(spectrum)[weight]
-    return apply_site_matrices([_HADAMARD] * d, noise)
 
 
 def _noise(shape: tuple[int, int], rng: np.random.Generator, circular: bool) -> np.ndarray:
@@ -105,21 +134,12 @@ def _noise(shape: tuple[int, int], rng: np.random.Generator, circular: bool) -> 
     return real + 1j * rng.standard_normal(shape) if circular else real
 
 
-def _square_roots(kernel: ProductKernel) -> list[np.ndarray]:
-    roots: dict[int, np.ndarray] = {}
-    for kappa in kernel.sites:
-        if id(kappa) not in roots:
-            values, vectors = np.linalg.eigh(kappa)
-            roots[id(kappa)] = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.conj().T
-    return [roots[id(kappa)] for kappa in kernel.sites]
-
-
 def _dense(ensemble: DenseEnsemble, n_members: int, rng: np.random.Generator) -> np.ndarray:
     values, vectors = real_spectrum(ensemble)
-    scales = np.sqrt(check_positive(values, "the covariance"))
+    modes = StoredModes(jnp.asarray(check_positive(values, "the covariance")), jnp.asarray(vectors))
     noise = _noise((n_members, len(values)), rng, ensemble.is_proper)
-    draw = (noise * scales) @ vectors.T
+    drawn = np.asarray(draw(modes, noise))
     if ensemble.is_proper:
-        return draw * np.sqrt(0.5) + 0j
-    real, imag = np.split(draw, 2, axis=1)
+        return drawn * np.sqrt(0.5) + 0j
+    real, imag = np.split(drawn, 2, axis=1)
     return real + 1j * imag

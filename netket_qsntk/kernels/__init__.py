@@ -2,23 +2,29 @@
 
 from netket_qsntk._compat import load_neural_tangents
 from netket_qsntk.kernels import architectures as _architectures  # noqa: F401  registers the models
-from netket_qsntk.kernels.base import InfiniteWidthKernel
+from netket_qsntk.kernels import symmetrized_models as _symmetrized  # noqa: F401  registers Symmetrized
+from netket_qsntk.kernels.base import Entries, InfiniteWidthKernel
 from netket_qsntk.kernels.definiteness import DefinitenessReport, positive_definiteness
-from netket_qsntk.kernels.dot_product import DotProductKernel
+from netket_qsntk.kernels.dot_product import DotProductKernel, Formula
 from netket_qsntk.kernels.empirical import EmpiricalKernel, empirical
 from netket_qsntk.kernels.learning_rate import max_learning_rate
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.spectrum import Spectrum, spectrum
 from netket_qsntk.kernels.stax import StaxKernel, from_stax
+from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, symmetrized
 
 __all__ = [
     "QSNTK",
     "infinite_width",
     "InfiniteWidthKernel",
     "DotProductKernel",
+    "Formula",
+    "Entries",
     "from_stax",
     "StaxKernel",
+    "symmetrized",
+    "SymmetrizedKernel",
     "load_neural_tangents",
     "empirical",
     "EmpiricalKernel",

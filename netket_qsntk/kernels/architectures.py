@@ -1,21 +1,28 @@
 """The kernels of this package's models in closed form, as functions of inner products of encoded inputs."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+import dataclasses
+import math
+from functools import lru_cache
+from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Activation, Pair
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels.base import Trainable
-from netket_qsntk.kernels.dot_product import DotProductKernel
+from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula, is_traced
 from netket_qsntk.kernels.registry import infinite_width
-from netket_qsntk.models import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
+from netket_qsntk.networks import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
+
+# σ are NumPy arrays where a kernel is made: constants stay known inside jax.jit, where jnp.asarray would trace them.
 
 
-@dataclass(frozen=True)
-class ExponentialKernel:
+class ExponentialKernel(Formula):
     r"""CosNet and GaussNet.
 
     .. math:: K = A e^{-\sigma_w^2|x-y|^2/2d},\qquad
@@ -26,32 +33,32 @@ class ExponentialKernel:
     arXiv:2112.00723, the second follows from ∂f/∂a, ∂f/∂w, ∂f/∂b (E[sin sin] = E[cos cos] over the phase).
     """
 
-    network: Literal["CosNet", "GaussNet"]
-    sigma_a: float
-    sigma_w: float
-    standard: bool
-    trainable: Trainable
+    sigma_a: Array
+    sigma_w: Array
+    phase: bool = eqx.field(static=True)
+    standard: bool = eqx.field(static=True)
+    trainable: Trainable = eqx.field(static=True)
 
-    translation_invariant_nngp: ClassVar[bool] = True
-
-    @property
-    def amplitude(self) -> float:
-        """K(x, x)."""
-        return self.sigma_a**2 * (0.5 if self.network == "CosNet" else 1.0)
-
-    def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
+    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
         """(NNGP, NTK) for inputs of length d with these inner products."""
-        nngp = self.amplitude * jnp.exp(-(self.sigma_w**2) * pair.gap / d)
+        amplitude = self.sigma_a**2 * (0.5 if self.phase else 1.0)
+        nngp = amplitude * jnp.exp(-(self.sigma_w**2) * pair.gap / d)
         c_a = 1 / self.sigma_a**2 if self.standard else 1.0
         if self.trainable == "readout":
             return nngp, c_a * nngp
         c_w = 1.0 if self.standard else self.sigma_w**2
-        c_b = 1.0 if self.network == "CosNet" else 0.0
+        c_b = 1.0 if self.phase else 0.0
         return nngp, nngp * (c_a + c_b + c_w * pair.c / d)
 
+    def __repr__(self) -> str:
+        name = "CosNet" if self.phase else "GaussNet"
+        return (
+            f"{name}(sigma_a={_number(self.sigma_a)}, sigma_w={_number(self.sigma_w)}"
+            f"{_parametrization(self.standard)})"
+        )
 
-@dataclass(frozen=True)
-class PerceptronKernel:
+
+class PerceptronKernel(Formula):
     r"""WideMLP: the layer recursion (Jacot et al. 2018; Lee et al. 2018).
 
     .. math:: K^1 = \sigma_w^2 \frac{x\cdot y}{d} + \sigma_b^2,\quad
@@ -62,28 +69,88 @@ class PerceptronKernel:
     standard one (c_b = 0 for a layer without bias).
     """
 
-    activation: Activation
-    sigma_w: tuple[float, ...]
-    sigma_b: tuple[float, ...]
-    standard: bool
-    trainable: Trainable
+    sigma_w: Array
+    sigma_b: Array
+    biased: tuple[bool, ...] = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
+    standard: bool = eqx.field(static=True)
+    trainable: Trainable = eqx.field(static=True)
 
-    translation_invariant_nngp: ClassVar[bool] = False
-
-    def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
+    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
         """(NNGP, NTK) for inputs of length d with these inner products."""
         a, b, c, gap, determinant = pair
         moments, ntk = Pair(a / d, b / d, c / d, gap / d, determinant / d**2), jnp.zeros(())
-        last = len(self.sigma_w) - 1
-        for i, (sw, sb) in enumerate(zip(self.sigma_w, self.sigma_b, strict=True)):
+        last = len(self.biased) - 1
+        for i, biased in enumerate(self.biased):
+            sw, sb = self.sigma_w[i], self.sigma_b[i]
             if i > 0:
                 moments, slope = self.activation.dual(moments)
                 ntk = sw**2 * slope * ntk
             if i == last or self.trainable == "all":
-                c_w, c_b = (1.0, float(sb > 0)) if self.standard else (sw**2, sb**2)
+                c_w, c_b = (1.0, float(biased)) if self.standard else (sw**2, sb**2)
                 ntk = ntk + c_w * moments.c + c_b
             moments = moments.affine(sw**2, sb**2)
         return moments.c, ntk
+
+    def for_inputs(self, largest: float) -> "PerceptronKernel":
+        """The same with a quadrature for inputs with x·x/d up to ``largest``, at every layer."""
+        if self.activation.density is None or is_traced((self.sigma_w, self.sigma_b)):
+            return self
+        sigma_w, sigma_b = (
+            tuple(float(s) for s in np.asarray(t)) for t in (self.sigma_w, self.sigma_b)
+        )
+        # Rounded up to a power of √2, so that nearly all inputs share a quadrature.
+        largest = 2.0 ** (math.ceil(2 * math.log2(max(largest, 1.0))) / 2)
+        activation = _resolved(self.activation, sigma_w, sigma_b, largest)
+        return dataclasses.replace(self, activation=activation)
+
+    def __repr__(self) -> str:
+        layers = len(self.biased) - 1
+        return (
+            f"WideMLP({layers} hidden layer{'s' * (layers != 1)}, activation={self.activation.name}, "
+            f"sigma_w={_numbers(self.sigma_w)}, sigma_b={_numbers(self.sigma_b)}"
+            f"{_parametrization(self.standard)})"
+        )
+
+
+@lru_cache(maxsize=256)
+def _resolved(
+    activation: Activation, sigma_w: tuple[float, ...], sigma_b: tuple[float, ...], largest: float
+) -> Activation:
+    """The activation with a quadrature for the pre-activations of every layer, for inputs with x·x/d <= largest."""
+    square, deviation = largest, 0.0
+    for w, b in zip(sigma_w[:-1], sigma_b[:-1], strict=True):
+        variance = w**2 * square + b**2
+        deviation = max(deviation, math.sqrt(variance))
+        with jax.ensure_compile_time_eval():
+            a = jnp.asarray(variance)
+            square = float(activation.resolved(deviation).dual(Pair.of(a, a, a))[0].c)
+    return activation.resolved(deviation)
+
+
+class FourierEncoding(eqx.Module):
+    """γ(x) = (a_k cos 2πb_k·x, a_k sin 2πb_k·x) of configurations."""
+
+    model: FourierFeatures = eqx.field(static=True)
+
+    def __call__(self, x: Any) -> Array:
+        """(n, sites) -> (n, 2 features)."""
+        return self.model.encode(x)
+
+
+def _number(sigma: Any) -> str:
+    return str(sigma) if is_traced(sigma) else f"{float(sigma):.6g}"
+
+
+def _numbers(sigmas: Any) -> str:
+    if is_traced(sigmas):
+        return str(sigmas)
+    few = sorted({float(s) for s in np.asarray(sigmas)})
+    return f"{few[0]:.6g}" if len(few) == 1 else f"({', '.join(f'{float(s):.6g}' for s in sigmas)})"
+
+
+def _parametrization(standard: bool) -> str:
+    return ", parametrization='standard'" if standard else ""
 
 
 def _check(trainable: str) -> None:
@@ -91,13 +158,12 @@ def _check(trainable: str) -> None:
         raise InvalidModelError(f"trainable={trainable!r}: expected 'all' or 'readout'.")
 
 
-def _kernel(model: WaveFunction, formula: Any) -> DotProductKernel:
+def _kernel(model: WaveFunction, formula: Formula, trainable: Trainable) -> DotProductKernel:
     return DotProductKernel(
         formula,
-        model=model,
-        encode=None if model.encoding is None else model.encode,
+        encode=Encoding(model.encoding),
         n_parts=1 if model.parts == "real" else 2,
-        trainable=formula.trainable,
+        trainable=trainable,
     )
 
 
@@ -105,22 +171,30 @@ def _kernel(model: WaveFunction, formula: Any) -> DotProductKernel:
 @infinite_width.register(GaussNet)
 def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotProductKernel:
     _check(trainable)
-    standard = model.parametrization == "standard"
-    network: Literal["CosNet", "GaussNet"] = "CosNet" if isinstance(model, CosNet) else "GaussNet"
-    return _kernel(
-        model, ExponentialKernel(network, model.sigma_a, model.sigma_w, standard, trainable)
+    formula = ExponentialKernel(
+        sigma_a=np.asarray(model.sigma_a, float),
+        sigma_w=np.asarray(model.sigma_w, float),
+        phase=isinstance(model, CosNet),
+        standard=model.parametrization == "standard",
+        trainable=trainable,
     )
+    return _kernel(model, formula, trainable)
 
 
 @infinite_width.register
 def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKernel:
     _check(trainable)
     sigma_w, sigma_b = model.sigmas()
-    standard = model.parametrization == "standard"
-    # For quadratures: the variance of pre-activations where |x|²/d <= 9/4 and |φ| <= 3/2.
-    largest = max(2.25 * w**2 + b**2 for w, b in zip(sigma_w, sigma_b, strict=True))
-    activation = model.nonlinearity.resolved(largest**0.5)
-    return _kernel(model, PerceptronKernel(activation, sigma_w, sigma_b, standard, trainable))
+    formula = PerceptronKernel(
+        sigma_w=np.asarray(sigma_w, float),
+        sigma_b=np.asarray(sigma_b, float),
+        biased=tuple(s > 0 for s in sigma_b),
+        activation=model.nonlinearity,
+        standard=model.parametrization == "standard",
+        trainable=trainable,
+    )
+    # For quadratures where nothing is known of the inputs: |x|²/d <= 9/4.
+    return _kernel(model, formula.for_inputs(2.25), trainable)
 
 
 @infinite_width.register
@@ -131,9 +205,5 @@ def _fourier(model: FourierFeatures, trainable: Trainable = "all") -> DotProduct
             f"FourierFeatures needs a network whose kernel depends on inner products, got {inner!r}."
         )
     return DotProductKernel(
-        inner.formula,
-        model=model,
-        encode=model.encode,
-        n_parts=inner.n_parts,
-        trainable=trainable,
+        inner.formula, encode=FourierEncoding(model), n_parts=inner.n_parts, trainable=trainable
     )

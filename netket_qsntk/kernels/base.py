@@ -1,23 +1,35 @@
-"""What every infinite-width kernel can do."""
+"""What every infinite-width kernel can do. Kernels are values: they add, multiply and scale, and their σ are leaves.
+
+A kernel is a pytree: it goes through ``jax.jit`` as an argument, two values of σ share one
+compiled program, and ``jax.grad`` reaches them.
+"""
 
 import abc
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
+from netket.hilbert import DiscreteHilbert
 
-from netket_qsntk.errors import InvalidConfigurationsError
+from netket_qsntk.errors import InvalidConfigurationsError, InvalidModelError, StructureError
+from netket_qsntk.kernels import structure as structures
 from netket_qsntk.kernels.qsntk import QSNTK
-
-if TYPE_CHECKING:
-    from netket_qsntk.operators import KernelOperator
+from netket_qsntk.operators import Dense, KernelOperator, Shared, Tiled
+from netket_qsntk.operators.choose import Hint, Stored, choose
+from netket_qsntk.operators.structure import Structure
+from netket_qsntk.parallel import SharedMatrix
 
 Trainable = Literal["all", "readout"]
+Which = Literal["ntk", "nngp"]
 
 
 def check_configurations(x: Any, name: str = "x") -> Any:
     """``x`` if it is an array of shape (n, sites); an error that says what to do otherwise."""
-    if not hasattr(x, "ndim"):
+    if not isinstance(x, (np.ndarray, Array)):
         x = jnp.asarray(x)
     if x.ndim != 2:
         hint = " (one configuration? use x[None, :])" if x.ndim == 1 else ""
@@ -28,20 +40,50 @@ def check_configurations(x: Any, name: str = "x") -> Any:
     return x
 
 
+def check_which(which: str) -> Which:
+    """``which`` if it names a kernel."""
+    if which not in ("ntk", "nngp"):
+        raise StructureError(f"which={which!r}: expected 'ntk' or 'nngp'.")
+    return which  # type: ignore[return-value]
+
+
 class InfiniteWidthKernel(abc.ABC):
     """NNGP and NTK of one real network of a model, in the limit of infinite width.
 
-    ψ₁ and ψ₂ are independent copies of that process (``n_parts`` = 2), or ψ₂ = 0 (``n_parts`` = 1); with shared
-    trunks their covariance and mixing kernel still vanish in the limit. A subclass defines :meth:`both` and
-    :meth:`diagonals`, on configurations; everything else follows.
+    ψ₁ and ψ₂ (of a network of log ψ: log-amplitude and phase) are independent copies of that process (``n_parts`` =
+    2), or the second is absent (``n_parts`` = 1); with shared trunks their covariance and mixing kernel still vanish
+    in the limit. A subclass defines :meth:`both` and :meth:`diagonals`, on configurations; everything else follows.
+
+    ``k1 + k2`` is the kernel of the sum of independent networks, ``2.0 * k`` that of a network times √2, ``k1 * k2``
+    that of the product of independent networks: K₁K₂ and Θ₁K₂ + K₁Θ₂.
+
+    The kernels of this package are :class:`KernelModule`: pytrees with their numbers as leaves. A subclass that is an
+    ordinary class is a constant to JAX, equal to itself alone.
 
     Attributes:
         n_parts: 2 for complex ψ, 1 for real ψ.
         trainable: ``"all"`` parameters or the ``"readout"`` alone (then NTK ∝ NNGP).
+
+    Example:
+        >>> import jax, netket as nk, netket_qsntk as qs
+        >>> x = nk.hilbert.Spin(0.5, 3).all_states()
+        >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(10)) + 2.0 * qs.kernels.infinite_width(
+        ...     qs.models.WideMLP(widths=(10,), activation="erf", sigma_w=1.2))
+        >>> slope = jax.grad(lambda k: k.ntk(x).sum())(kernel)
+        >>> kernel.ntk(x).shape, len(jax.tree.leaves(slope)) > 3
+        ((8, 8), True)
     """
 
     n_parts: int
     trainable: Trainable
+
+    # NumPy's numbers leave multiplication to __rmul__.
+    __array_ufunc__ = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not issubclass(cls, eqx.Module):
+            jax.tree_util.register_static(cls)
 
     @abc.abstractmethod
     def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
@@ -54,38 +96,116 @@ class InfiniteWidthKernel(abc.ABC):
     def diagonals(self, x: Any) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)) for each configuration: two arrays (n,), without the matrices."""
 
+    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+        """One of the two kernels between x (n, sites) and y (m, sites): (n, m), and nothing else is made."""
+        return self.both(x, y)[_SLOT[check_which(which)]]
+
+    def diagonal(self, x: Any, which: Which = "ntk") -> Array:
+        """One of the two kernels at (x, x) for each configuration: (n,)."""
+        return self.diagonals(x)[_SLOT[check_which(which)]]
+
     def nngp(self, x: Any, y: Any = None) -> Array:
         """Covariance K(x, y) = E[f(x) f(y)] of each part of ψ: (n, m) float64."""
-        return self.both(x, y)[0]
+        return self.matrix(x, y, "nngp")
 
     def ntk(self, x: Any, y: Any = None) -> Array:
         """Neural tangent kernel Θ(x, y) = Σᵢ ∂ᵢf(x) ∂ᵢf(y) of each part of ψ: (n, m) float64."""
-        return self.both(x, y)[1]
+        return self.matrix(x, y, "ntk")
 
     def nngp_diagonal(self, x: Any) -> Array:
         """K(x, x) for each configuration: (n,)."""
-        return self.diagonals(x)[0]
+        return self.diagonal(x, "nngp")
 
-    def operator(
-        self,
-        x: Any,
-        y: Any = None,
-        *,
-        which: Literal["ntk", "nngp"] = "ntk",
-        hint: Literal["dense", "hypercube", "kronecker", "shared", "tiled"] | None = None,
-    ) -> "KernelOperator":
-        """The kernel as a linear operator of the cheapest exact structure (:func:`netket_qsntk.operators.choose`).
+    def coordinates(self, x: Any) -> Any:
+        """Configurations (n, sites) as the real vectors (n, d) that the structure is one of."""
+        return x if isinstance(x, jax.core.Tracer) else np.asarray(x, dtype=np.float64)
+
+    def of_coordinates(self, u: Any, v: Any, which: Which) -> Array:
+        """Entries between coordinates (n, d) and (m, d), of legal configurations or not."""
+        return self.matrix(u, v, which)
+
+    def structure(
+        self, x: Any | DiscreteHilbert, y: Any = None, *, which: Which = "ntk"
+    ) -> Structure:
+        """What this kernel is on configurations, or on a Hilbert space: a Hamming table, a product, or neither.
+
+        Found from a few entries and verified at random configurations (:mod:`netket_qsntk.kernels.structure`).
+
+        Args:
+            x: Configurations (n, sites), or a NetKet Hilbert space.
+            y: Other configurations, where the kernel is wanted between two batches.
+            which: ``"ntk"`` or ``"nngp"``.
+
+        Returns:
+            :class:`~netket_qsntk.operators.HammingTable`, :class:`~netket_qsntk.operators.SiteProduct` or
+            :class:`~netket_qsntk.operators.Unstructured`, each with its ``reason``.
 
         Example:
             >>> import netket as nk, netket_qsntk as qs
-            >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(10))
-            >>> kernel.operator(nk.hilbert.Spin(0.5, 20).all_states()).shape
-            (1048576, 1048576)
+            >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
+            >>> kernel.structure(nk.hilbert.Spin(0.5, 100)).values.shape
+            (101,)
         """
-        # Late: operators are built from kernels and import them; kernels are complete without operators.
-        from netket_qsntk.operators import choose
+        return structures.find(self, x, y, check_which(which))
 
-        return choose(self, x, y, which=which, hint=hint)
+    def operator(
+        self, x: Any, y: Any = None, *, which: Which = "ntk", hint: Hint | None = None
+    ) -> KernelOperator:
+        """The kernel as a linear operator of the cheapest exact structure.
+
+        On spins of two opposite values every kernel of inner products is a function of the Hamming distance
+        (:class:`~netket_qsntk.operators.Hypercube`); a translation-invariant product over sites (CosNet, GaussNet)
+        is a :class:`~netket_qsntk.operators.Kronecker` for any local states, and their NTK the same with an
+        insertion; otherwise the matrix is stored, or its blocks made as they are needed.
+
+        Args:
+            x: Rows: configurations (n, sites).
+            y: Columns; None for the same batch, which makes the operator symmetric and positive semidefinite.
+            which: ``"ntk"`` or ``"nngp"``.
+            hint: ``"dense"``, ``"hypercube"``, ``"kronecker"``, ``"shared"`` or ``"tiled"`` instead.
+
+        Returns:
+            An operator whose ``reason`` (and ``repr``) says why it is the one.
+
+        Raises:
+            StructureError: The structure of ``hint`` does not hold for this kernel on these configurations, and why.
+
+        Example:
+            >>> import netket as nk, netket_qsntk as qs
+            >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
+            >>> kernel.operator(nk.hilbert.Spin(0.5, 10).all_states())
+            Hypercube(1024 × 1024, function of the Hamming distance, whole basis of 10 spins, float64, symmetric,
+            positive, memory=176 B (as a matrix 8.39 MB), because the kernel depends on the Hamming distance alone;
+            on the whole basis its spectrum is exact)
+        """
+        x = check_configurations(x)
+        y = None if y is None else check_configurations(y, "y")
+        same = y is None
+        check_which(which)
+
+        def dense(reason: str) -> KernelOperator:
+            return Dense(self.matrix(x, y, which), symmetric=same, positive=same, reason=reason)
+
+        def shared(reason: str) -> KernelOperator:
+            columns = x if same else y
+            rows = SharedMatrix.of_rows(
+                lambda here: np.asarray(self.matrix(x[here], columns, which)),
+                (len(x), len(columns)),
+            )
+            return Shared(rows, symmetric=same, positive=same, reason=reason)
+
+        def tiled(reason: str) -> KernelOperator:
+            return Tiled(Entries(self, which), x, y, positive=same, reason=reason)
+
+        stored = Stored(dense, shared, tiled)
+        structured = hint is None or hint in ("hypercube", "kronecker")
+        structure = structures.find(self, x, y, which) if structured else _NOT_LOOKED
+        if isinstance(structure, structures.Unstructured):
+            return choose(
+                structure, np.asarray(x), None if same else np.asarray(y), stored, hint=hint
+            )
+        u, v = (None if t is None else np.asarray(self.coordinates(t)) for t in (x, y))
+        return choose(structure, u, v, stored, hint=hint)
 
     def qsntk(self, x: Any, y: Any = None) -> QSNTK:
         """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0."""
@@ -93,9 +213,163 @@ class InfiniteWidthKernel(abc.ABC):
         zero = jnp.zeros_like(ntk)
         return QSNTK(theta_11=ntk, theta_22=ntk if self.n_parts == 2 else zero, theta_12=zero)
 
+    def _plus(self, other: "InfiniteWidthKernel") -> "InfiniteWidthKernel | None":
+        """The sum as one kernel of this kind, or None."""
+        return None
+
+    def __add__(self, other: "InfiniteWidthKernel") -> "InfiniteWidthKernel":
+        if not isinstance(other, InfiniteWidthKernel):
+            return NotImplemented
+        _check_alike("+", self, other)
+        return self._plus(other) or Sum((self, other))
+
+    def __mul__(self, other: "InfiniteWidthKernel | ArrayLike") -> "InfiniteWidthKernel":
+        if isinstance(other, InfiniteWidthKernel):
+            _check_alike("*", self, other)
+            return Product((self, other))
+        return Scaled(self, other)
+
+    def __rmul__(self, factor: ArrayLike) -> "InfiniteWidthKernel":
+        return Scaled(self, factor)
+
     def _summary(self, architecture: str, structure: str) -> str:
         """For ``repr``: a kernel is a function, whose size is that of the configurations it is given."""
         return (
             f"{type(self).__name__}({architecture}, parts={self.n_parts}, trainable={self.trainable!r}, "
             f"structure={structure}, memory=16 B × n × m)"
         )
+
+
+_SLOT = {"nngp": 0, "ntk": 1}
+_NOT_LOOKED = structures.Unstructured("it was asked for")
+
+
+def _check_alike(sign: str, one: InfiniteWidthKernel, two: InfiniteWidthKernel) -> None:
+    if (one.n_parts, one.trainable) != (two.n_parts, two.trainable):
+        raise InvalidModelError(
+            f"kernel {sign} kernel: one has parts={one.n_parts}, trainable={one.trainable!r}, the other "
+            f"parts={two.n_parts}, trainable={two.trainable!r}; expected the same of both."
+        )
+
+
+class KernelModule(InfiniteWidthKernel, eqx.Module):
+    """A kernel whose fields are what it is made of: arrays are leaves, the rest is static."""
+
+    n_parts: int = eqx.field(static=True)
+    trainable: Trainable = eqx.field(static=True)
+
+
+class Entries(eqx.Module):
+    """One of a kernel's two functions, as what an operator without structure is made from."""
+
+    kernel: InfiniteWidthKernel
+    which: Which = eqx.field(static=True)
+
+    def __call__(self, x: Any, y: Any = None) -> Array:
+        """Entries between configurations x (n, sites) and y (m, sites): (n, m)."""
+        return self.kernel.matrix(x, y, self.which)
+
+    def diagonal(self, x: Any) -> Array:
+        """Entries at (x, x): (n,)."""
+        return self.kernel.diagonal(x, self.which)
+
+    def __repr__(self) -> str:
+        return f"{self.which} of {self.kernel!r}"
+
+
+class _Composed(KernelModule):
+    """Made of other kernels, each on the configurations as they are."""
+
+    terms: tuple[InfiniteWidthKernel, ...]
+
+    def __init__(self, terms: tuple[InfiniteWidthKernel, ...]) -> None:
+        self.terms = terms
+        self.n_parts, self.trainable = terms[0].n_parts, terms[0].trainable
+
+    @staticmethod
+    @abc.abstractmethod
+    def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
+        """(NNGP, NTK) from those of the terms."""
+
+    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+        """(NNGP, NTK), see :class:`InfiniteWidthKernel`."""
+        pairs = [term.both(x, y) for term in self.terms]
+        return self._join([k for k, _ in pairs], [t for _, t in pairs])
+
+    def diagonals(self, x: Any) -> tuple[Array, Array]:
+        """(K(x, x), Θ(x, x)), see :class:`InfiniteWidthKernel`."""
+        pairs = [term.diagonals(x) for term in self.terms]
+        return self._join([k for k, _ in pairs], [t for _, t in pairs])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.terms))})"
+
+
+class Sum(_Composed):
+    """Sum of independent networks: K₁ + K₂ and Θ₁ + Θ₂; made by ``k1 + k2``."""
+
+    @staticmethod
+    def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
+        return sum(nngps[1:], nngps[0]), sum(ntks[1:], ntks[0])
+
+    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+        """One kernel alone."""
+        parts = [term.matrix(x, y, which) for term in self.terms]
+        return sum(parts[1:], parts[0])
+
+
+class Product(_Composed):
+    """Product of two independent networks, f = f₁f₂: K₁K₂ and Θ₁K₂ + K₁Θ₂; made by ``k1 * k2``."""
+
+    @staticmethod
+    def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
+        return nngps[0] * nngps[1], ntks[0] * nngps[1] + nngps[0] * ntks[1]
+
+    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+        """One kernel alone: the NTK needs both of each factor."""
+        if which == "ntk":
+            return self.both(x, y)[1]
+        return self.terms[0].nngp(x, y) * self.terms[1].nngp(x, y)
+
+
+class Scaled(KernelModule):
+    """c K and c Θ, of the network times √c; made by ``c * k``."""
+
+    kernel: InfiniteWidthKernel
+    factor: Array
+
+    def __init__(self, kernel: InfiniteWidthKernel, factor: ArrayLike) -> None:
+        # NumPy's, so that inside jax.jit a known factor stays known.
+        known = not isinstance(factor, jax.core.Tracer)
+        self.kernel, self.factor = kernel, np.asarray(factor, float) if known else factor
+        self.n_parts, self.trainable = kernel.n_parts, kernel.trainable
+        if self.factor.ndim or (known and not 0 < float(self.factor) < np.inf):
+            raise InvalidModelError(
+                f"{factor!r} * kernel: expected a finite number > 0, the square of what multiplies the network."
+            )
+
+    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+        """(NNGP, NTK), see :class:`InfiniteWidthKernel`."""
+        nngp, ntk = self.kernel.both(x, y)
+        return self.factor * nngp, self.factor * ntk
+
+    def diagonals(self, x: Any) -> tuple[Array, Array]:
+        """(K(x, x), Θ(x, x)), see :class:`InfiniteWidthKernel`."""
+        nngp, ntk = self.kernel.diagonals(x)
+        return self.factor * nngp, self.factor * ntk
+
+    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+        """One kernel alone."""
+        return self.factor * self.kernel.matrix(x, y, which)
+
+    def coordinates(self, x: Any) -> Any:
+        """Those of the kernel."""
+        return self.kernel.coordinates(x)
+
+    def of_coordinates(self, u: Any, v: Any, which: Which) -> Array:
+        """Entries between coordinates."""
+        return self.factor * self.kernel.of_coordinates(u, v, which)
+
+    def __repr__(self) -> str:
+        factor = self.factor if isinstance(self.factor, jax.core.Tracer) else float(self.factor)
+        return f"Scaled({factor:.6g}, {self.kernel!r})"

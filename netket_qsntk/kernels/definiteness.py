@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 
 from netket_qsntk.hamming import hamming_spectrum
-from netket_qsntk.kernels.architectures import ExponentialKernel, PerceptronKernel
+from netket_qsntk.kernels.architectures import (
+    ExponentialKernel,
+    FourierEncoding,
+    PerceptronKernel,
+)
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.spectrum import Spectrum, spectrum
-from netket_qsntk.models import FourierFeatures
+from netket_qsntk.operators import HammingTable
 
 # Differences of kernel values below this fraction of the largest are rounding.
 _ROUNDING = 1e-13
@@ -119,8 +123,9 @@ def positive_definiteness(kernel: InfiniteWidthKernel, states: Any) -> Definiten
         'parities of odd weight > 1: 11 of 32 dimensions'
     """
     x = np.asarray(check_configurations(states, "states"))
-    u = np.asarray(kernel.encode(x)) if isinstance(kernel, DotProductKernel) else x
-    table = _hamming_table(kernel, u)
+    u = np.asarray(kernel.coordinates(x))
+    structure = kernel.structure(x)
+    table = np.asarray(structure.values) if isinstance(structure, HammingTable) else None
     return DefinitenessReport(
         spectrum=spectrum(kernel, x),
         reason=_reason(kernel, u),
@@ -129,16 +134,6 @@ def positive_definiteness(kernel: InfiniteWidthKernel, states: Any) -> Definiten
         null_weights=() if table is None else _null_weights(table),
         parity_eigenvalues=None if table is None else hamming_spectrum(table),
     )
-
-
-def _hamming_table(kernel: InfiniteWidthKernel, u: np.ndarray) -> np.ndarray | None:
-    """The NTK at Hamming distances 0, …, d, if inputs are ±s and it depends on inner products alone."""
-    if not isinstance(kernel, DotProductKernel) or not u.size:
-        return None
-    s2, d = float(u.flat[0] ** 2), u.shape[-1]
-    if s2 == 0 or not np.array_equal(u * u, np.full(u.shape, s2)):
-        return None
-    return np.asarray(kernel.values(d, d * s2, d * s2, s2 * (d - 2.0 * np.arange(d + 1)))[1])
 
 
 def _null_weights(table: np.ndarray) -> tuple[int, ...]:
@@ -171,7 +166,7 @@ def _reason(kernel: InfiniteWidthKernel, u: np.ndarray) -> str:
     if not isinstance(kernel, DotProductKernel):
         return "No theorem is known here for this kernel: the verdict is numerical."
     formula = kernel.formula
-    if isinstance(formula, ExponentialKernel) and not isinstance(kernel.model, FourierFeatures):
+    if isinstance(formula, ExponentialKernel) and not isinstance(kernel.encoding, FourierEncoding):
         if kernel.trainable == "readout":
             return (
                 "Case 1: the readout alone trains, so the NTK is proportional to the NNGP, a Gaussian of "
@@ -181,14 +176,14 @@ def _reason(kernel: InfiniteWidthKernel, u: np.ndarray) -> str:
             "The NTK is a Gaussian of x - y times a kernel with positive diagonal and non-negative "
             "eigenvalues: positive definite on distinct inputs by Schur's product theorem."
         )
-    if isinstance(kernel.model, FourierFeatures):
+    if isinstance(kernel.encoding, FourierEncoding):
         return (
             "Case 2: on Fourier features the NTK depends on x - y alone; by Bochner's theorem it is "
             "positive definite where its Fourier transform is positive: the verdict is numerical."
         )
     if not isinstance(formula, PerceptronKernel):
         return "No theorem is known here for this kernel: the verdict is numerical."
-    if formula.activation.name == "identity" or len(formula.sigma_w) == 1:
+    if formula.activation.name == "identity" or len(formula.biased) == 1:
         return "A linear network: its NTK is linear in x·y and has rank d + 1 at most."
     if kernel.trainable == "readout":
         return (
@@ -197,7 +192,7 @@ def _reason(kernel: InfiniteWidthKernel, u: np.ndarray) -> str:
         )
     if not np.allclose((u * u).sum(-1), (u[:1] * u[:1]).sum(-1), rtol=1e-12):
         return "Case 3 is for inputs on one sphere; these have different norms: the verdict is numerical."
-    if min(formula.sigma_b[:-1]) > 0:
+    if all(formula.biased[:-1]):
         return (
             "Case 3: a deep network with biases and a non-polynomial activation, inputs on a sphere: "
             "positive definite on distinct inputs (Jacot et al., 2018)."

@@ -6,22 +6,35 @@ the n × m matrix is an integer product and a look-up (:mod:`netket_qsntk.kernel
 writing it to memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
 """
 
+import abc
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Pair
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels import look_up
-from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable, check_configurations
+from netket_qsntk.kernels.base import (
+    InfiniteWidthKernel,
+    KernelModule,
+    Trainable,
+    Which,
+    check_configurations,
+    check_which,
+)
 from netket_qsntk.kernels.tiles import starts
 from netket_qsntk.parallel.mpi import over_ranks
+
+Wanted = tuple[Which, ...]
+_BOTH: Wanted = ("nngp", "ntk")
+_SLOT = {"nngp": 0, "ntk": 1}
 
 # Integer products are done in float32, exact up to 2²⁴.
 _EXACT = 2**24
@@ -31,18 +44,60 @@ _TILE = 2**18
 _COORDINATES = 32
 
 
-class Formula(Protocol):
-    """(NNGP, NTK) as functions of the input length d and the inner products; elementwise, hashable."""
+class Formula(eqx.Module):
+    """(NNGP, NTK) as functions of the input length d and the inner products: elementwise, with σ as leaves."""
 
-    def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
+    @abc.abstractmethod
+    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
         """(NNGP, NTK) at these inner products, of the shape of ``pair.c``."""
-        ...
+
+    def for_inputs(self, largest: float) -> "Formula":
+        """The same, accurate for inputs with x·x/d up to ``largest`` (quadratures follow their inputs)."""
+        return self
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _evaluate(formula: Formula, d: int, pair: Pair) -> tuple[Array, Array]:
-    nngp, ntk = formula(d, pair)
-    return jnp.broadcast_to(nngp, pair.c.shape), jnp.broadcast_to(ntk, pair.c.shape)
+class _Given(Formula):
+    """A function from elsewhere; its numbers are compile-time constants, and so is d."""
+
+    function: Callable[[int, Pair], tuple[Array, Array]] = eqx.field(static=True)
+
+    def __call__(self, d: Any, pair: Pair) -> tuple[Array, Array]:
+        return self.function(d, pair)
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+
+class _Added(Formula):
+    """The sum of two formulas of the same inputs."""
+
+    terms: tuple[Formula, Formula]
+
+    def __call__(self, d: Any, pair: Pair) -> tuple[Array, Array]:
+        (k, t), (l, s) = (term(d, pair) for term in self.terms)
+        return k + l, t + s
+
+    def for_inputs(self, largest: float) -> Formula:
+        return _Added((self.terms[0].for_inputs(largest), self.terms[1].for_inputs(largest)))
+
+    def __repr__(self) -> str:
+        return f"{self.terms[0]!r} + {self.terms[1]!r}"
+
+
+class Encoding(eqx.Module):
+    """Configurations to real vectors, by a function or as they are."""
+
+    function: Callable[[Any], Any] | None = eqx.field(static=True)
+
+    def __call__(self, x: Any) -> Any:
+        """(n, sites) -> (n, d)."""
+        return x if self.function is None else self.function(jnp.asarray(x))
+
+
+@eqx.filter_jit
+def _evaluate(formula: Formula, d: ArrayLike, pair: Pair, wanted: Wanted) -> tuple[Array, ...]:
+    values = formula(d, pair)
+    return tuple(jnp.broadcast_to(values[_SLOT[which]], pair.c.shape) for which in wanted)
 
 
 def _pair(x: Array, y: Array) -> Pair:
@@ -74,20 +129,25 @@ def _pair(x: Array, y: Array) -> Pair:
     return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
 
 
-@partial(jax.jit, static_argnums=0)
-def _gram(formula: Formula, x: Array, y: Array) -> tuple[Array, Array]:
-    return _evaluate(formula, x.shape[-1], _pair(x, y))
+@eqx.filter_jit
+def _gram(formula: Formula, d: ArrayLike, x: Array, y: Array, wanted: Wanted) -> tuple[Array, ...]:
+    return _evaluate(formula, d, _pair(x, y), wanted)
 
 
-class DotProductKernel(InfiniteWidthKernel):
+def _dimension(formula: Formula, d: int) -> ArrayLike:
+    """d, traced where that lets systems of all sizes share a program."""
+    return d if isinstance(formula, _Given) else jnp.asarray(float(d))
+
+
+class DotProductKernel(KernelModule):
     """Infinite-width kernel k(x·x, y·y, x·y) of encoded configurations.
 
     Args:
         formula: ``formula(d, pair) -> (nngp, ntk)``, elementwise in the inner products
-            (:class:`netket_qsntk.activations.Pair` of x·x, y·y, x·y, their gap and determinant), jittable
-            and hashable.
-        model: The model it belongs to, for ``repr``; None where there is none.
-        encode: Configurations (n, sites) to real vectors (n, d); None takes them as they are.
+            (:class:`netket_qsntk.activations.Pair` of x·x, y·y, x·y, their gap and determinant), and jittable. A
+            :class:`Formula` has its numbers as leaves; those of any other (hashable) function are constants.
+        encode: Configurations (n, sites) to real vectors (n, d), a function or a callable pytree; None takes them as
+            they are.
         n_parts: 2 for complex ψ, 1 for real ψ.
         trainable: What the NTK was made for.
 
@@ -99,40 +159,75 @@ class DotProductKernel(InfiniteWidthKernel):
         (8, 8)
     """
 
+    formula: Formula
+    encoding: Callable[[Any], Any]
+
     def __init__(
         self,
-        formula: Formula,
+        formula: Callable[[Any, Pair], tuple[Array, Array]],
         *,
-        model: Any = None,
-        encode: Callable[[Array], Array] | None = None,
+        encode: Callable[[Any], Any] | None = None,
         n_parts: int = 2,
         trainable: Trainable = "all",
     ) -> None:
-        self.formula = formula
-        self.model = model
+        self.formula = formula if isinstance(formula, Formula) else _Given(formula)
+        self.encoding = encode if isinstance(encode, eqx.Module) else Encoding(encode)
         self.n_parts = n_parts
         self.trainable = trainable
-        self._encode = encode
 
     def encode(self, x: Any) -> Any:
         """Real vectors (n, d) in float64: a NumPy array, or a tracer under a JAX transformation."""
-        if self._encode is not None:
-            x = self._encode(jnp.asarray(x))
-        if isinstance(x, jax.core.Tracer):
-            return x.astype(float)
-        return np.asarray(x, dtype=np.float64)
+        u = self.encoding(x)
+        return u.astype(float) if is_traced(u) else np.asarray(u, dtype=np.float64)
 
-    def values(self, d: int, xx: Any, yy: Any, xy: Any) -> tuple[Array, Array]:
+    def coordinates(self, x: Any) -> Any:
+        """The encoded configurations."""
+        return self.encode(x)
+
+    def values(self, d: int, xx: ArrayLike, yy: ArrayLike, xy: ArrayLike) -> tuple[Array, Array]:
         """(NNGP, NTK) at given inner products of encoded inputs of length d, elementwise.
 
         Full accuracy where x·x + y·y - 2x·y and x·x y·y - (x·y)² are exact, as for (half-)integer inputs.
         """
+        nngp, ntk = self._values(d, xx, yy, xy, _BOTH)
+        return nngp, ntk
+
+    def _values(self, d: int, xx: Any, yy: Any, xy: Any, wanted: Wanted) -> tuple[Array, ...]:
         xx, yy, xy = (jnp.asarray(t, float) for t in (xx, yy, xy))
-        xy = jnp.broadcast_to(xy, jnp.broadcast_shapes(xx.shape, yy.shape, xy.shape))
-        return _evaluate(self.formula, d, Pair.of(xx, yy, xy))
+        shape = jnp.broadcast_shapes(xx.shape, yy.shape, xy.shape)
+        xy = jnp.broadcast_to(xy, shape)
+        formula = self._for_inputs(d, xx, yy)
+        if is_traced((xx, yy, xy)) or not xy.size:
+            return _evaluate(formula, _dimension(formula, d), Pair.of(xx, yy, xy), wanted)
+        # Lengths are rounded up, so that tables of nearly all sizes share a program.
+        if xy.ndim == 0:
+            xy = xy[None]
+        n = xy.shape[-1]
+        padding = max(64, 1 << (n - 1).bit_length()) - n
+        padded = (
+            jnp.pad(t, [(0, 0)] * (t.ndim - 1) + [(0, padding)], mode="edge")
+            if t.ndim and t.shape[-1] == n
+            else t
+            for t in (xx, yy, xy)
+        )
+        found = _evaluate(formula, _dimension(formula, d), Pair.of(*padded), wanted)
+        return tuple(t[..., :n].reshape(shape) for t in found)
+
+    def _for_inputs(self, d: int, *squares: Any) -> Formula:
+        known = [np.asarray(t) for t in squares if not is_traced(t)]
+        largest = max((float(t.max(initial=0.0)) for t in known), default=0.0)
+        return self.formula.for_inputs(largest / d) if known else self.formula
 
     def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
+        nngp, ntk = self._between(x, y, _BOTH)
+        return nngp, ntk
+
+    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+        """One of them alone, at half of the memory."""
+        return self._between(x, y, (check_which(which),))[0]
+
+    def _between(self, x: Any, y: Any, wanted: Wanted) -> tuple[Array, ...]:
         u = self.encode(check_configurations(x))
         v = u if y is None else self.encode(check_configurations(y, "y"))
         if u.shape[-1] != v.shape[-1]:
@@ -140,29 +235,60 @@ class DotProductKernel(InfiniteWidthKernel):
                 f"x and y are encoded as vectors of length {u.shape[-1]} and {v.shape[-1]}: expected "
                 "configurations of one system, (n, sites) and (m, sites)."
             )
-        if isinstance(u, jax.core.Tracer) or isinstance(v, jax.core.Tracer):
-            return _gram(self.formula, u, v)
-        return over_ranks(lambda rows: self._matrices(rows, v), u)
+        if is_traced((u, v)):
+            return _gram(self.formula, _dimension(self.formula, u.shape[-1]), u, v, wanted)
+        if is_traced(self.formula):
+            return self._matrices(u, v, wanted)
+        return over_ranks(lambda rows: self._matrices(rows, v, wanted), u)
 
-    def _matrices(self, u: np.ndarray, v: np.ndarray) -> tuple[Array, Array]:
+    def of_coordinates(self, u: Any, v: Any, which: Which) -> Array:
+        """Entries between encoded configurations."""
+        return self._matrices(np.asarray(u, float), np.asarray(v, float), (which,))[0]
+
+    def _matrices(self, u: np.ndarray, v: np.ndarray, wanted: Wanted) -> tuple[Array, ...]:
         scale = _lattice_scale(u, v)
-        out = _aligned(len(u), len(v)), _aligned(len(u), len(v))
-        if scale:
-            self._look_up(np.rint(scale * u), np.rint(scale * v), scale, out)
-        else:
-            self._direct(u, v, out)
-        # Aliased, not copied: nobody else holds these buffers.
-        return jax.device_put(out[0], may_alias=True), jax.device_put(out[1], may_alias=True)
+        if is_traced(self.formula):
+            if scale:
+                left, right, tables = self._tables(
+                    np.rint(scale * u), np.rint(scale * v), scale, wanted
+                )
+                at = np.rint(left @ right.T).astype(np.int32)
+                return tuple(table[at] for table in tables)
+            formula = self._for_inputs(u.shape[-1], (u * u).sum(-1), (v * v).sum(-1))
+            d = _dimension(formula, u.shape[-1])
+            return _gram(formula, d, jnp.asarray(u), jnp.asarray(v), wanted)
+        out = tuple(_aligned(len(u), len(v)) for _ in wanted)
+        with jax.ensure_compile_time_eval():
+            if scale:
+                places = np.rint(scale * u), np.rint(scale * v)
+                left, right, tables = self._tables(*places, scale, wanted)
+                look_up.fill(left, right, [np.asarray(table) for table in tables], out)
+            else:
+                self._direct(u, v, wanted, out)
+            # Aliased, not copied: nobody else holds these buffers.
+            return tuple(jax.device_put(t, may_alias=True) for t in out)
 
     def diagonals(self, x: Any) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)) for each configuration: two arrays (n,), without the matrices."""
+        nngp, ntk = self._diagonals(x, _BOTH)
+        return nngp, ntk
+
+    def diagonal(self, x: Any, which: Which = "ntk") -> Array:
+        """One of them alone."""
+        return self._diagonals(x, (check_which(which),))[0]
+
+    def _diagonals(self, x: Any, wanted: Wanted) -> tuple[Array, ...]:
         u = self.encode(check_configurations(x))
         norms = (u * u).sum(-1)
-        return self.values(u.shape[-1], norms, norms, norms)
+        if is_traced(norms):
+            return self._values(u.shape[-1], norms, norms, norms, wanted)
+        few, where = np.unique(norms, return_inverse=True)
+        return tuple(t[where] for t in self._values(u.shape[-1], few, few, few, wanted))
 
-    def _look_up(
-        self, u: np.ndarray, v: np.ndarray, scale: int, out: tuple[np.ndarray, np.ndarray]
-    ) -> None:
+    def _tables(
+        self, u: np.ndarray, v: np.ndarray, scale: int, wanted: Wanted
+    ) -> tuple[np.ndarray, np.ndarray, list[Array]]:
+        """Rows and columns whose inner products are places in tables of the kernels; u and v hold integers."""
         (norms_u, row), (norms_v, column) = (
             np.unique((t * t).sum(-1), return_inverse=True) for t in (u, v)
         )
@@ -170,43 +296,71 @@ class DotProductKernel(InfiniteWidthKernel):
         dots = np.arange(-bound, bound + 1)
         grid = np.sqrt(np.outer(norms_u, norms_v))[..., None]
         s2 = float(scale * scale)
-        tables = [
-            np.asarray(t).ravel()
-            for t in self.values(
-                u.shape[-1],
-                norms_u[:, None, None] / s2,
-                norms_v[None, :, None] / s2,
-                # Entries beyond Cauchy-Schwarz are never looked up; the formula must not see them.
-                np.clip(dots, -grid, grid) / s2,
-            )
-        ]
+        tables = self._values(
+            u.shape[-1],
+            norms_u[:, None, None] / s2,
+            norms_v[None, :, None] / s2,
+            # Entries beyond Cauchy-Schwarz are never looked up; the formula must not see them.
+            np.clip(dots, -grid, grid) / s2,
+            wanted,
+        )
+        if np.array_equal(norms_u, norms_v):
+            # One value for (x, y) and (y, x), whatever the formula's rounding makes of their order.
+            first = (np.arange(len(norms_u))[:, None] <= np.arange(len(norms_u)))[..., None]
+            tables = tuple(jnp.where(first, t, t.swapaxes(0, 1)) for t in tables)
         offset_u = (row * (len(norms_v) * len(dots)) + bound).astype(np.float32)
         offset_v = (column * len(dots)).astype(np.float32)
         # One extra coordinate on each side adds the offsets within the product.
         left = np.column_stack([u, offset_u, np.ones(len(u))]).astype(np.float32)
         right = np.column_stack([v, np.ones(len(v)), offset_v]).astype(np.float32)
-        look_up.fill(left, right, (tables[0], tables[1]), out)
+        return left, right, [table.ravel() for table in tables]
 
-    def _direct(self, u: np.ndarray, v: np.ndarray, out: tuple[np.ndarray, np.ndarray]) -> None:
+    def _direct(
+        self, u: np.ndarray, v: np.ndarray, wanted: Wanted, out: tuple[np.ndarray, ...]
+    ) -> None:
         """By the formula at every pair; where x is y, at those on and above the diagonal, in square tiles."""
         symmetric = u is v
         rows = max(1, math.isqrt(_TILE) if symmetric else _TILE // max(1, len(v)))
         right = jnp.asarray(v)
+        formula = self._for_inputs(u.shape[-1], (u * u).sum(-1), (v * v).sum(-1))
+        d = _dimension(formula, u.shape[-1])
         for i in starts(len(u), rows):
             here = slice(i, i + rows)
             for j in starts(len(v), rows) if symmetric else [0]:
                 if symmetric and j < i:
                     continue
                 there = slice(j, j + rows) if symmetric else slice(None)
-                values = _gram(self.formula, jnp.asarray(u[here]), right[there])
-                for value, target in zip(values, out, strict=True):
+                values = _gram(formula, d, jnp.asarray(u[here]), right[there], wanted)
+                for value, target in zip(map(np.asarray, values), out, strict=True):
+                    if symmetric and j == i:
+                        value = np.triu(value) + np.triu(value, 1).T
                     target[here, there] = value
                     if symmetric and j > i:
-                        target[there, here] = np.asarray(value).T
+                        target[there, here] = value.T
+
+    def _plus(self, other: InfiniteWidthKernel) -> "InfiniteWidthKernel | None":
+        """One formula of the same inputs, looked up in one pass."""
+        if type(other) is not type(self) or not _same(self.encoding, other.encoding):
+            return None
+        both = _Added((self.formula, other.formula))
+        return eqx.tree_at(lambda kernel: kernel.formula, self, both)
 
     def __repr__(self) -> str:
-        what = repr(self.formula if self.model is None else self.model)
-        return self._summary(what, "function of x·x, y·y, x·y")
+        return self._summary(repr(self.formula), "function of x·x, y·y, x·y")
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Whether two encodings are known to be the same function."""
+    first, second = (jax.tree.flatten(t) for t in (one, two))
+    return first[1] == second[1] and all(
+        a is b or (not is_traced((a, b)) and np.array_equal(a, b))
+        for a, b in zip(first[0], second[0], strict=True)
+    )
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether a leaf is a JAX tracer."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:

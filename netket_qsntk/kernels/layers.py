@@ -20,7 +20,7 @@ from jax import Array
 
 from netket_qsntk.kernels.base import Trainable
 from netket_qsntk.kernels.tiles import Operand, Part, assemble, balanced_chunk, starts
-from netket_qsntk.models import FourierFeatures, WaveFunction
+from netket_qsntk.networks import FourierFeatures, WaveFunction
 
 
 class LayerFactors(NamedTuple):

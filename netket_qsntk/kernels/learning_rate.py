@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.sparse.linalg import eigsh
 
+from netket_qsntk import operators
 from netket_qsntk.errors import InvalidConfigurationsError
-from netket_qsntk.kernels.base import check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.spectral import learning_rate_limit
 
 # Larger kernels are not stored for their largest eigenvalue: products with their operator suffice.
 _DENSE = 4096
@@ -51,15 +54,16 @@ def max_learning_rate(kernel: Any, states: Any) -> float:
         raise InvalidConfigurationsError(
             "states is empty: expected training configurations (n, sites)."
         )
-    if hasattr(kernel, "operator") and len(x) > _DENSE:
-        # Late: operators are built from kernels and import them.
-        from netket_qsntk import operators
-
-        top = operators.largest_eigenvalue(kernel.operator(x))[0]
-    elif hasattr(kernel, "ntk"):
-        top = largest_eigenvalue(kernel.ntk(x))
+    if isinstance(kernel, InfiniteWidthKernel):
+        operator = kernel.operator(x)
+        if operator.has_cheap_spectrum:
+            top = float(jnp.max(operator.eigh().levels()[0]))
+        elif len(x) > _DENSE:
+            top = operators.largest_eigenvalue(operator)[0]
+        else:
+            top = largest_eigenvalue(operator.as_matrix())
     else:
         block = kernel.qsntk(x)
         parts = [block.theta_11, block.theta_22] if block.is_decoupled() else [block.omega_ri]
         top = max(largest_eigenvalue(part) for part in parts)
-    return len(x) / top if top > 0 else float("inf")
+    return learning_rate_limit(top, len(x))

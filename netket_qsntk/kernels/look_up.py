@@ -9,7 +9,7 @@ slower here: fresh pages have just been zeroed, and are in cache.)
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,26 +42,42 @@ def _fill(
                 two[j] = second_table[at]
 
 
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _fill_one(left: Any, right: Any, table: Any, out: Any) -> None:
+    """out[i, j] = the table at left[i]·right[:, j]."""
+    index = np.empty(_COLUMNS, np.float32)
+    for i in range(left.shape[0]):
+        for start in range(0, right.shape[1], _COLUMNS):
+            size = min(_COLUMNS, right.shape[1] - start)
+            index[:size] = 0.0
+            for k in range(left.shape[1]):
+                a = left[i, k]
+                row = right[k, start : start + size]
+                for j in range(size):
+                    index[j] += a * row[j]
+            one = out[i, start : start + size]
+            for j in range(size):
+                one[j] = table[np.int32(index[j])]
+
+
 def fill(
     left: np.ndarray,
     right: np.ndarray,
-    tables: tuple[np.ndarray, np.ndarray],
-    out: tuple[np.ndarray, np.ndarray],
+    tables: Sequence[np.ndarray],
+    out: Sequence[np.ndarray],
 ) -> None:
     """Write tables[k][left @ rightᵀ] to out[k].
 
     Args:
         left: (n, d) numbers whose products with those of ``right`` are indices within the tables, exact in float32.
         right: (m, d).
-        tables: Two vectors float64.
-        out: Two arrays (n, m) float64.
+        tables: One or two vectors float64.
+        out: As many arrays (n, m) float64.
     """
     left = np.ascontiguousarray(left, np.float32)
     across = np.ascontiguousarray(right.T, np.float32)
-    in_parts(
-        lambda rows: _fill(left[rows], across, tables[0], tables[1], out[0][rows], out[1][rows]),
-        len(left),
-    )
+    loop = _fill_one if len(tables) == 1 else _fill
+    in_parts(lambda rows: loop(left[rows], across, *tables, *(t[rows] for t in out)), len(left))
 
 
 def in_parts(work: Callable[[slice], None], n: int) -> None:

@@ -6,8 +6,23 @@ from typing import Any
 from netket_qsntk.errors import UnknownKernelError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable
 
+# What a registration says the kernel of: a subclass that overrides one of these is another function.
+_FUNCTIONS = ("psi", "fields", "network", "encode", "__call__", "setup")
+
+_HOW = (
+    "Use CosNet, GaussNet, WideMLP or FourierFeatures of qs.models; register one with "
+    "@qs.kernels.infinite_width.register; or wrap a neural-tangents kernel function with "
+    "qs.kernels.from_stax(kernel_fn)."
+)
+
 
 @singledispatch
+def _make(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
+    raise UnknownKernelError(
+        f"No infinite-width kernel is known for a model of type {type(model).__name__}. {_HOW}"
+    )
+
+
 def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
     """The Gaussian-process (NNGP) and neural tangent kernel of a model at infinite width.
 
@@ -17,10 +32,12 @@ def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKer
         def _(model: MyModel, trainable="all"):
             return qs.kernels.DotProductKernel(evaluate, encode=..., n_parts=2, ...)
 
-    or return :func:`netket_qsntk.kernels.from_stax` of the same architecture in neural-tangents.
+    or return :func:`netket_qsntk.kernels.from_stax` of the same architecture in neural-tangents. A registration is
+    for a class and for subclasses that leave ``psi``, ``network`` and ``encode`` as they are: one that overrides them
+    is another function, and needs a registration of its own.
 
     Args:
-        model: One of :mod:`netket_qsntk.models`, or an instance of a registered type.
+        model: One of :mod:`netket_qsntk.models`, or an instance of a registered type; a kernel is returned as it is.
         trainable: ``"all"`` parameters, or the ``"readout"`` alone: then the NTK is the NNGP (divided by the
             readout's variance in the standard parametrisation), the paper's Case 1.
 
@@ -36,8 +53,21 @@ def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKer
     """
     if isinstance(model, InfiniteWidthKernel):
         return model
-    raise UnknownKernelError(
-        f"No infinite-width kernel is known for a model of type {type(model).__name__}. Use CosNet, GaussNet, "
-        "WideMLP or FourierFeatures of qs.models; register one with @qs.kernels.infinite_width.register; "
-        "or wrap a neural-tangents kernel function with qs.kernels.from_stax(kernel_fn)."
-    )
+    kind = type(model)
+    registered = next((c for c in kind.__mro__ if c in _make.registry and c is not object), kind)
+    overridden = [
+        name
+        for name in _FUNCTIONS
+        if getattr(kind, name, None) is not getattr(registered, name, None)
+        and any(name in c.__dict__ for c in kind.__mro__[: kind.__mro__.index(registered)])
+    ]
+    if overridden:
+        raise UnknownKernelError(
+            f"{kind.__name__} overrides {', '.join(overridden)} of {registered.__name__}, so the kernel registered "
+            f"for {registered.__name__} is not its own. {_HOW}"
+        )
+    return _make(model, trainable)
+
+
+infinite_width.register = _make.register  # type: ignore[attr-defined]
+infinite_width.dispatch = _make.dispatch  # type: ignore[attr-defined]

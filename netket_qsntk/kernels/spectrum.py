@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.linalg
 
+from netket_qsntk import spectral
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import check_configurations
 from netket_qsntk.kernels.qsntk import QSNTK
@@ -48,25 +49,22 @@ class Spectrum:
     @property
     def floor(self) -> float:
         """modes · ε · λ_max: the rounding error of an eigenvalue; smaller ones cannot be told from 0."""
-        eps = np.finfo(self.eigenvalues.dtype).eps
-        return float(len(self.eigenvalues) * eps * np.abs(self.eigenvalues).max())
+        return spectral.floor_of(self.eigenvalues)
 
     @property
     def condition_number(self) -> float:
         """λ_max/λ_min, infinite where λ_min is not above the floor."""
-        return self.largest / self.smallest if self.smallest > self.floor else float("inf")
+        return spectral.condition_number(self.eigenvalues)
 
     @property
     def effective_rank(self) -> float:
         """e^H, H the Shannon entropy of λ/Σλ (Roy & Vetterli, 2007): 1 to the number of modes."""
-        weights = np.maximum(self.eigenvalues, 0.0)
-        weights = weights[weights > 0] / weights.sum() if weights.any() else np.ones(1)
-        return float(np.exp(-(weights * np.log(weights)).sum()))
+        return spectral.effective_rank(self.eigenvalues)
 
     @property
     def max_learning_rate(self) -> float:
         """|B|/λ_max, the stability limit of gradient descent."""
-        return self.n_states / self.largest if self.largest > 0 else float("inf")
+        return spectral.learning_rate_limit(self.largest, self.n_states)
 
     @property
     def alignment(self) -> np.ndarray:
@@ -76,7 +74,7 @@ class Spectrum:
 
     def rank(self, rtol: float = 0.0) -> int:
         """Number of eigenvalues above ``rtol``·λ_max and above the floor."""
-        return int((self.eigenvalues > max(rtol * self.largest, self.floor)).sum())
+        return spectral.rank(self.eigenvalues, rtol=rtol)
 
     def mode_steps(
         self, learning_rate: float, *, reduction: float = np.exp(-1), mode: Mode = "gd"
@@ -84,7 +82,8 @@ class Spectrum:
         """Steps (or time, ``mode="flow"``) until the residual of each mode is ``reduction`` times its start.
 
         Returns:
-            (modes,) float64; infinite for modes below the floor and, with "gd", beyond the stability limit.
+            (modes,) float64; infinite for modes below the floor and, with "gd", at the stability limit (within
+            :func:`netket_qsntk.spectral.limit_tolerance`) and beyond it.
         """
         with np.errstate(divide="ignore"):
             return -np.log(reduction) / self._rates(learning_rate, mode)
@@ -143,14 +142,10 @@ class Spectrum:
 
     def _rates(self, learning_rate: float, mode: Mode, diverging: bool = False) -> np.ndarray:
         """-log|mode factor| a step; 0 below the floor and, unless ``diverging``, where it would grow."""
-        values = np.where(self.eigenvalues > self.floor, self.eigenvalues, 0.0)
-        exponent = 2 * learning_rate * values / self.n_states
+        z = 2 * learning_rate / self.n_states * spectral.without_rounding(self.eigenvalues)
         if mode == "flow":
-            return exponent
-        with np.errstate(divide="ignore"):
-            # log1p keeps the digits of slow modes.
-            slow = -np.log1p(-np.minimum(exponent, 1.0))
-            rates = np.where(exponent < 1, slow, -np.log(np.abs(1 - exponent)))
+            return z
+        rates = spectral.decay_rates(z)
         return rates if diverging else np.maximum(rates, 0.0)
 
     def __repr__(self) -> str:

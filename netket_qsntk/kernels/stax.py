@@ -1,76 +1,96 @@
 """Any neural-tangents architecture as an infinite-width kernel."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.kernels.base import (
+    KernelModule,
+    Which,
+    check_configurations,
+    check_which,
+)
 from netket_qsntk.kernels.tiles import Part, assemble
 
 _NNGP: Part = (0, 0)
 _NTK: Part = (1, 1)
+_NAMES = {_NNGP: "nngp", _NTK: "ntk"}
 
 
-class StaxKernel(InfiniteWidthKernel):
+class StaxKernel(KernelModule):
     """NNGP and NTK from a neural-tangents kernel function; made by :func:`from_stax`."""
 
-    def __init__(
-        self,
-        kernel_fn: Callable[..., Any],
-        encode: Callable[[Array], Array] | None,
-        n_parts: int,
-        block: int,
-        show_progress: bool = True,
-    ) -> None:
-        self._kernel_fn = kernel_fn
-        self._encode = encode
-        self.n_parts = n_parts
-        self.trainable = "all"
-        self._block, self._show_progress = block, show_progress
-        self._diagonals = jax.jit(lambda u: jax.lax.map(self._alone, u))
+    kernel_fn: Callable[..., Any] = eqx.field(static=True)
+    encoding: Callable[[Array], Array] | None = eqx.field(static=True)
+    block: int = eqx.field(static=True)
+    show_progress: bool = eqx.field(static=True)
 
     def _inputs(self, x: Any, name: str = "x") -> Array:
         x = jnp.asarray(check_configurations(x, name))
-        return (x if self._encode is None else self._encode(x)).astype(float)
-
-    def _tile(self, u: Array, v: Array, parts: tuple[Part, ...]) -> dict[Part, Array]:
-        kernel = self._kernel_fn(u, v, ("nngp", "ntk"))
-        return {_NNGP: kernel.nngp, _NTK: kernel.ntk}
-
-    def _alone(self, u: Array) -> tuple[Array, Array]:
-        kernel = self._kernel_fn(u[None], None, ("nngp", "ntk"))
-        return kernel.nngp[0, 0], kernel.ntk[0, 0]
+        return (x if self.encoding is None else self.encoding(x)).astype(float)
 
     def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
         """(NNGP, NTK), in blocks of configurations on both sides; half of them where y is x."""
+        blocks = self._blocks(x, y, (_NNGP, _NTK))
+        return blocks[_NNGP], blocks[_NTK]
+
+    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+        """One of them alone."""
+        part = _NNGP if check_which(which) == "nngp" else _NTK
+        return self._blocks(x, y, (part,))[part]
+
+    def _blocks(self, x: Any, y: Any, parts: tuple[Part, ...]) -> dict[Part, Array]:
         u = self._inputs(x)
         v = u if y is None else self._inputs(y, "y")
 
         def rows(inputs: Array) -> Callable[[int], Array]:
-            return lambda i: inputs[i : i + self._block]
+            return lambda i: inputs[i : i + self.block]
 
-        blocks = assemble(
-            self._tile,
+        return assemble(
+            _Tile(self.kernel_fn),
             rows(u),
             None if y is None else rows(v),
             (len(u), len(v)),
-            (_NNGP, _NTK),
-            chunk=self._block,
+            parts,
+            chunk=self.block,
             dtype=u.dtype,
-            show_progress=self._show_progress,
+            show_progress=self.show_progress,
         )
-        return blocks[_NNGP], blocks[_NTK]
 
     def diagonals(self, x: Any) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)), one configuration at a time: neural-tangents has no diagonal of the NTK."""
-        return self._diagonals(self._inputs(x))
+        return _diagonals(self.kernel_fn, self._inputs(x))
 
     def __repr__(self) -> str:
-        return self._summary("neural-tangents kernel function", f"blocks of {self._block}")
+        return self._summary("neural-tangents kernel function", f"blocks of {self.block}")
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """One block of the kernels; hashable, so that equal functions share a program."""
+
+    kernel_fn: Callable[..., Any]
+
+    def __call__(self, u: Array, v: Array, parts: tuple[Part, ...]) -> dict[Part, Array]:
+        wanted = tuple(_NAMES[part] for part in (_NNGP, _NTK) if part in parts)
+        kernel = self.kernel_fn(u, v, wanted)
+        return {part: getattr(kernel, _NAMES[part]) for part in parts}
+
+
+@partial(jax.jit, static_argnums=0)
+def _diagonals(kernel_fn: Callable[..., Any], u: Array) -> tuple[Array, Array]:
+    def alone(row: Array) -> tuple[Array, Array]:
+        kernel = kernel_fn(row[None], None, ("nngp", "ntk"))
+        return kernel.nngp[0, 0], kernel.ntk[0, 0]
+
+    return jax.lax.map(alone, u)
 
 
 def from_stax(
@@ -113,4 +133,11 @@ def from_stax(
         raise InvalidModelError(
             f"from_stax(n_parts={n_parts}, block={block}): expected n_parts 1 or 2 and block >= 1."
         )
-    return StaxKernel(kernel_fn, encode, n_parts, block, show_progress)
+    return StaxKernel(
+        n_parts=n_parts,
+        trainable="all",
+        kernel_fn=kernel_fn,
+        encoding=encode,
+        block=block,
+        show_progress=show_progress,
+    )

@@ -1,7 +1,9 @@
 """The energy of a wave function over a whole basis: ground states by gradient descent."""
 
+import dataclasses
+import math
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from jax import Array
 
 from netket_qsntk.errors import HamiltonianError
 from netket_qsntk.losses.base import Loss
-from netket_qsntk.targets.pauli import pauli_hamiltonian
+from netket_qsntk.targets.pauli import PauliHamiltonian, pauli_hamiltonian
 
 # Matrix elements and column numbers are kept up to this basis size, made anew for every product beyond.
 _STORED = 2**16
@@ -46,7 +48,8 @@ class Energy(Loss):
         -3.0
     """
 
-    whole_basis = True
+    whole_basis = scale_invariant = True
+    untraced: ClassVar[tuple[str, ...]] = ("target", "hamiltonian")
 
     def __init__(self, hamiltonian: Any) -> None:
         if (
@@ -60,12 +63,16 @@ class Energy(Loss):
         self.hamiltonian = hamiltonian
         self.hilbert = hamiltonian.hilbert
         self._rows: tuple[Array, Array] | None = None
-        self._strings = None
+        self._strings: PauliHamiltonian | None = None
+        self._jax: Any = None
         if self.hilbert.n_states > _STORED:
-            self._strings = pauli_hamiltonian(hamiltonian)
-            if self._strings is None and not isinstance(
-                hamiltonian, nk.operator.DiscreteJaxOperator
-            ):
+            strings = pauli_hamiltonian(hamiltonian)
+            if strings is not None:
+                # The bounds are not used here, and static: other numbers would be another program.
+                self._strings = dataclasses.replace(strings, bounds=(-math.inf, math.inf))
+            elif isinstance(hamiltonian, nk.operator.DiscreteJaxOperator):
+                self._jax = hamiltonian
+            else:
                 raise HamiltonianError(
                     f"A basis of {self.hilbert.n_states} states is gone through in chunks, which needs a JAX "
                     f"operator, got {type(hamiltonian).__name__}: try hamiltonian.to_jax_operator()."
@@ -76,13 +83,27 @@ class Energy(Loss):
             self._rows = jnp.asarray(np.asarray(numbers), jnp.int32), jnp.asarray(elements)
 
     def apply(self, psi: Array) -> Array:
-        """Hψ for ψ (n_states,)."""
+        """Hψ for ψ (…, n_states)."""
         if self._rows is not None:
             numbers, elements = self._rows
-            return jnp.sum(elements * psi[numbers], axis=-1)
+            return jnp.sum(elements * psi[..., numbers], axis=-1)
         if self._strings is not None:
             return self._strings.matvec(psi)
-        return _apply_in_chunks(self.hilbert, self.hamiltonian, psi)
+        return _apply_in_chunks(self.hilbert, self._jax, psi)
+
+    def local(self, log_psi: Array) -> Array:
+        """Local energies (Hψ)(x)/ψ(x) from log ψ (n_states,), also where ψ itself is 10^-300 of the largest.
+
+        An exact zero (log ψ = -inf) has none: nan.
+        """
+        log_psi = jnp.asarray(log_psi)
+        if self._rows is not None:
+            numbers, elements = self._rows
+            moved = jnp.where(elements == 0, -jnp.inf, log_psi[numbers] - log_psi[:, None])
+            # Ratios that are too large for a number belong to amplitudes that are too small to matter.
+            return jnp.sum(elements * jnp.exp(moved), axis=-1)
+        psi = jnp.exp(log_psi - jnp.max(log_psi.real))
+        return self.apply(psi) / psi
 
     def value(self, psi: Array, amplitudes: Any = None) -> Array:
         """⟨ψ|H|ψ⟩/⟨ψ|ψ⟩: a scalar."""
@@ -106,6 +127,7 @@ def _apply_in_chunks(hilbert: Any, hamiltonian: Any, psi: Array) -> Array:
 
     def rows(numbers: Array) -> Array:
         connected, elements = hamiltonian.get_conn_padded(hilbert.numbers_to_states(numbers))
-        return jnp.sum(elements * psi[hilbert.states_to_numbers(connected)], axis=-1)
+        return jnp.sum(elements * psi[..., hilbert.states_to_numbers(connected)], axis=-1)
 
-    return jax.lax.map(rows, numbers).reshape(-1)[:n]
+    parts = jnp.moveaxis(jax.lax.map(rows, numbers), 0, -2)
+    return parts.reshape(*psi.shape[:-1], -1)[..., :n]

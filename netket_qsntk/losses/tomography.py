@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -102,12 +102,13 @@ class Tomography(Loss):
         True
     """
 
-    whole_basis = True
+    whole_basis = scale_invariant = True
+    untraced: ClassVar[tuple[str, ...]] = ("target", "measurements")
 
     def __init__(self, hilbert: Any, measurements: Sequence[Measurement]) -> None:
         self.target = None
         self.hilbert = hilbert
-        self.measurements = tuple(measurements)
+        self.measurements: Sequence[Measurement] = tuple(measurements)
         if not self.measurements:
             raise MeasurementError("Tomography needs at least one Measurement, got none.")
         frequencies = []

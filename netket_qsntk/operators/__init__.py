@@ -3,7 +3,6 @@
 from netket_qsntk.operators.algebra import ScaledIdentity, Sum
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.basis import BasisIndex
-from netket_qsntk.operators.choose import choose
 from netket_qsntk.operators.conjugate_residuals import Solution, conjugate_residuals
 from netket_qsntk.operators.decomposition import Eigendecomposition
 from netket_qsntk.operators.dense import Dense
@@ -22,6 +21,7 @@ from netket_qsntk.operators.stochastic import (
     trace_of_function,
     xtrace,
 )
+from netket_qsntk.operators.structure import HammingTable, SiteProduct, Structure, Unstructured
 from netket_qsntk.operators.tiled import Tiled
 from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
 
@@ -34,7 +34,10 @@ __all__ = [
     "Shared",
     "Sum",
     "ScaledIdentity",
-    "choose",
+    "HammingTable",
+    "SiteProduct",
+    "Unstructured",
+    "Structure",
     "BasisIndex",
     "Eigendecomposition",
     "Krylov",

@@ -29,6 +29,7 @@ from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.operators.krylov import Krylov
 from netket_qsntk.progress import track
+from netket_qsntk.spectral import rounding_floor
 
 # Lanczos vectors are stored in blocks of this many, so that the store grows without being copied.
 _BLOCK = 16
@@ -114,7 +115,7 @@ def _floor(operator: KernelOperator, scale: np.ndarray, n: int) -> float:
     """Eigenvalues of a positive operator below n eps λ_max are rounding, as in a dense eigendecomposition."""
     if not operator.positive:
         return 0.0
-    return float(n * np.finfo(operator.dtype).eps * scale.max(initial=0.0))
+    return rounding_floor(scale.max(initial=0.0), n, operator.dtype)
 
 
 @partial(jax.jit, donate_argnums=0)

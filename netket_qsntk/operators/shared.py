@@ -31,7 +31,7 @@ class Shared(KernelOperator):
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs
         >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
         >>> x = nk.hilbert.Spin(0.5, 4).all_states()
-        >>> shared = qs.operators.choose(kernel, x, hint="shared")
+        >>> shared = kernel.operator(x, hint="shared")
         >>> bool(jnp.allclose(shared.matvec(jnp.ones(16)), kernel.ntk(x).sum(1)))
         True
     """

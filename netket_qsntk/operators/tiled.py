@@ -1,6 +1,6 @@
 """Kernels without structure, evaluated as they are needed and never stored."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
@@ -9,40 +9,52 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.errors import StructureError
-from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.dense import times
 from netket_qsntk.parallel.mesh import collect, map_shared, n_devices, rows_from_host, share
+
+
+class EntriesFunction(Protocol):
+    """Entries of a kernel, as they are asked for."""
+
+    def __call__(self, x: Any, y: Any = None) -> Array:
+        """Between configurations (n, sites) and (m, sites): (n, m)."""
+        ...
+
+    def diagonal(self, x: Any) -> Array:
+        """At (x, x): (n,)."""
+        ...
+
 
 # Entries of a block: 64 MB, so that memory stays small and each block is still a large product.
 _BLOCK = 2**23
 
 
 class Tiled(KernelOperator):
-    """A kernel between two batches, in blocks of rows made on the fly by ``kernel.both``.
+    """A kernel between two batches, in blocks of rows made on the fly.
 
     A product costs n m evaluations of the kernel; memory is that of one block. Called directly, it takes the
     kernel's fastest path (for lattice inputs a table on the host), and several devices share the rows out; inside
     ``jax.jit`` the kernel is traced.
 
     Args:
-        kernel: An infinite-width kernel.
+        entries: ``entries(x, y) -> (n, m)`` and ``entries.diagonal(x) -> (n,)`` on configurations (n, sites), (m,
+            sites): a pytree, such as :class:`netket_qsntk.kernels.Entries` of a kernel.
         x: Rows: configurations (n, sites).
         y: Columns, (m, sites); None for the same batch as the rows.
-        which: ``"ntk"`` or ``"nngp"``.
         block: Rows evaluated at a time; None chooses about 8 million entries.
         scale: A factor.
         positive: Whether it is known to be positive semidefinite.
         reason: Why it was chosen, for ``repr``.
 
     Raises:
-        StructureError: ``which`` is neither, or ``block`` is not positive.
+        StructureError: ``block`` is not positive.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs
         >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,)))
         >>> x = nk.hilbert.Spin(0.5, 4).all_states()
-        >>> tiles = qs.operators.Tiled(kernel, x, block=5)
+        >>> tiles = qs.operators.Tiled(qs.kernels.Entries(kernel, "ntk"), x, block=5)
         >>> bool(jnp.allclose(tiles.matvec(jnp.ones(16)), kernel.ntk(x).sum(1)))
         True
     """
@@ -50,31 +62,27 @@ class Tiled(KernelOperator):
     x: Array
     y: Array | None
     scale: Array
-    kernel: InfiniteWidthKernel = eqx.field(static=True)
-    which: str = eqx.field(static=True)
+    entries: EntriesFunction
     block: int = eqx.field(static=True)
     positive: bool = eqx.field(static=True)
     reason: str = eqx.field(static=True)
 
     def __init__(
         self,
-        kernel: InfiniteWidthKernel,
+        entries: EntriesFunction,
         x: Any,
         y: Any = None,
         *,
-        which: str = "ntk",
         block: int | None = None,
         scale: Any = 1.0,
         positive: bool = False,
         reason: str = "",
     ) -> None:
-        if which not in ("ntk", "nngp"):
-            raise StructureError(f"which={which!r}: expected 'ntk' or 'nngp'.")
         if block is not None and block < 1:
             raise StructureError(f"block={block}: expected a positive number of rows, or None.")
-        self.kernel, self.which = kernel, which
-        self.x = jnp.asarray(check_configurations(x))
-        self.y = None if y is None else jnp.asarray(check_configurations(y, "y"))
+        self.entries = entries
+        self.x = jnp.asarray(x)
+        self.y = None if y is None else jnp.asarray(y)
         self.scale = jnp.asarray(scale, float)
         self.block = min(len(self.x), block or max(1, _BLOCK // max(1, len(self._columns)))) or 1
         self.positive = positive and y is None
@@ -99,17 +107,12 @@ class Tiled(KernelOperator):
     def _columns(self) -> Array:
         return self.x if self.y is None else self.y
 
-    def _entries(self, x: Any, y: Any) -> Array:
-        return self.kernel.both(x, y)[0 if self.which == "nngp" else 1]
-
     def _apply(self, v: Array) -> Array:
         # The blocks are made on the host, from tables.
         return self._product(v)
 
     def _product(self, v: Array) -> Array:
-        if any(
-            isinstance(leaf, jax.core.Tracer) for leaf in (v, self.x, self._columns, self.scale)
-        ):
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((self, v))):
             return self.scale * self._traced(self.x, v)
         product = self._direct(np.asarray(self.x), v) if n_devices() == 1 else self._shared(v)
         return self.scale * product
@@ -118,7 +121,7 @@ class Tiled(KernelOperator):
         y = np.asarray(self._columns)
         starts = range(0, len(x), self.block)
         return jnp.concatenate(
-            [_times(self._entries(x[i : i + self.block], y), v) for i in starts], axis=-1
+            [_times(self.entries(x[i : i + self.block], y), v) for i in starts], axis=-1
         )
 
     def _shared(self, v: Array) -> Array:
@@ -138,21 +141,21 @@ class Tiled(KernelOperator):
         blocks = -(-n // self.block)
         padded = jnp.pad(x, ((0, blocks * self.block - n), (0, 0)), mode="edge")
         rows = padded.reshape(blocks, self.block, -1)
-        parts = jax.lax.map(lambda tile: times(self._entries(tile, y), v), rows)
+        parts = jax.lax.map(lambda tile: times(self.entries(tile, y), v), rows)
         joined = jnp.moveaxis(parts, 0, -2)
         return joined.reshape(*v.shape[:-1], blocks * self.block)[..., :n]
 
     def as_matrix(self) -> Array:
         """The whole matrix, evaluated at once."""
-        return self.scale * self._entries(self.x, self.y)
+        return self.scale * self.entries(self.x, self.y)
 
     def diagonal(self) -> Array:
         """K(x, x) without the matrix; between two batches, one pair at a time."""
         if self.symmetric:
-            return self.scale * self.kernel.diagonals(self.x)[0 if self.which == "nngp" else 1]
+            return self.scale * self.entries.diagonal(self.x)
         n = min(self.shape)
         pairs = jax.lax.map(
-            lambda pair: self._entries(pair[0][None], pair[1][None])[0, 0],
+            lambda pair: self.entries(pair[0][None], pair[1][None])[0, 0],
             (self.x[:n], self._columns[:n]),
         )
         return self.scale * pairs
@@ -178,12 +181,12 @@ class Tiled(KernelOperator):
         )
 
     def _with(self, **changes: Any) -> "Tiled":
-        names = ("x", "y", "which", "scale", "positive", "reason")
+        names = ("x", "y", "scale", "positive", "reason")
         new = {name: getattr(self, name) for name in names} | changes
-        return Tiled(self.kernel, new.pop("x"), new.pop("y"), **new)
+        return Tiled(self.entries, new.pop("x"), new.pop("y"), **new)
 
     def _describe(self) -> str:
-        return f"{self.which} of {self.kernel!r} in blocks of {self.block} rows"
+        return f"{self.entries!r} in blocks of {self.block} rows"
 
 
 _times = jax.jit(times)

@@ -18,7 +18,7 @@ parts are collected.
 Where there are several devices this happens by itself: members of ensembles in evaluation and training; rows of
 kernels in :class:`~netket_qsntk.dynamics.LinearDynamics`, :class:`~netket_qsntk.dynamics.LinearizedDynamics`,
 :class:`~netket_qsntk.dynamics.Posterior` and the drivers on top of them, and in the stored and tiled operators that
-:func:`~netket_qsntk.operators.choose` makes. Functions that return a matrix by contract (``kernel.ntk``,
+``kernel.operator`` makes. Functions that return a matrix by contract (``kernel.ntk``,
 ``empirical``, ``InfiniteState.covariance``) give it whole: the rows of the same are
 :meth:`SharedMatrix.of_kernel` and :meth:`~netket_qsntk.kernels.EmpiricalKernel.shared`. Where there is one device,
 nothing is shared out and every path is the ordinary one.

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from netket_qsntk.plot.style import COLOURS, band, finish, new_row, read
+from netket_qsntk.spectral import floor_of
 
 
 def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> Any:
@@ -53,7 +54,7 @@ def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> An
 
     if "ntk/eigenvalues" in data:
         steps, values = curve("eigenvalues")
-        floor = values.shape[1] * np.finfo(values.dtype).eps * values[:, :1]
+        floor = np.array([floor_of(row) for row in values])[:, None]
         ranks = np.unique(np.geomspace(1, values.shape[1], 9).astype(int))
         values = np.where(values > floor, values, np.nan)[:, ranks - 1]
         axes[1].set_yscale("log")

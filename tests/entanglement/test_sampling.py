@@ -11,7 +11,6 @@ from netket_qsntk.entanglement import (
     ProductKernel,
     sample_wavefunctions,
 )
-from netket_qsntk.entanglement.hypercube import apply_site_matrices
 from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.hamming import hamming_spectrum
 
@@ -70,16 +69,6 @@ def test_seeds_reproduce_and_generators_advance():
     first, second = (sample_wavefunctions(ensemble, 2, rng) for _ in range(2))
     np.testing.assert_array_equal(first, a)
     assert np.all(first != second)
-
-
-def test_site_matrices_act_as_their_kronecker_product():
-    rng = np.random.default_rng(0)
-    matrices = [rng.standard_normal((q, q)) for q in (2, 3, 2, 5, 4, 2)]
-    whole = matrices[0]
-    for m in matrices[1:]:
-        whole = np.kron(whole, m)
-    x = rng.standard_normal((2, len(whole)))
-    np.testing.assert_allclose(apply_site_matrices(matrices, x), x @ whole.T, rtol=1e-12, atol=1e-9)
 
 
 def test_the_hamming_spectrum_is_that_of_the_matrix():

@@ -6,8 +6,8 @@ import pytest
 
 from netket_qsntk import encodings, kernels, models
 from netket_qsntk.errors import InvalidConfigurationsError, StructureError
-from netket_qsntk.operators import Dense, Hypercube, Kronecker, Shared, Tiled, choose
-from netket_qsntk.operators import choose as choose_function
+from netket_qsntk.operators import Dense, Hypercube, Kronecker, Shared, Tiled, Unstructured
+from netket_qsntk.operators import choose as choosing
 
 # On one device, and on several.
 STORED = Dense, Shared
@@ -104,8 +104,7 @@ def test_without_structure_the_matrix_is_stored_if_it_fits(fermions, monkeypatch
     assert "10.4 kB" in operator.reason
     assert "not ±1" in operator.reason
     agrees(operator, kernel, x)
-    module = __import__("sys").modules[choose_function.__module__]
-    monkeypatch.setattr(module, "DENSE_BYTES", 1000)
+    monkeypatch.setattr(choosing, "DENSE_BYTES", 1000)
     operator = kernel.operator(x)
     assert isinstance(operator, Tiled)
     assert "would take 10.4 kB" in operator.reason
@@ -140,19 +139,22 @@ def test_more_spins_than_a_basis_fits_are_stored_or_tiled(relu):
 )
 def test_a_hint_is_followed(hint, structure, spins):
     kernel = kernels.infinite_width(models.CosNet(4))
-    operator = choose(kernel, spins[:60], which="nngp", hint=hint)
+    operator = kernel.operator(spins[:60], which="nngp", hint=hint)
     assert isinstance(operator, structure)
     assert operator.reason == "it was asked for"
     agrees(operator, kernel, spins[:60], which="nngp")
 
 
 def test_a_structure_that_does_not_hold_is_refused_with_the_reason(relu, spins, fermions):
-    with pytest.raises(StructureError, match="not known to be a product"):
+    with pytest.raises(
+        StructureError,
+        match="no kronecker on these configurations: the kernel is not known to be one",
+    ):
         relu.operator(spins, hint="kronecker")
     kernel, x = fermions
-    with pytest.raises(StructureError, match="inputs are not ±1"):
+    with pytest.raises(StructureError, match="no hypercube .* a product over sites"):
         kernel.operator(x, hint="hypercube")
-    with pytest.raises(StructureError, match="expected 'dense'"):
+    with pytest.raises(StructureError, match="expected one of .'dense'"):
         relu.operator(spins, hint="sparse")
     with pytest.raises(StructureError, match="'ntk' or 'nngp'"):
         relu.operator(spins, which="theta")
@@ -167,12 +169,12 @@ def test_a_kernel_that_only_claims_to_be_a_product_is_not_believed(fermions):
 
     formula.translation_invariant_nngp = True
     kernel = kernels.DotProductKernel(formula, encode=encodings.fermion_sites)
-    with pytest.raises(StructureError, match="is not a product over sites"):
+    with pytest.raises(StructureError, match="is no product over sites"):
         kernel.operator(fermions[1], hint="kronecker")
 
 
 def test_any_kernel_can_be_chosen_for(spins):
-    """A kernel of which only ``both`` is known."""
+    """A kernel of which only ``both`` is known: an ordinary class, looked at like any other."""
 
     class Bare(kernels.InfiniteWidthKernel):
         n_parts, trainable = 2, "all"
@@ -188,7 +190,40 @@ def test_any_kernel_can_be_chosen_for(spins):
 
     operator = Bare().operator(spins[:30])
     assert isinstance(operator, STORED)
-    assert "not known to depend on inner products" in operator.reason
+    assert "hypercube: it would hold" in operator.reason
     tiles = Bare().operator(spins[:30], hint="tiled")
     np.testing.assert_allclose(tiles.matvec(np.ones(30)), operator.matvec(np.ones(30)), rtol=1e-12)
     np.testing.assert_allclose(tiles.diagonal(), operator.diagonal(), rtol=1e-12)
+
+
+def test_sites_that_an_encoding_mixes_are_told(spins):
+    """The product of three neighbours is ±1 again: a table over coordinates, and none over sites."""
+    mixing = models.CosNet(4, encoding=lambda x: np.roll(x, 1, -1) * x * np.roll(x, -1, -1) * 1.0)
+    hilbert = nk.hilbert.Spin(0.5, spins.shape[1])
+    assert kernels.infinite_width(models.CosNet(4)).structure(hilbert).sitewise
+    kernel = kernels.infinite_width(mixing)
+    for domain in (hilbert, spins):
+        assert not kernel.structure(domain).sitewise
+    agrees(kernel.operator(spins), kernel, spins)
+
+
+def test_a_kernel_that_is_a_table_on_a_path_alone_is_not_believed(spins):
+    """Entries agree along one path through the hypercube, and nowhere else."""
+
+    class Weighted(kernels.InfiniteWidthKernel):
+        n_parts, trainable = 1, "all"
+
+        def both(self, x, y=None):
+            y = x if y is None else y
+            differ = np.asarray(x)[:, None] != np.asarray(y)[None]
+            path = np.arange(differ.shape[-1]) == differ.sum(-1, keepdims=True) - 1
+            k = np.exp(-0.3 * differ.sum(-1)) * (1 + 0.1 * ~(differ & path).any(-1))
+            return k, k
+
+        def diagonals(self, x):
+            return np.ones(len(x)), np.ones(len(x))
+
+    kernel = Weighted()
+    assert isinstance(kernel.structure(spins), Unstructured)
+    assert isinstance(kernel.operator(spins), STORED)
+    agrees(kernel.operator(spins), kernel, spins)

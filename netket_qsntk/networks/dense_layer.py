@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax import Array, random
 from jax.nn.initializers import normal
 
-from netket_qsntk.models.base import Parametrization
+from netket_qsntk.networks.wave_function import Parametrization
 
 
 def _phase(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:

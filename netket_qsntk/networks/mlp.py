@@ -9,8 +9,8 @@ from jax import Array
 
 from netket_qsntk.activations import Activation, activation
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.models.base import Parametrization, WaveFunction, check_width
-from netket_qsntk.models.dense import Dense
+from netket_qsntk.networks.dense_layer import Dense
+from netket_qsntk.networks.wave_function import Parametrization, WaveFunction, check_width
 
 
 class _MLPNetwork(nn.Module):

@@ -6,8 +6,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from netket_qsntk.models.base import Parametrization, WaveFunction, check_positive, check_width
-from netket_qsntk.models.dense import Dense
+from netket_qsntk.networks.dense_layer import Dense
+from netket_qsntk.networks.wave_function import (
+    Parametrization,
+    WaveFunction,
+    check_positive,
+    check_width,
+)
 
 
 class _Network(nn.Module):

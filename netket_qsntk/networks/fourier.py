@@ -9,12 +9,15 @@ from jax import Array
 from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.models.base import Encoding, Parametrization, Parts, WaveFunction
+from netket_qsntk.networks.wave_function import Encoding, Parametrization, Parts, WaveFunction
+from netket_qsntk.readout import Output, Readout, Reference, as_reference
 from netket_qsntk.text import brief
+
+_KEPT = ("parts", "parametrization", "param_dtype", "output", "reference")
 
 
 class FourierFeatures(nn.Module):
-    r"""A network g on Fourier features: ψ(x) = g(γ(x)).
+    r"""A network g on Fourier features: f(x) = g(γ(x)).
 
     .. math:: \gamma_{2k}(x) = a_k \cos(2\pi b_k \cdot x),\qquad \gamma_{2k+1}(x) = a_k \sin(2\pi b_k \cdot x)
 
@@ -26,7 +29,8 @@ class FourierFeatures(nn.Module):
         frequencies: b, shape (m, d).
         amplitudes: a, shape (m,), or one number for all.
         network: The model g, seeing inputs of length 2m.
-        parts, parametrization, param_dtype: None keeps those of ``network``; a value replaces them.
+        parts, parametrization, param_dtype, output, reference: None keeps those of ``network``; a value replaces
+            them. A reference sees the configurations, not the features.
         encoding: Applied before the features, as for every model.
 
     Raises:
@@ -48,6 +52,8 @@ class FourierFeatures(nn.Module):
     encoding: Encoding | None = None
     parametrization: Parametrization | None = None
     param_dtype: Any = None
+    output: Output | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         b = np.asarray(self.frequencies, dtype=float)
@@ -66,14 +72,11 @@ class FourierFeatures(nn.Module):
                 "FourierFeatures(network=…): expected one of this package's models without an encoding "
                 f"(pass encoding= to FourierFeatures itself), got {type(self.network).__name__}."
             )
-        own = {
-            name: getattr(self, name)
-            for name in ("parts", "parametrization", "param_dtype")
-            if getattr(self, name) is not None
-        }
+        self.reference = as_reference(self.reference)
+        own = {name: getattr(self, name) for name in _KEPT if getattr(self, name) is not None}
         if own:
             self.network = self.network.clone(parent=None, **own)
-        for name in ("parts", "parametrization", "param_dtype"):
+        for name in _KEPT:
             setattr(self, name, getattr(self.network, name))
         self.frequencies = HashableArray(b)
         self.amplitudes = HashableArray(np.broadcast_to(a, b.shape[:1]))
@@ -95,13 +98,22 @@ class FourierFeatures(nn.Module):
         features = jnp.stack([a * jnp.cos(phase), a * jnp.sin(phase)], axis=-1)
         return features.reshape(*x.shape[:-1], 2 * b.shape[0])
 
+    @property
+    def readout(self) -> Readout:
+        """How f becomes ψ."""
+        return Readout(self.network.output, self.reference)
+
+    def fields(self, x: Array) -> Array:
+        """The network's functions f(x): (…, sites) -> (…)."""
+        return self.network.fields(self.encode(x))
+
     def psi(self, x: Array) -> Array:
         """Amplitudes ψ(x): (…, sites) -> (…)."""
-        return self.network.psi(self.encode(x))
+        return self.readout.psi(self.fields(x), x)
 
     def __call__(self, x: Array) -> Array:
-        """log ψ(x): (…, sites) -> (…)."""
-        return self.network(self.encode(x))
+        """Log ψ(x): (…, sites) -> (…)."""
+        return self.readout.log_psi(self.fields(x), x)
 
     def __repr__(self) -> str:
         m, d = np.shape(self.frequencies)

@@ -1,7 +1,8 @@
-"""How a wave function ψ = ψ₁ + iψ₂ is put together from real networks.
+"""How the functions f = f₁ + if₂ of a wave function are put together from real networks.
 
 A concrete model says only what its real network is (:meth:`WaveFunction.network`, a flax module from
-(…, d) to (…, outputs)); this file says how one or two of them make ψ, and that NetKet wants log ψ.
+(…, d) to (…, outputs)); this file says how one or two of them make f. What f is, ψ or log ψ, is said by the model's
+:class:`~netket_qsntk.readout.Readout`.
 """
 
 import dataclasses
@@ -16,23 +17,32 @@ from flax import linen as nn
 from jax import Array, lax
 
 from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.readout import Output, Readout, Reference, as_reference
 from netket_qsntk.text import summary
 
 Parts = Literal["independent", "shared", "real"]
 Parametrization = Literal["ntk", "standard"]
 Encoding = Callable[[Array], Array]
 
-_OPTIONS = ("parts", "encoding", "parametrization", "param_dtype")
-_CHOICES = {"parts": ("independent", "shared", "real"), "parametrization": ("ntk", "standard")}
+_OPTIONS = ("parts", "output", "reference", "encoding", "parametrization", "param_dtype")
+_CHOICES = {
+    "parts": ("independent", "shared", "real"),
+    "parametrization": ("ntk", "standard"),
+    "output": ("psi", "log_psi"),
+}
 
 
 class WaveFunction(nn.Module, kw_only=True):
-    """Base of the models: ψ from real networks, log ψ for NetKet.
+    """Base of the models: f = f₁ + if₂ from real networks, ψ from f, log ψ for NetKet.
 
     Args:
-        parts: How ψ₁ and ψ₂ are built. ``"independent"``: two networks with parameters of their own (the
+        parts: How f₁ and f₂ are built. ``"independent"``: two networks with parameters of their own (the
             paper's experiments); ``"shared"``: one trunk, two linear readouts (the paper's S16);
-            ``"real"``: ψ₂ = 0.
+            ``"real"``: f₂ = 0.
+        output: What f is: ``"psi"``: ψ = f, as in the paper; ``"log_psi"``: ψ = e^f, f₁ the log-amplitude and f₂
+            the phase, as NetKet's own models.
+        reference: A fixed log ψ, added to the network's: ``reference(x)`` of shape (…) for configurations (…, sites),
+            such as :func:`netket_qsntk.readout.marshall`, or a bound flax module.
         encoding: Function from configurations (…, sites) to real vectors (…, d), for instance
             :func:`netket_qsntk.encodings.fermion_sites`. None takes the configuration as it is.
         parametrization: ``"ntk"``: θ ~ N(0, 1) and the forward pass multiplies by σ/√fan_in;
@@ -45,6 +55,8 @@ class WaveFunction(nn.Module, kw_only=True):
     """
 
     parts: Parts = "independent"
+    output: Output = "psi"
+    reference: Reference | None = None
     encoding: Encoding | None = None
     parametrization: Parametrization = "ntk"
     param_dtype: Any = jnp.float64
@@ -56,6 +68,7 @@ class WaveFunction(nn.Module, kw_only=True):
                 raise InvalidModelError(
                     f"{type(self).__name__}({name}={value!r}): expected one of {allowed}."
                 )
+        self.reference = as_reference(self.reference)
         if self.encoding is not None and not callable(self.encoding):
             raise InvalidModelError(
                 f"{type(self).__name__}(encoding={self.encoding!r}): expected a function from "
@@ -72,6 +85,11 @@ class WaveFunction(nn.Module, kw_only=True):
     def dtype(self) -> Any:
         """``param_dtype``; float32 in its place where JAX's 64-bit mode is off, without JAX's warning at each use."""
         return jax.dtypes.canonicalize_dtype(self.param_dtype)
+
+    @property
+    def readout(self) -> Readout:
+        """How f becomes ψ."""
+        return Readout(self.output, self.reference)
 
     @nn.nowrap
     def network(self, outputs: int) -> nn.Module:
@@ -92,8 +110,8 @@ class WaveFunction(nn.Module, kw_only=True):
             if self.parts == "independent":
                 self.imag = self.network(1)
 
-    def psi(self, x: Array) -> Array:
-        """Amplitudes ψ(x): (…, sites) -> (…), complex, or real for ``parts="real"``."""
+    def fields(self, x: Array) -> Array:
+        """The network's functions f(x): (…, sites) -> (…), complex, or real for ``parts="real"``."""
         v = self.encode(jnp.asarray(x))
         if self.parts == "shared":
             out = self.trunk(v)
@@ -101,9 +119,17 @@ class WaveFunction(nn.Module, kw_only=True):
         real = self.real(v)[..., 0]
         return real if self.parts == "real" else lax.complex(real, self.imag(v)[..., 0])
 
+    def psi(self, x: Array) -> Array:
+        """Amplitudes ψ(x): (…, sites) -> (…); real where f and the reference are."""
+        return self.readout.psi(self.fields(x), x)
+
     def __call__(self, x: Array) -> Array:
-        """log ψ(x): (…, sites) -> (…), complex. A zero amplitude gives -inf (and no gradient)."""
-        return jnp.log(self.psi(x) + 0j)
+        """log ψ(x): (…, sites) -> (…).
+
+        Complex for ``output="psi"``, where a zero amplitude gives -inf (and no gradient). For ``"log_psi"`` it is
+        the network's f and the reference, real where both are.
+        """
+        return self.readout.log_psi(self.fields(x), x)
 
     def __repr__(self) -> str:
         """Own fields, and the options of all models where they are not the default; Flax takes a line for each."""

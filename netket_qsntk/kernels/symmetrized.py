@@ -1,0 +1,204 @@
+"""Kernels of networks projected on a representation of a lattice's symmetry group."""
+
+from functools import partial
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from netket.utils.group import PermutationGroup
+
+from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule, check_configurations
+from netket_qsntk.kernels.qsntk import QSNTK
+from netket_qsntk.symmetry.orbits import folded, orbit_sums, orbit_words, words
+from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
+
+Which = Literal["ntk", "nngp"]
+
+# Pairs of configurations and group elements summed in one piece.
+_PAIRS = 2**26
+
+
+class SymmetrizedKernel(KernelModule):
+    r"""The kernel of a projected network, :math:`k_G(x, y) = |G|^{-1} \sum_g \chi(g)^*\, k(x, g y)`.
+
+    Made by :func:`symmetrized`. Where k is a function of the Hamming distance of spins, the sum is over bits and
+    tables (:mod:`netket_qsntk.symmetry.orbits`); otherwise k is evaluated |G| times. For complex characters
+    the matrices are complex and Hermitian.
+
+    Attributes:
+        kernel: k.
+        symmetry: The group and its character.
+    """
+
+    kernel: InfiniteWidthKernel
+    symmetry: Projection = eqx.field(static=True)
+
+    def __init__(self, kernel: InfiniteWidthKernel, symmetry: Projection) -> None:
+        self.kernel = kernel
+        self.symmetry = symmetry
+        self.n_parts = kernel.n_parts
+        self.trainable = kernel.trainable
+
+    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+        """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
+        nngp, ntk = self._sums(x, y, ("nngp", "ntk"))
+        return nngp, ntk
+
+    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+        """One of the two kernels between x (n, sites) and y (m, sites): (n, m)."""
+        return self._sums(x, y, (which,))[0]
+
+    def nngp(self, x: Any, y: Any = None) -> Array:
+        """Covariance of each projected part: (n, m)."""
+        return self.matrix(x, y, "nngp")
+
+    def ntk(self, x: Any, y: Any = None) -> Array:
+        """Neural tangent kernel of each projected part: (n, m)."""
+        return self.matrix(x, y, "ntk")
+
+    def diagonals(self, x: Any) -> tuple[Array, Array]:
+        """(K_G(x, x), Θ_G(x, x)) for each configuration, which depend on how symmetric it is: two arrays (n,)."""
+        x = self._checked(x, "x")
+
+        def at(row: Array) -> tuple[Array, Array]:
+            nngp, ntk = self.both(row[None], row[None])
+            return jnp.real(nngp[0, 0]), jnp.real(ntk[0, 0])
+
+        return jax.lax.map(at, jnp.asarray(x), batch_size=64)
+
+    def qsntk(self, x: Any, y: Any = None) -> QSNTK:
+        """The quantum-state NTK: for a complex character ψ₁ and ψ₂ mix, Θ₁₁ = Θ₂₂ = Re Θ_G, Θ₁₂ = -Im Θ_G.
+
+        (Half of each for one real network, whose projection is complex.)
+        """
+        ntk = self.ntk(x, y)
+        if not jnp.iscomplexobj(ntk):
+            zero = jnp.zeros_like(ntk)
+            return QSNTK(theta_11=ntk, theta_22=ntk if self.n_parts == 2 else zero, theta_12=zero)
+        half = ntk if self.n_parts == 2 else ntk / 2
+        return QSNTK(theta_11=half.real, theta_22=half.real, theta_12=-half.imag)
+
+    def _checked(self, x: Any, name: str) -> Any:
+        x = check_configurations(x, name)
+        self.symmetry.check(x.shape[1], name)
+        return x
+
+    def _sums(self, x: Any, y: Any, which: tuple[Which, ...]) -> tuple[Array, ...]:
+        x = self._checked(x, "x")
+        y = x if y is None else self._checked(y, "y")
+        states = two_states(x, y)
+        if states is not None:
+            tables = [hamming_table(self.kernel, states, x.shape[1], w) for w in which]
+            found = [t for t in tables if t is not None]
+            if len(found) == len(which):
+                middle = (states[0] + states[1]) / 2
+                table = jnp.stack([folded(t, self.symmetry) for t in found])
+                up = [jnp.asarray(t) > middle for t in (x, y)]
+                return tuple(_by_bits(self.symmetry, *up, table))
+        return self._one_by_one(x, y, which)
+
+    def _one_by_one(self, x: Any, y: Any, which: tuple[Which, ...]) -> tuple[Array, ...]:
+        order, totals = self.symmetry.order, [jnp.zeros(())] * len(which)
+        for move, sign, chi in self.symmetry.elements():
+            image = y[:, move] if sign > 0 else -y[:, move]
+            pair = dict(zip(("nngp", "ntk"), self.kernel.both(x, image), strict=True))
+            totals = [
+                total + pair[w] * (np.conj(chi) / order)
+                for total, w in zip(totals, which, strict=True)
+            ]
+        return tuple(totals)
+
+    def __repr__(self) -> str:
+        return f"SymmetrizedKernel({self.kernel!r}, {self.symmetry!r})"
+
+
+@partial(jax.jit, static_argnums=0)
+def _by_bits(symmetry: Projection, x: Array, y: Array, tables: Array) -> list[Array]:
+    orbits = orbit_words(y, symmetry)
+    weights = (
+        None
+        if symmetry.is_trivial or np.all(symmetry.weights == symmetry.weights[0])
+        else symmetry.weights
+    )
+    rows = max(1, _PAIRS // (orbits.shape[1] * orbits.shape[2]))
+    bits = words(x)
+    pieces = []
+    for start in range(0, x.shape[0], rows):
+        here = bits[:, start : start + rows]
+        pieces.append([orbit_sums(here, orbits, table, weights) for table in tables])
+    return [jnp.concatenate(column) for column in zip(*pieces, strict=True)]
+
+
+def two_states(*batches: Any) -> tuple[float, float] | None:
+    """The two values that the sites of configurations take, larger first; None for more. Traced ones are spins ±1."""
+    if any(isinstance(t, jax.core.Tracer) for t in batches):
+        batches = tuple(t for t in batches if not isinstance(t, jax.core.Tracer))
+    values = np.unique(np.concatenate([np.unique(np.asarray(t)) for t in batches] or [[-1, 1]]))
+    if len(values) == 1 and values[0]:
+        return abs(float(values[0])), -abs(float(values[0]))
+    return (float(values[1]), float(values[0])) if len(values) == 2 else None
+
+
+def hamming_table(
+    kernel: InfiniteWidthKernel, states: tuple[float, float], d: int, which: Which
+) -> Array | None:
+    """k(0), …, k(d) if the kernel depends on the Hamming distance alone at random configurations, else None."""
+    with jax.ensure_compile_time_eval():
+        up, down = states
+        path = np.where(np.arange(d) < np.arange(d + 1)[:, None], down, up)
+        table = _entries(kernel, path[:1], path, which)[0]
+        rng = np.random.default_rng(0)
+        one, two = rng.choice([up, down], size=(2, 24, d))
+        exact = np.asarray(_entries(kernel, one, two, which))
+        guess = np.asarray(table)[(one[:, None] != two[None]).sum(-1)]
+        if np.abs(guess - exact).max() > 1e-12 * np.abs(exact).max():
+            return None
+        return table
+
+
+def _entries(kernel: InfiniteWidthKernel, x: Any, y: Any, which: Which) -> Array:
+    return kernel.ntk(x, y) if which == "ntk" else kernel.nngp(x, y)
+
+
+def symmetrized(
+    kernel: InfiniteWidthKernel,
+    group: PermutationGroup | Projection,
+    character: Any = None,
+    *,
+    spin_flip: SpinFlip = None,
+) -> SymmetrizedKernel:
+    r"""The kernel averaged over a symmetry group with a character: that of the projected network.
+
+    .. math:: k_G(x, y) = |G|^{-1} \sum_g \chi(g)^*\, k(x, g y)
+
+    The same for K and Θ. A kernel of the Hamming distance keeps its levels: over the basis the eigenvalues are
+    λ_w/χ(1), with the multiplicities of :func:`netket_qsntk.symmetry.multiplicities`. The projected network itself is
+    f_G(x) = |G|⁻¹ Σ_g χ(g) f(g x) for one-dimensional representations; for others its kernel is k_G/χ(1).
+
+    Args:
+        kernel: Any infinite-width kernel.
+        group: A NetKet permutation group, (g x)_i = x_{g⁻¹(i)} as NetKet applies it.
+        character: χ(g) of an irreducible representation, (|G|,) in the group's order; None is χ = 1.
+        spin_flip: ±1 adds the flip of all spins, with that eigenvalue.
+
+    Raises:
+        SymmetryError: The group or the character does not fit.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> ring = nk.graph.Chain(8)
+        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), activation="erf"))
+        >>> symmetric = qs.kernels.symmetrized(kernel, ring.space_group(), spin_flip=1)
+        >>> x = nk.hilbert.Spin(0.5, 8).all_states()
+        >>> symmetric.ntk(x[:3], x).shape
+        (3, 256)
+    """
+    if not isinstance(kernel, InfiniteWidthKernel):
+        raise InvalidModelError(
+            f"symmetrized takes a kernel, got a {type(kernel).__name__}: qs.kernels.infinite_width(model) makes one."
+        )
+    return SymmetrizedKernel(kernel, projection(group, character, spin_flip=spin_flip))

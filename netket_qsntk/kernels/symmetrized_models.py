@@ -1,0 +1,11 @@
+"""The kernel of :class:`netket_qsntk.models.Symmetrized`."""
+
+from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable
+from netket_qsntk.kernels.registry import infinite_width
+from netket_qsntk.kernels.symmetrized import SymmetrizedKernel
+from netket_qsntk.networks import Symmetrized
+
+
+@infinite_width.register
+def _symmetrized(model: Symmetrized, trainable: Trainable = "all") -> InfiniteWidthKernel:
+    return SymmetrizedKernel(infinite_width(model.network, trainable), model.symmetry)

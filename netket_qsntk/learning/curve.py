@@ -1,0 +1,292 @@
+"""Learning curves at infinite time: what a training set of a given size teaches, on average over all such sets."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import ArrayLike
+
+from netket_qsntk.alert import alert
+from netket_qsntk.errors import (
+    FewAmplitudesWarning,
+    FiniteSizeWarning,
+    InaccurateKernelWarning,
+    InvalidTrainingError,
+    NotConvergedWarning,
+    SplitError,
+    TargetPowerError,
+)
+from netket_qsntk.learning.coherent import Clusters, degrees, solve, transfer
+from netket_qsntk.learning.levels import Levels
+from netket_qsntk.learning.power import TargetPower
+
+__all__ = ["LearningCurve", "learning_curve"]
+
+Method = Literal["auto", "pairs", "single"]
+
+# The largest residual of the conditions for the coherent potential, in its logarithm.
+_CONVERGED = 1e-8
+# A ridge that stands for none, relative to the smallest level, where the kernel is singular.
+_NO_RIDGE = 1e-9
+# Effective number of configurations of a target below which losses of single training sets scatter widely.
+_FEW = 20
+# Relative corrections by chance are about this over the number of functions half learned (measured at d = 8 … 10).
+_CHANCE = 8.0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class LearningCurve:
+    """Average losses on configurations that were not seen, at infinite time.
+
+    Attributes:
+        n_train: Sizes of the training set, (sizes,).
+        L_mu: Loss of the ensemble's mean, (sizes,).
+        L_gamma: Loss from the fluctuations between initial networks, (sizes,).
+        learned: Σ_w m_w λ_w/(λ_w + κ), how many functions a training set determines, (sizes,).
+        learnability: λ_w/(λ_w + κ) of each level, (sizes, levels): 1 learned, 0 not.
+        residual: Largest residual of the conditions for κ, (sizes,).
+        method: ``"pairs"`` or ``"single"``.
+        reason: Why.
+    """
+
+    n_train: Array
+    L_mu: Array
+    L_gamma: Array
+    learned: Array
+    learnability: Array
+    residual: Array
+    method: str = field(metadata={"static": True})
+    reason: str = field(metadata={"static": True})
+
+    @property
+    def total(self) -> Array:
+        """L_μ + L_γ, the average loss of one network: (sizes,)."""
+        return self.L_mu + self.L_gamma
+
+    def __repr__(self) -> str:
+        sizes = "traced sizes"
+        if not isinstance(self.n_train, jax.core.Tracer):
+            sizes = f"{len(self.n_train)} sizes, {self.n_train.min():g} to {self.n_train.max():g}"
+        return f"LearningCurve({sizes}, clusters: {self.method}, because {self.reason})"
+
+
+def learning_curve(
+    levels: Levels,
+    power: ArrayLike,
+    n_train: ArrayLike,
+    *,
+    ridge: float | Array = 0.0,
+    method: Method = "auto",
+) -> LearningCurve:
+    r"""Losses on unseen configurations after infinite training, averaged over training sets: none is drawn.
+
+    n of N configurations are seen, each set with the same probability. The error is that of kernel regression,
+    and its average follows from a coherent potential κ,
+
+    .. math:: L = \frac{N}{N-n} \sum_w P_w \left(\frac{\kappa}{\lambda_w+\kappa}\right)^2
+        \left(1 - \frac{\dot\kappa}{\kappa^2}\right),
+
+    κ̇ its derivative by an amount added to the inverse kernel. For single configurations κ solves
+    n = Σ m_w λ_w/(λ_w + κ) + δN/κ (to O(n/N)), the eigenlearning equations (Simon, Dickens, Karkada and DeWeese,
+    arXiv:2110.03922; Canatar, Bordelon and Pehlevan, Nat. Commun. 12, 2914 (2021)). They fail for kernels that tell
+    even from odd functions, for which κ differs between the two and pairs x, -x are the clusters
+    (:mod:`netket_qsntk.learning.coherent`). L_μ has the target's powers P_w; L_γ those of the initial networks,
+    n_parts m_w ν_w with the levels ν_w of the NNGP.
+
+    Args:
+        levels: From :func:`netket_qsntk.learning.levels`.
+        power: P_w, (levels,), from :func:`netket_qsntk.learning.target_power`.
+        n_train: Sizes n of the training set, between 0 and N.
+        ridge: δ >= 0, added to the diagonal of the kernel on the training set.
+        method: ``"pairs"``, ``"single"``, or ``"auto"``: pairs wherever a configuration has its flip beside it.
+
+    Returns:
+        The curve; differentiable in the levels, the powers and the ridge. Where the conditions for κ could not be
+        solved it holds nan.
+
+    Raises:
+        SplitError: Sizes that are not between 0 and N.
+        TargetPowerError: Powers that do not fit the levels.
+        InvalidTrainingError: A negative ridge, an unknown method, pairs where there are none.
+
+    Warns:
+        NotConvergedWarning: The conditions for κ were not solved at some size; the residual is in the message.
+        FewAmplitudesWarning: The target is dominated by few configurations, so that single training sets scatter.
+        FiniteSizeWarning: There are so few functions half learned that chance corrections are large; or a symmetry
+            group leaves orbits of very different sizes.
+        InaccurateKernelWarning: The prediction rests on levels below the rounding of the kernel on a training set.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
+        >>> levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 100))
+        >>> power = qs.learning.target_power(qs.learning.ising_quench(100, J=-1.0, time=0.05))
+        >>> curve = qs.learning.learning_curve(levels, power, n_train=[100, 10_000])
+        >>> curve
+        LearningCurve(2 sizes, 100 to 10000, clusters: pairs, because configurations come in pairs x, -x)
+        >>> bool(curve.L_mu[1] < 0.5 * curve.L_mu[0])
+        True
+    """
+    sizes = np.atleast_1d(np.asarray(n_train, dtype=float))
+    _check_inputs(levels, power, sizes, ridge, method)
+    chosen, reason = _choose(levels, method)
+    order = np.argsort(sizes)
+    back = np.argsort(order)
+    weights = jnp.stack(
+        [
+            jnp.asarray(np.asarray(power) if isinstance(power, np.ndarray) else power, float),
+            levels.n_parts * levels.multiplicities * levels.nngp_spectrum,
+        ]
+    )
+    ridge = jnp.asarray(ridge, float)
+    found = _curve(levels, weights, jnp.asarray(sizes[order]), ridge, chosen == "pairs")
+    losses, learned, learnability, residual = (t[back] for t in found)
+    curve = LearningCurve(
+        n_train=jnp.asarray(sizes),
+        L_mu=losses[:, 0],
+        L_gamma=losses[:, 1],
+        learned=learned,
+        learnability=learnability,
+        residual=residual,
+        method=chosen,
+        reason=reason,
+    )
+    if not any(isinstance(t, jax.core.Tracer) for t in jax.tree.leaves((levels, weights, ridge))):
+        _warn(curve, levels, power, np.asarray(weights))
+    return curve
+
+
+def clusters(levels: Levels, pairs: bool) -> Clusters:
+    """The levels' sectors: even and odd, or one."""
+    n = levels.n_functions
+    if pairs:
+        members = jnp.stack([levels.parities == 1, levels.parities == -1]).astype(float)
+    else:
+        members = jnp.ones((1, len(levels)))
+    return Clusters(levels.eigenvalues / n, levels.multiplicities, members, n)
+
+
+def effective_sizes(levels: Levels, sizes: Array) -> Array:
+    """Of the n configurations seen, how many are different under the symmetry: n itself without one."""
+    orbit = levels.n_states / levels.n_functions
+    unseen = jnp.log1p(-sizes / levels.n_states)
+    return jnp.where(orbit > 1, -levels.n_functions * jnp.expm1(orbit * unseen), sizes)
+
+
+def effective_ridge(levels: Levels, ridge: Array) -> Array:
+    """The ridge; where the kernel is singular and there is none, one too small to matter."""
+    used = levels.multiplicities > 0
+    positive = used & (levels.eigenvalues > 0)
+    least = jnp.min(jnp.where(positive, levels.eigenvalues, jnp.inf))
+    singular = jnp.any(used & ~positive)
+    floor = jnp.where(singular, _NO_RIDGE * least, 0.0)
+    return jnp.maximum(ridge, jax.lax.stop_gradient(floor))
+
+
+@partial(jax.jit, static_argnums=4)
+def _curve(
+    levels: Levels, weights: Array, sizes: Array, ridge: Array, pairs: bool
+) -> tuple[Array, Array, Array, Array]:
+    kernel = clusters(levels, pairs)
+    n = effective_sizes(levels, sizes)
+    delta = effective_ridge(levels, ridge)
+    log_kappa, residual = solve(kernel, n, delta)
+    solved = residual < _CONVERGED
+
+    def at(u: Array, m: Array, size: Array) -> tuple[Array, Array, Array]:
+        basis, seen = transfer(u, kernel, m, delta)
+        unseen = (basis - seen) * (levels.n_states / (levels.n_states - size))
+        kappa = jnp.exp(u)
+        own = kernel.members.T @ kappa
+        return (
+            weights @ unseen,
+            jnp.sum(degrees(kernel, kappa)[0]),
+            kernel.spectrum / (kernel.spectrum + own),
+        )
+
+    losses, learned, learnability = jax.vmap(at)(log_kappa, n, sizes)
+    losses = jnp.where(solved[:, None], losses, jnp.nan)
+    return losses, learned, learnability, residual
+
+
+def _choose(levels: Levels, method: Method) -> tuple[str, str]:
+    paired = bool(jnp.all(levels.parities != 0))
+    one = bool(jnp.all((levels.parities == levels.parities[0]) | (levels.multiplicities == 0)))
+    if method == "single" or (method == "pairs" and paired):
+        return method, "it was asked for"
+    if method == "pairs":
+        raise InvalidTrainingError(
+            f"method='pairs': {levels.configurations} do not come in pairs x, -x. Use method='single'."
+        )
+    if paired and not one:
+        return "pairs", "configurations come in pairs x, -x"
+    return "single", "no configuration has its flip beside it"
+
+
+def _check_inputs(levels: Levels, power: Any, sizes: np.ndarray, ridge: Any, method: str) -> None:
+    if method not in ("auto", "pairs", "single"):
+        raise InvalidTrainingError(f"method={method!r}: expected 'auto', 'pairs' or 'single'.")
+    if np.shape(power) != (len(levels),):
+        raise TargetPowerError(
+            f"power has shape {np.shape(power)}, and {levels!r}: expected one number for each level, from "
+            "qs.learning.target_power of a target on the same Hilbert space."
+        )
+    n = float(levels.n_states)
+    if not (sizes.size and sizes.ndim == 1 and np.all((sizes > 0) & (sizes < n))):
+        raise SplitError(
+            f"n_train={sizes}: expected numbers above 0 and below the {n:g} configurations, some of which must stay "
+            "unseen."
+        )
+    if not isinstance(ridge, jax.core.Tracer) and not float(ridge) >= 0:
+        raise InvalidTrainingError(f"ridge={ridge!r}: expected a number >= 0.")
+
+
+def _warn(curve: LearningCurve, levels: Levels, power: Any, weights: np.ndarray) -> None:
+    n, residual = np.asarray(curve.n_train), np.asarray(curve.residual)
+    bad = ~(residual < _CONVERGED)
+    if bad.any():
+        alert(
+            f"The coherent potential was not found at n_train = {n[bad]}: residuals {residual[bad]}. These losses "
+            "are nan. A ridge helps, or method='single'.",
+            NotConvergedWarning,
+        )
+    participation = power.participation if isinstance(power, TargetPower) else np.nan
+    if participation < _FEW:
+        alert(
+            f"The target is dominated by {participation:.3g} configurations: the average over training sets is "
+            "right, but single ones scatter widely about it, by whether those were seen.",
+            FewAmplitudesWarning,
+        )
+    _warn_of_chance(curve, levels, weights)
+    spectrum = np.asarray(levels.spectrum)
+    rounding = np.finfo(spectrum.dtype).eps * n * spectrum.max()
+    share = np.asarray(curve.learnability)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kappa = np.where(share > 0, spectrum * (1 / share - 1), np.inf).min(axis=1)
+    deep = (kappa < rounding) & ~bad
+    if deep.any():
+        alert(
+            f"At n_train = {n[deep]} the prediction rests on levels below the rounding of a kernel matrix of that "
+            "size: training in float64 does not see them. Give the ridge that it works with.",
+            InaccurateKernelWarning,
+        )
+
+
+def _warn_of_chance(curve: LearningCurve, levels: Levels, weights: np.ndarray) -> None:
+    share = np.asarray(curve.learnability)
+    half = (np.asarray(levels.multiplicities) * share * (1 - share)).sum(1)
+    parts = weights[None, 0] * (1 - share) ** 2
+    learned = (parts * share).sum(1) / np.maximum(parts.sum(1), 1e-300)
+    chance = _CHANCE / np.maximum(half, 1e-300) * learned
+    large = (chance > 0.1) & (half > 0) & (np.asarray(levels.n_states) < 1e6)
+    if large.any():
+        alert(
+            f"At n_train = {np.asarray(curve.n_train)[large]} few functions are half learned, and chance corrections "
+            f"to the average are of the order of {chance[large].max():.0%}.",
+            FiniteSizeWarning,
+        )

@@ -1,0 +1,161 @@
+"""Levels of a kernel on all configurations, or on a sector: its eigenvalues with their multiplicities."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+from jax import Array
+
+from netket_qsntk.errors import NoLevelsError
+from netket_qsntk.kernels.base import InfiniteWidthKernel
+from netket_qsntk.kernels.symmetrized import SymmetrizedKernel
+from netket_qsntk.learning.product_levels import product_levels, site_functions
+from netket_qsntk.learning.schemes import Scheme, hamming_scheme, spectrum
+from netket_qsntk.learning.tables import DistanceTable, read_table
+from netket_qsntk.symmetry import Projection, multiplicities, projection
+
+__all__ = ["Levels", "levels"]
+
+# Beyond, the number of configurations exceeds the largest float64.
+_MOST_SITES = 1000
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class Levels:
+    """Eigenvalues of a kernel's matrix between all configurations, and how many eigenvectors each has.
+
+    A pytree: gradients pass through the eigenvalues.
+
+    Attributes:
+        eigenvalues: λ_w of the NTK, (levels,).
+        nngp_eigenvalues: Those of the NNGP, (levels,).
+        multiplicities: m_w, (levels,) float64, exact up to 2⁵³.
+        n_states: Number of configurations N, float64.
+        parities: Behaviour of each level under the flip of all spins, (levels,): 1 even, -1 odd, 0 neither.
+        n_parts: 2 for complex ψ, 1 for real ψ.
+        configurations: What the configurations are, in words.
+        site_functions: For sites of more than two states the eigenvectors of one site, (q, q) as columns.
+    """
+
+    eigenvalues: Array
+    nngp_eigenvalues: Array
+    multiplicities: Array
+    n_states: Array
+    parities: Array
+    n_parts: int = field(default=2, metadata={"static": True})
+    configurations: str = field(default="", metadata={"static": True})
+    site_functions: Array | None = None
+
+    @property
+    def n_functions(self) -> Array:
+        """Σ m_w: N, or the number of symmetric functions (orbits of the group)."""
+        return jnp.sum(self.multiplicities)
+
+    @property
+    def spectrum(self) -> Array:
+        """μ_w = λ_w/N, the levels as a function's mean squares see them."""
+        return self.eigenvalues / self.n_states
+
+    @property
+    def nngp_spectrum(self) -> Array:
+        """ν_w: those of the NNGP."""
+        return self.nngp_eigenvalues / self.n_states
+
+    def __len__(self) -> int:
+        return self.eigenvalues.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Levels({len(self)} levels of {self.configurations}, n_parts={self.n_parts})"
+
+
+def levels(
+    kernel: InfiniteWidthKernel,
+    hilbert: nk.hilbert.DiscreteHilbert,
+    *,
+    group: Any = None,
+    character: Any = None,
+) -> Levels:
+    r"""The levels of an infinite-width kernel on a Hilbert space: any number of sites.
+
+    On all configurations of d spins a kernel of inner products is a function of the Hamming distance h, and level w
+    holds the C(d, w) parities of w spins,
+
+    .. math:: \lambda_w = \sum_h k(h)\, K_h(w)
+
+    (Krawtchouk polynomials). At a fixed magnetisation level j holds the C(d,j) - C(d,j-1) functions of total spin
+    d/2 - j (Johnson scheme, :func:`netket_qsntk.learning.schemes.johnson_scheme`). Sites of more states have levels
+    where the kernel is a product over sites (CosNet and GaussNet with ``trainable="readout"``). A symmetry group
+    leaves the eigenvalues and lowers the multiplicities (:func:`netket_qsntk.symmetry.multiplicities`).
+
+    Args:
+        kernel: From :func:`netket_qsntk.kernels.infinite_width`, or :func:`netket_qsntk.kernels.symmetrized`, whose
+            group it then brings.
+        hilbert: Spins or fermions with two states a site, all of them or at a fixed number; or any sites.
+        group: A NetKet permutation group, or a :class:`netket_qsntk.symmetry.Projection` (with a spin flip), of the
+            symmetrised kernel.
+        character: Of one of its irreducible representations; None is the trivial one.
+
+    Returns:
+        The levels, by the size of the sets of spins (all configurations), by j (a sector).
+
+    Raises:
+        NoLevelsError: The kernel has no levels there, and why.
+        SymmetryError: The group does not fit the sites.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
+        >>> qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 100))
+        Levels(101 levels of all configurations of 100 spins, n_parts=2)
+        >>> qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 6, total_sz=0)).multiplicities.tolist()
+        [1.0, 5.0, 9.0, 5.0]
+    """
+    if isinstance(kernel, SymmetrizedKernel):
+        if group is not None or character is not None:
+            raise NoLevelsError("The kernel is symmetrised already: leave group and character out.")
+        kernel, group = kernel.kernel, kernel.symmetry
+    if hilbert.size > _MOST_SITES:
+        raise NoLevelsError(
+            f"{hilbert.size} sites: the number of configurations is no float64. Expected at most {_MOST_SITES}."
+        )
+    table = read_table(kernel, hilbert)
+    symmetry = None if group is None else projection(group, character, sites=hilbert.size)
+    if isinstance(table, DistanceTable):
+        return _of_distances(table, kernel.n_parts, symmetry)
+    if symmetry is not None:
+        raise NoLevelsError("Symmetric levels are known for sites of two states only.")
+    return Levels(
+        *product_levels(table),
+        n_parts=kernel.n_parts,
+        configurations=f"all configurations of {table.d} sites of {len(table.ntk)} states",
+        site_functions=jnp.asarray(site_functions(table)[1]),
+    )
+
+
+def _of_distances(table: DistanceTable, n_parts: int, symmetry: Projection | None) -> Levels:
+    scheme = table.scheme
+    n_states = float(scheme.n_states)
+    counts, words, scale = np.array(scheme.multiplicities, dtype=float), scheme.name, 1.0
+    if symmetry is not None:
+        counts = _symmetric(scheme, symmetry)
+        words += f" with {symmetry.order} symmetries"
+        scale = 1.0 / symmetry.dimension
+    return Levels(
+        eigenvalues=scale * n_states * spectrum(table.ntk, scheme),
+        nngp_eigenvalues=scale * n_states * spectrum(table.nngp, scheme),
+        multiplicities=jnp.asarray(counts),
+        n_states=jnp.asarray(n_states),
+        parities=jnp.asarray(np.array(scheme.parities)),
+        n_parts=n_parts,
+        configurations=words,
+    )
+
+
+def _symmetric(scheme: Scheme, symmetry: Projection) -> np.ndarray:
+    d = symmetry.sites
+    whole = scheme is hamming_scheme(d)
+    return multiplicities(symmetry, d, n_up=None if whole else len(scheme.distances) - 1)

@@ -1,0 +1,178 @@
+"""The centres of an infinitely wide network: the kernel among them, and what evaluates it elsewhere."""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from netket_qsntk.errors import CentresError, InvalidModelError
+from netket_qsntk.kernels.base import InfiniteWidthKernel
+from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, hamming_table, two_states
+from netket_qsntk.spectral import rounding_floor
+from netket_qsntk.symmetry.orbits import distinct, folded, orbit_sums, orbit_words, words
+from netket_qsntk.symmetry.projection import Projection
+
+Which = Literal["ntk", "nngp"]
+Variables = dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class FixedKernel:
+    """A kernel as a field of a flax module: hashed and compared by its numbers."""
+
+    kernel: InfiniteWidthKernel
+
+    def _key(self) -> tuple[Any, ...]:
+        leaves, treedef = jax.tree.flatten(self.kernel)
+        return treedef, tuple(
+            (np.shape(leaf), np.asarray(leaf).tobytes())
+            if isinstance(leaf, jax.Array | np.ndarray | float)
+            else leaf
+            for leaf in leaves
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FixedKernel) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return repr(self.kernel)
+
+
+def taken_apart(kernel: InfiniteWidthKernel) -> tuple[InfiniteWidthKernel, Projection | None]:
+    """A kernel and the projection it was symmetrised with, if it was."""
+    if isinstance(kernel, SymmetrizedKernel):
+        return kernel.kernel, kernel.symmetry
+    return kernel, None
+
+
+def evaluator(
+    kernel: InfiniteWidthKernel, configurations: Any, which: Which, dtype: Any
+) -> Variables:
+    """What :func:`rows` needs of a kernel and its centres (M, d): their bits and tables where it has such structure.
+
+    Raises:
+        SymmetryError: The symmetry group is of another lattice.
+        InvalidModelError: A complex character.
+    """
+    y = np.asarray(configurations)
+    inner, symmetry = taken_apart(kernel)
+    made: Variables = {"configurations": jnp.asarray(y)}
+    if symmetry is not None:
+        symmetry.check(y.shape[1], "The system of the centres")
+        if not symmetry.is_real:
+            raise InvalidModelError(
+                "InfiniteWidth: the kernel's character is complex, which mixes log-amplitude and phase. Use a real "
+                "one (χ = 1 makes ψ invariant) and put the momentum into a reference."
+            )
+    states = two_states(y)
+    table = None if states is None else hamming_table(inner, states, y.shape[1], which)
+    if states is None or table is None:
+        return made
+    middle = (states[0] + states[1]) / 2
+    made |= {
+        "middle": jnp.asarray(middle, dtype),
+        "orbits": orbit_words(y > middle, symmetry),
+        "table": jnp.asarray(folded(np.asarray(table), symmetry), dtype),
+    }
+    if symmetry is not None and np.any(np.asarray(symmetry.characters) != 1):
+        made["weights"] = jnp.asarray(symmetry.weights, dtype)
+    return made
+
+
+def rows(made: Variables, kernel: InfiniteWidthKernel | None, x: Array, which: Which) -> Array:
+    """k(x, Y) between configurations (n, d) and the centres: (n, M)."""
+    if "table" not in made:
+        y = made["configurations"]
+        return kernel.ntk(x, y) if which == "ntk" else kernel.nngp(x, y)
+    bits = words(
+        x > made["middle"].astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
+    )
+    return orbit_sums(bits, made["orbits"], made["table"], made.get("weights"))
+
+
+def check_configurations(centres: Any) -> np.ndarray:
+    """Centres (M, d) as an array of numbers.
+
+    Raises:
+        CentresError: They are not that.
+    """
+    y = np.asarray(centres)
+    if y.ndim == 3:
+        y = y.reshape(-1, y.shape[-1])
+    if y.ndim != 2 or not y.size:
+        raise CentresError(
+            f"centres has shape {y.shape}: expected configurations (M, sites), such as vs.samples or "
+            "hilbert.all_states()."
+        )
+    if not np.all(np.isfinite(y)):
+        raise CentresError("centres has entries that are not finite: expected configurations.")
+    return y
+
+
+def check_distinct(y: np.ndarray, symmetry: Projection | None) -> None:
+    """Raise :class:`CentresError` where centres coincide, or are images of one another."""
+    states = two_states(y)
+    if states is None:
+        n = len(np.unique(y, axis=0))
+    else:
+        if symmetry is not None:
+            symmetry.check(y.shape[1], "The system of the centres")
+        n = len(distinct(y > (states[0] + states[1]) / 2, symmetry))
+    if n < len(y):
+        alike = "coincide" if symmetry is None else "are images of others under the symmetry group"
+        raise CentresError(
+            f"{len(y) - n} of {len(y)} centres {alike}. Choose different ones: qs.models.choose_centres(network, "
+            "samples, n_centres) takes the most useful of many samples."
+        )
+
+
+def check_memory(m: int, sites: int, symmetry: Projection | None) -> None:
+    """Raise :class:`CentresError` where M centres do not fit into memory."""
+    images = 1 if symmetry is None else symmetry.permutations.shape[0]
+    # The kernel, its eigenvectors, the solver's work and the root; the bits of all images.
+    needed = 8 * 5 * m**2 + 4 * m * images * math.ceil(sites / 32)
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        most = math.isqrt(available // 40)
+        raise CentresError(
+            f"{m} centres need about {needed / 1e9:.3g} GB for the root of their kernel, and this machine has "
+            f"{available / 1e9:.3g} GB: take at most {most}, for instance qs.models.choose_centres(network, samples, "
+            f"{min(most, 2000)})."
+        )
+
+
+def centre_variables(
+    kernel: InfiniteWidthKernel,
+    configurations: np.ndarray,
+    *,
+    which: Which,
+    floor: float | None,
+    dtype: Any,
+) -> Variables:
+    """Everything that depends on the centres, Θ_YY^{-1/2} included: the collection "centres" of InfiniteWidth.
+
+    Eigenvalues at or below ``floor`` times the largest count as zero; None is M times the rounding of ``dtype``.
+    """
+    check_memory(len(configurations), configurations.shape[1], taken_apart(kernel)[1])
+    with jax.ensure_compile_time_eval():
+        exact = evaluator(kernel, configurations, which, float)
+        theta = np.asarray(rows(exact, kernel, jnp.asarray(configurations), which))
+        made = evaluator(kernel, configurations, which, dtype)
+        return made | {"root": jnp.asarray(inverse_root(theta, floor, dtype), dtype)}
+
+
+def inverse_root(theta: np.ndarray, floor: float | None, dtype: Any = float) -> np.ndarray:
+    """Θ^{-1/2}, zero where Θ's eigenvalues are at or below the floor: (M, M)."""
+    values, vectors = np.linalg.eigh((theta + theta.T) / 2)
+    largest = max(float(values[-1]), 0.0)
+    least = rounding_floor(largest, len(values), dtype) if floor is None else floor * largest
+    inverse = np.where(values > least, 1 / np.sqrt(np.where(values > least, values, 1.0)), 0.0)
+    return (vectors * inverse) @ vectors.T

@@ -1,0 +1,5 @@
+"""The Gaussian process that infinitely wide networks are, read by states and by entropies."""
+
+from netket_qsntk.process.draws import draw
+
+__all__ = ["draw"]

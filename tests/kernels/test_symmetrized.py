@@ -1,0 +1,86 @@
+"""Symmetrised kernels against the sum over the group, entry by entry, and against dense diagonalisation."""
+
+import netket as nk
+import numpy as np
+import pytest
+
+import netket_qsntk as qs
+
+D = 8
+RING = nk.graph.Chain(D)
+STATES = nk.hilbert.Spin(0.5, D).all_states()
+ERF = qs.models.WideMLP(widths=(4, 4), activation="erf", sigma_w=1.2, sigma_b=0.3)
+CASES = {
+    "translations": (RING.translation_group(), None, None),
+    "momentum": (RING.translation_group(), np.exp(0.5j * np.pi * np.arange(D)), None),
+    "momentum π, odd under the flip": (RING.translation_group(), (-1.0) ** np.arange(D), -1),
+    "space group": (RING.space_group(), None, 1),
+    "star of two": (RING.space_group(), RING.space_group().space_group_irreps(np.pi / 2)[0], None),
+}
+
+
+def brute_force(kernel, group, character, flip, x, y, which):
+    """|G|⁻¹ Σ_g χ(g)* k(x, gy), with NetKet's own action of the group."""
+    chi = np.ones(len(group)) if character is None else np.asarray(character)
+    total = 0
+    for sign, factor in ((1, 1),) if flip is None else ((1, 1), (-1, flip)):
+        for c, image in zip(chi, np.asarray(group @ np.asarray(y)), strict=True):
+            total = total + np.conj(c * factor) * np.asarray(
+                getattr(kernel, which)(x, sign * image)
+            )
+    return total / (len(group) * (1 if flip is None else 2))
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("which", ["nngp", "ntk"])
+def test_sum_over_bits_is_the_sum_over_the_group(name, which):
+    kernel = qs.kernels.infinite_width(ERF)
+    x, y = STATES[::7], STATES[::11]
+    made = qs.kernels.symmetrized(kernel, CASES[name][0], CASES[name][1], spin_flip=CASES[name][2])
+    expected = brute_force(kernel, *CASES[name], x, y, which)
+    scale = np.abs(np.asarray(getattr(kernel, which)(x, y))).max()
+    np.testing.assert_allclose(getattr(made, which)(x, y), expected, atol=1e-12 * scale)
+    square = getattr(made, which)(x)
+    diagonal = made.diagonals(x)[which == "ntk"]
+    np.testing.assert_allclose(diagonal, np.diag(square).real, atol=1e-12 * scale)
+
+
+def test_kernels_without_structure_are_summed_element_by_element():
+    # Three local states: no Hamming table.
+    kernel = qs.kernels.infinite_width(ERF)
+    states = nk.hilbert.Spin(1, 4).all_states()
+    group = nk.graph.Chain(4).space_group()
+    made = qs.kernels.symmetrized(kernel, group, spin_flip=1)
+    expected = brute_force(kernel, group, None, 1, states, states, "ntk")
+    np.testing.assert_allclose(made.ntk(states), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_levels_stay_and_multiplicities_are_burnsides(name):
+    group, character, flip = CASES[name]
+    kernel = qs.kernels.infinite_width(ERF)
+    made = qs.kernels.symmetrized(kernel, group, character, spin_flip=flip)
+    values = np.linalg.eigvalsh(np.asarray(made.ntk(STATES)))[::-1]
+    levels = kernel.operator(STATES).levels
+    counts = qs.symmetry.multiplicities(group, D, character, spin_flip=flip)
+    expected = np.repeat(np.asarray(levels) / made.symmetry.dimension, counts.astype(int))
+    expected = np.sort(np.concatenate([expected, np.zeros(len(values) - len(expected))]))[::-1]
+    np.testing.assert_allclose(values, expected, atol=1e-11 * values[0])
+
+
+def test_complex_characters_mix_the_two_parts():
+    kernel = qs.kernels.infinite_width(ERF)
+    made = qs.kernels.symmetrized(kernel, CASES["momentum"][0], CASES["momentum"][1])
+    q, hermitian = made.qsntk(STATES[:20]), made.ntk(STATES[:20])
+    assert not q.is_decoupled()
+    np.testing.assert_allclose(q.phi, 2 * hermitian, atol=1e-12)
+    np.testing.assert_allclose(q.theta, 0, atol=1e-12)
+
+
+def test_groups_of_another_lattice_are_refused():
+    kernel = qs.kernels.infinite_width(ERF)
+    made = qs.kernels.symmetrized(kernel, nk.graph.Chain(6).translation_group())
+    with pytest.raises(qs.errors.SymmetryError, match="has 8 sites.*moves 6"):
+        made.ntk(STATES)
+    with pytest.raises(qs.errors.InvalidModelError, match="infinite_width"):
+        qs.kernels.symmetrized(ERF, RING.translation_group())
