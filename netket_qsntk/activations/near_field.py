@@ -33,11 +33,11 @@ from netket_qsntk.activations.trapezoid import (
 
 _DENSITY = float(np.sqrt(2 / np.pi))
 # Where ψ may end, and the nodes that may cover it.
-_RANGES = (8.0, 12.0, 16.0, 20.0, 28.0, 40.0, 56.0)
-NODES = (48, 64, 96, 128, 160, 192, 256, 320)
+_RANGES = (8.0, 12.0, 16.0, 20.0, 28.0, 36.0, 48.0)
+NODES = (48, 64, 80, 96, 112, 128, 144, 160, 192, 256, 320)
 # ψ beyond its range, and the change from one rule to a much finer one, relative to the largest |ψ|.
-_TAIL = 1e-14
-_CONVERGED = 1e-13
+_TAIL = 1e-13
+_CONVERGED = 3e-13
 _FINE = 4001
 
 
@@ -110,11 +110,13 @@ class NearField:
         function: φ, elementwise and differentiable by JAX.
         far: What it is far out.
         nodes: Nodes in each direction.
+        mirrored: Whether φ is odd or even: u > 0 is then half of the integral.
     """
 
     function: Function
     far: FarField
     nodes: int
+    mirrored: bool
 
     def __call__(self, p: Pair) -> tuple[Pair, Array]:
         """The moments of (φ(u), φ(v)) and τ̇."""
@@ -169,6 +171,9 @@ class NearField:
         variance = jnp.where(std_v == 0, std**2, variance)
         value, slope = self.far.given(share[:, None] * z, variance[:, None])
         start = jnp.sum(weights * rest * value, -1), jnp.sum(weights * rest_slope * slope, -1)
+        if self.mirrored:
+            half, weights = _nodes(self.nodes // 2 + 1, std.dtype)
+            return jax.lax.scan(add, start, ((1 + half) / 2, weights))[0]
         return jax.lax.scan(add, start, (t, w))[0]
 
 
@@ -212,9 +217,12 @@ def _smooth_enough(function: Function, far: FarField) -> NearField | None:
     for z, value, slope in zip(grids, values, slopes, strict=True):
         weights = np.stack([np.exp(-(z**2) / 8), np.exp(-((z - 0.3) ** 2)), np.ones_like(z)])
         found.append(np.stack([weights @ value**2, weights @ slope**2]) * (z[1] - z[0]))
+    rest = values[-1]
+    even = far.linear == far.step == 0 and np.array_equal(rest, rest[::-1])
+    mirrored = even or (far.constant == far.bent == 0 and np.array_equal(rest, -rest[::-1]))
     eps = float(jnp.finfo(jnp.zeros(()).dtype).eps)
     tolerance = max(_CONVERGED, 100 * eps) * max(1.0, np.abs(found[-1]).max())
     for nodes, integrals in zip(NODES, found, strict=False):
         if np.abs(integrals - found[-1]).max() < tolerance:
-            return NearField(function, far, nodes)
+            return NearField(function, far, nodes, mirrored)
     return None

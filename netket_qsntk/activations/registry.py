@@ -12,7 +12,7 @@ from jax import Array
 
 from netket_qsntk.activations import closed_forms
 from netket_qsntk.activations.gelu import gelu
-from netket_qsntk.activations.near_field import NODES, NearField, near_field
+from netket_qsntk.activations.near_field import NODES, near_field
 from netket_qsntk.activations.pair import Dual
 from netket_qsntk.activations.trapezoid import REACH, Function, Trapezoid, on_grids
 from netket_qsntk.alert import alert
@@ -22,6 +22,7 @@ from netket_qsntk.errors import InaccurateKernelWarning, InvalidModelError
 _ACCURACY = 1e-10
 # Nodes of the rule on the whole plane: their squares are the cost of one kernel value.
 _PLANE = (48, 72, 108, 162, 243, 365, 548)
+_FINE = 8192
 # How many of these are tried for a function that converges with none.
 _FEW = 4
 # The least deviation that rules are made for, and the one they are made for where it is not known (under jax.grad).
@@ -62,15 +63,23 @@ class Activation:
         """The same activation with a dual that is accurate where u and v have up to this standard deviation.
 
         Deviations are rounded up to a power of √2: few different duals, and programs, serve all of them. What it
-        reaches is ``error``, of which :meth:`checked` warns, here and wherever else it is called.
+        reaches is ``error``, of which :meth:`checked` warns.
         """
         if self.closed:
             return self
         if not 0 <= deviation < math.inf:
-            return replace(self, error=math.inf).checked()
+            return replace(self, error=math.inf)
         rounded = 2.0 ** (math.ceil(2 * math.log2(max(deviation, _SMALLEST))) / 2)
         dual, error = _rule(self.function, rounded)
-        return replace(self, dual=dual, error=error, deviation=rounded).checked()
+        return replace(self, dual=dual, error=error, deviation=rounded)
+
+    def mean_square(self, deviation: float) -> float:
+        """E φ(u)² for u of this standard deviation, by a fine rule: how large the next layer's inputs are."""
+        grid = np.linspace(-REACH, REACH, _FINE)
+        weights = np.exp(-(grid**2) / 2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            (value,), _ = on_grids(self.function, [deviation * grid])
+            return float(np.sum(weights * value**2) / np.sum(weights))
 
     def checked(self) -> "Activation":
         """This activation, with a warning if its dual is not accurate.
@@ -140,8 +149,8 @@ def _rule(function: Function, deviation: float) -> tuple[Dual, float]:
         # Inputs that do not reach the end of the near field need a part of its nodes.
         needed = near.nodes * min(1.0, REACH * deviation / near.far.range)
         nodes = next(n for n in NODES if n >= needed)
-        return NearField(function, near.far, nodes), 0.0
-    grids = [np.linspace(-REACH, REACH, n) for n in (*_PLANE, 16 * _PLANE[-1])]
+        return replace(near, nodes=nodes), 0.0
+    grids = [np.linspace(-REACH, REACH, n) for n in (*_PLANE, _FINE)]
     values, slopes = on_grids(function, [deviation * z for z in grids])
     with np.errstate(over="ignore", invalid="ignore"):
         found = [_integrals(*t) for t in zip(grids, values, slopes, strict=True)]

@@ -9,7 +9,7 @@ with them the cost, as a: functions that become straight lines far out go throug
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,11 @@ def with_slope(function: Function, z: Array) -> Values:
     return jax.jvp(function, (z,), (jnp.ones_like(z),))
 
 
+@lru_cache(maxsize=64)
+def _compiled(function: Function) -> Callable[[Array], Values]:
+    return jax.jit(partial(with_slope, function))
+
+
 def on_grids(
     function: Function, grids: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -41,7 +46,7 @@ def on_grids(
     with jax.ensure_compile_time_eval():
         z = jnp.asarray(np.concatenate(grids), float)
         ends = np.cumsum([len(grid) for grid in grids])[:-1]
-        value, slope = jax.jit(partial(with_slope, function))(z)
+        value, slope = _compiled(function)(z)
         found = [np.split(np.asarray(t, float), ends) for t in (value, slope)]
     return found[0], found[1]
 

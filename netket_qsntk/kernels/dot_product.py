@@ -38,6 +38,8 @@ _SLOT = {"nngp": 0, "ntk": 1}
 
 # Integer products are done in float32, exact up to 2²⁴.
 _EXACT = 2**24
+# Tables of up to this size cost nothing worth saving.
+_SMALL = 2**12
 # Entries of a tile evaluated at once.
 _TILE = 2**18
 # Coordinates that one fused loop over pairs of real inputs goes through.
@@ -371,9 +373,10 @@ def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
     for scale in (1, 2):
         values = 2 * u.shape[-1] * (scale * largest) ** 2 + 1
         if all(np.array_equal(np.rint(scale * t), scale * t) for t in (u, v)):
-            # The table index itself must be exact too.
+            # The table index itself must be exact too, and the table no larger than what is looked up in it.
             classes = [len(np.unique((t * t).sum(-1))) for t in (u, v)]
-            return scale if values * classes[0] * classes[1] < _EXACT else 0
+            entries = values * classes[0] * classes[1]
+            return scale if entries < min(_EXACT, max(_SMALL, len(u) * len(v))) else 0
     return 0
 
 

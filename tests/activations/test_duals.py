@@ -56,7 +56,7 @@ DUALS = {f.__name__: f for f in (relu, gelu, erf, gaussian, sin, cos)}
 def grid():
     """(a, b, c, gap, determinant) from tiny to huge variances, from parallel to antipodal, at full precision."""
     with mp.workdps(DIGITS):
-        for exponent in (-6, -1, 0, 2, 8, 20):
+        for exponent in (-6, -1, 0, 2, 8, 12):
             for ratio in (1, 3, 1000):
                 for away in (0, 1e-12, 1e-3, 0.5, 1):
                     for sign in (1, -1):
@@ -222,15 +222,16 @@ def test_derivatives_are_finite_at_equal_antipodal_and_zero_inputs(name):
     assert abs(found - difference) < 1e-6 * max(1.0, abs(difference))
 
 
-def test_an_inaccurate_dual_warns_at_each_use():
-    act = activation(jax.nn.leaky_relu)
+def test_an_inaccurate_kernel_warns_at_each_use():
+    model = qs.models.WideMLP(widths=(4,), activation=jax.nn.leaky_relu)
+    with pytest.warns(qs.errors.InaccurateKernelWarning, match="leaky_relu"):
+        kernel = qs.kernels.infinite_width(model)
+    x = nk.hilbert.Spin(0.5, 2).all_states()
     for _ in range(2):
         with pytest.warns(qs.errors.InaccurateKernelWarning, match="leaky_relu"):
-            found = act.resolved(1.0)
-        with pytest.warns(qs.errors.InaccurateKernelWarning, match="leaky_relu"):
-            found.checked()
+            kernel.ntk(x)
     with pytest.warns(qs.errors.InaccurateKernelWarning, match="inf"):
-        activation(jnp.exp).resolved(30.0)
+        activation(jnp.exp).resolved(1e3).checked()
 
 
 def test_deviations_share_rules():
