@@ -84,7 +84,8 @@ def figure_one(args):
 def annealed(d, sigma_w, part):
     """Exact annealed Rényi-2 of the infinitely wide CosNet; no wave function is held."""
     model = qs.models.CosNet(1, sigma_w=sigma_w)
-    return ent.annealed_renyi(ent.gaussian_ensemble(model, nk.hilbert.Spin(0.5, d)), part)
+    ensemble = ent.ensemble(model, nk.hilbert.Spin(0.5, d))
+    return ent.annealed_renyi(ensemble, part, normalization="ratio")
 
 
 def saturation(ax, args):

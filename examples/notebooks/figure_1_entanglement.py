@@ -79,7 +79,7 @@ def annealed(d, sigma_w):
     """-log of the average purity of half of d spins."""
     model = qs.models.CosNet(1, sigma_w=sigma_w)
     return ent.annealed_renyi(
-        ent.gaussian_ensemble(model, nk.hilbert.Spin(0.5, int(d))), range(d // 2)
+        ent.ensemble(model, nk.hilbert.Spin(0.5, int(d))), range(d // 2), normalization="ratio"
     )
 
 

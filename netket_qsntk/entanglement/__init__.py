@@ -19,7 +19,7 @@ from netket_qsntk.entanglement.finite_width import (
     log_site_moments,
     width_expansion,
 )
-from netket_qsntk.entanglement.from_models import gaussian_ensemble
+from netket_qsntk.entanglement.from_models import ensemble, gaussian_ensemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.normalized import normalized_purity
@@ -56,6 +56,7 @@ __all__ = [
     "check_partition",
     "draw_members",
     "entanglement_spectrum",
+    "ensemble",
     "entropies",
     "entropy_scaling",
     "fermion_modes",

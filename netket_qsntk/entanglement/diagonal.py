@@ -78,7 +78,7 @@ def _resolved(k: np.ndarray, what: str) -> np.ndarray:
     if exact > 0 and abs(found - exact) > 1e-10 * exact:
         raise SystemTooLargeError(
             f"Float64 does not resolve the spectrum of {what} at {d} spins: many eigenvalues "
-            "below the rounding of the largest matter together. The annealed n=2 needs no "
+            f"below the rounding of the largest matter together. annealed_renyi with n=2 and {_UNIT} needs no "
             "spectrum and works at any size; a kernel that is a product over sites works at any "
             "n as a ProductEnsemble."
         )

@@ -11,7 +11,7 @@ from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.entanglement.annealed import annealed_renyi
 from netket_qsntk.entanglement.finite_width import finite_width_purity
-from netket_qsntk.entanglement.from_models import gaussian_ensemble
+from netket_qsntk.entanglement.from_models import ensemble
 from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.partition import bipartition, check_partition
 from netket_qsntk.entanglement.reference import VolumeLaw, fit_volume_law, page_entropy
@@ -213,7 +213,7 @@ def _draw(
     network: Any, space: DiscreteHilbert, width: float, n_members: int, seed: int
 ) -> np.ndarray:
     if math.isinf(width):
-        return sample_wavefunctions(gaussian_ensemble(network, space), n_members, seed)
+        return sample_wavefunctions(ensemble(network, space), n_members, seed)
     return draw_members(network, space, n_members, seed)
 
 
@@ -223,7 +223,9 @@ def _closed_form(
     """The annealed Rényi entropy in nats, nan where no closed form is known."""
     try:
         if math.isinf(width) and order in range(2, 7):
-            return annealed_renyi(gaussian_ensemble(network, space), sites, int(order))
+            return annealed_renyi(
+                ensemble(network, space), sites, int(order), normalization="ratio"
+            )
         if not math.isinf(width) and order == 2:
             return -math.log(finite_width_purity(network, space, sites))
     except (EnsembleError, UnknownKernelError):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 
-from netket_qsntk.entanglement.annealed import log_average_moment
-from netket_qsntk.entanglement.from_models import gaussian_ensemble
+from netket_qsntk.entanglement.annealed import annealed_renyi
+from netket_qsntk.entanglement.from_models import ensemble
+from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.spectrum import entropies
 from netket_qsntk.entanglement.wick import MAX_ORDER
@@ -17,7 +18,7 @@ from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
 from netket_qsntk.parallel.mesh import over_processes
 from netket_qsntk.parallel.mpi import current, over_ranks
 from netket_qsntk.vqs import EnsembleState, InfiniteState
-from netket_qsntk.vqs.expectation import over_members
+from netket_qsntk.vqs.members import over_members
 
 
 @nk.vqs.expect.dispatch
@@ -45,13 +46,21 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
     entropy.check_state(state)
     if state.steps:
         return _average(state.sample(entropy.n_draws, entropy.seed), entropy)
-    ensemble = gaussian_ensemble(state.kernel, state.hilbert)
-    if entropy.average == "annealed" and entropy.n in range(2, MAX_ORDER + 1):
-        n = int(entropy.n)
-        log_moment = log_average_moment(ensemble, entropy.partition, n, normalization="exact")
-        value = log_moment / (1 - n) / math.log(entropy.log_base)
+    initial = ensemble(state.process, state.hilbert)
+    exact = entropy.normalization == "exact"
+    closed = entropy.n in range(2, MAX_ORDER + 1) and not (
+        exact and isinstance(initial, LogNormalEnsemble)
+    )
+    if entropy.average == "annealed" and closed:
+        value = annealed_renyi(
+            initial,
+            entropy.partition,
+            int(entropy.n),
+            normalization="exact" if exact else "ratio",
+            log_base=entropy.log_base,
+        )
         return nk.stats.Stats(mean=value, error_of_mean=0.0, variance=0.0)
-    return _average(sample_wavefunctions(ensemble, entropy.n_draws, entropy.seed), entropy)
+    return _average(sample_wavefunctions(initial, entropy.n_draws, entropy.seed), entropy)
 
 
 def _amplitudes(state: EnsembleState) -> np.ndarray:
@@ -86,11 +95,22 @@ def _average(psi: object, entropy: EnsembleEntropy) -> nk.stats.Stats:
     # log E Tr ρⁿ relative to the largest member: at large entropies the moments underflow.
     unit = (1 - entropy.n) * math.log(entropy.log_base)
     logs = values * unit
+    if entropy.normalization == "exact":
+        norms = np.zeros(len(logs))
+    else:
+        # Members weighted by ⟨ψ|ψ⟩ⁿ.
+        psi = np.asarray(psi)
+        norms = 2 * entropy.n * np.log(np.linalg.norm(psi, axis=1))
+        norms = norms - np.max(norms)
     top = np.max(logs)
-    moments = over_members(np.exp(logs - top))
-    slope = 1 / (moments.mean * unit)
+    weights = np.exp(norms) / np.mean(np.exp(norms))
+    moments = over_members(weights * np.exp(logs - top))
+    # The mean of the weights is one by division: what they add to the error goes with it.
+    ratio = moments.mean
+    error = over_members(weights * (np.exp(logs - top) - ratio))
+    slope = 1 / (ratio * unit)
     return nk.stats.Stats(
-        mean=float((top + math.log(moments.mean)) / unit),
-        error_of_mean=float(abs(slope) * moments.error_of_mean),
-        variance=float(slope**2 * moments.variance),
+        mean=float((top + math.log(ratio)) / unit),
+        error_of_mean=float(abs(slope) * error.error_of_mean),
+        variance=float(slope**2 * error.variance),
     )

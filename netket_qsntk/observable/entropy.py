@@ -1,6 +1,7 @@
 """The observables: which entropy, between which sites; the files beside say how states estimate it."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -129,7 +130,8 @@ class EnsembleEntropy(_Entropy):
       the annealed).
     - ``InfiniteState``: the annealed average of an untrained state at n = 2, …, 6 is exact
       (:func:`netket_qsntk.entanglement.log_average_moment`, error zero); everything else averages
-      ``n_draws`` wave functions drawn from the state.
+      ``n_draws`` wave functions drawn from the state: networks of log ψ too, whose moments of normalised states
+      have no closed form. With ``normalization="ratio"`` their annealed average is exact as well.
 
     Args:
         hilbert: NetKet's discrete Hilbert space.
@@ -139,6 +141,8 @@ class EnsembleEntropy(_Entropy):
         log_base: Base of the logarithm; e gives nats.
         n_draws: Wave functions drawn where an average over an ``InfiniteState`` has no closed form.
         seed: Seed of those draws: the same observable gives the same number.
+        normalization: Of the annealed average: ``"exact"``, over normalised wave functions, or ``"ratio"``,
+            E Tr ρ̃ⁿ / E (Tr ρ̃)ⁿ, which weights them by their norm.
 
     Raises:
         EntropyOrderError: An annealed average at n = 1 or ∞, or an unknown average.
@@ -164,6 +168,7 @@ class EnsembleEntropy(_Entropy):
         *,
         n_draws: int = 1000,
         seed: int = 0,
+        normalization: Literal["exact", "ratio"] = "exact",
     ) -> None:
         super().__init__(hilbert, partition, n, log_base)
         if average not in ("quenched", "annealed"):
@@ -177,16 +182,26 @@ class EnsembleEntropy(_Entropy):
             raise EntropyOrderError(
                 "The annealed average has no limit of use at n=inf; use a finite n."
             )
-        if not isinstance(n_draws, int) or n_draws < 2:
+        if isinstance(n_draws, bool) or not isinstance(n_draws, numbers.Integral) or n_draws < 2:
             raise EntropyOrderError(f"n_draws={n_draws!r}: expected an integer >= 2.")
+        if normalization not in ("exact", "ratio"):
+            raise EntropyOrderError(
+                f"normalization={normalization!r}: expected 'exact' or 'ratio'."
+            )
         self._average = average
-        self._n_draws = n_draws
+        self._n_draws = int(n_draws)
+        self._normalization = normalization
         self._seed = seed
 
     @property
     def average(self) -> str:
         """``"quenched"`` or ``"annealed"``."""
         return self._average
+
+    @property
+    def normalization(self) -> str:
+        """Over what the annealed average is taken: ``"exact"``, normalised wave functions, or ``"ratio"``."""
+        return self._normalization
 
     @property
     def n_draws(self) -> int:

@@ -1,6 +1,7 @@
 """The infinite-width limit of an ensemble: a Gaussian process over basis states, as a NetKet state."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,33 +12,45 @@ from flax import serialization
 from jax import Array
 
 from netket_qsntk.alert import once
-from netket_qsntk.dynamics import LinearDynamics, ProductDynamics
-from netket_qsntk.dynamics.products import initial_modes
-from netket_qsntk.errors import InvalidEnsembleError, UndefinedAmplitudesError
-from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
-from netket_qsntk.operators import KernelOperator
+from netket_qsntk.dynamics import LinearDynamics
+from netket_qsntk.errors import (
+    InvalidEnsembleError,
+    UndefinedAmplitudesError,
+    UnsupportedObservableError,
+)
+from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.process import GaussianProcess, check_count
 from netket_qsntk.progress import track
 from netket_qsntk.targets import check_summable
+from netket_qsntk.vqs.assets import to_json
 
 # 2¹⁵ states are a covariance of 8 GiB.
 _MAX_STATES = 2**15
+# Amplitudes of the wave functions drawn at once: 64 MB.
+_BLOCK = 2**22
 
 
 class InfiniteState(nk.vqs.VariationalState):
-    r"""Infinitely wide networks: ψ = ψ₁ + iψ₂ with independent Gaussian parts of one covariance.
+    r"""Infinitely wide networks: f = f₁ + if₂ with independent Gaussian parts of one covariance K, and ψ made of f.
 
-    At initialisation the mean is zero and the covariance is 2K (K for real ψ), K the NNGP kernel on the whole
-    basis; training by :class:`netket_qsntk.driver.InfiniteWidthDriver` moves both. There are no parameters.
+    Networks of ψ (``output="psi"``): at initialisation the mean is zero and the covariance is 2K (K for real ψ), K
+    the NNGP kernel on the whole basis; training by :class:`netket_qsntk.driver.InfiniteWidthDriver` moves both.
+    Networks of log ψ, e^{r + f}, are log-normal: their first two moments are exact, expectation values are averages
+    over ``n_draws`` drawn and normalised wave functions, with errors. There are no parameters.
 
     Args:
         hilbert: A discrete NetKet Hilbert space; of at most 2¹⁵ states for covariances and expectations, and for
             samples of what is trained with a stored kernel.
         model: A model with a known infinite-width kernel; its width does not matter.
         trainable: Which parameters training moves, see :func:`netket_qsntk.kernels.infinite_width`.
+        n_draws: Wave functions that an expectation value without a closed form averages.
+        seed: Seed of those draws: the same state gives the same number.
+        chunk_size: How many of them are held at once; None takes as many as fit 64 MB.
 
     Raises:
         SystemTooLargeError: The covariance asked for with more than 2¹⁵ basis states.
         UnknownKernelError: The model has no known infinite-width kernel.
+        InvalidEnsembleError: ``n_draws`` or ``chunk_size`` is no whole number, or too small.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -47,6 +60,9 @@ class InfiniteState(nk.vqs.VariationalState):
         ((16, 16), (3, 16))
         >>> round(vs.expect(nk.operator.spin.sigmaz(hi, 0)).mean, 12)
         0.0
+        >>> log_psi = qs.vqs.InfiniteState(hi, qs.models.CosNet(1, output="log_psi"))
+        >>> log_psi.expect(nk.operator.spin.sigmax(hi, 0)).error_of_mean > 0
+        True
     """
 
     def __init__(
@@ -55,13 +71,25 @@ class InfiniteState(nk.vqs.VariationalState):
         model: Any,
         *,
         trainable: Any = "all",
+        n_draws: int = 1024,
+        seed: Any = 0,
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__(hilbert)
         self.mutable = False
+        self.parameters = {}
         self._model = model
-        self.kernel: InfiniteWidthKernel = infinite_width(model, trainable)
+        self.process = GaussianProcess.of(model, hilbert, trainable=trainable)
+        self.n_draws = check_count(n_draws, "n_draws", least=2)
+        self.seed = seed
+        self.chunk_size = chunk_size
         self._training: tuple[LinearDynamics, float] | None = None
         self._cache: dict[str, Array] = {}
+
+    @property
+    def kernel(self) -> InfiniteWidthKernel:
+        """The kernels of f."""
+        return self.process.kernel
 
     @property
     def model(self) -> Any:
@@ -74,23 +102,42 @@ class InfiniteState(nk.vqs.VariationalState):
         return None
 
     @property
+    def chunk_size(self) -> int | None:
+        """Wave functions drawn at once for an expectation value."""
+        return self._chunk_size
+
+    @chunk_size.setter
+    def chunk_size(self, size: int | None) -> None:
+        self._chunk_size = None if size is None else check_count(size, "chunk_size")
+
+    @property
     def steps(self) -> float:
         """How many steps of training it has seen."""
         return 0.0 if self._training is None else self._training[1]
 
     def set_training(self, dynamics: Any, steps: float) -> None:
-        """Make this the ensemble after so many steps of these dynamics (∞ allowed)."""
+        """Make this the ensemble after so many steps of these dynamics (∞ allowed).
+
+        Raises:
+            InvalidEnsembleError: f is not ψ: linear dynamics are those of networks of ψ.
+        """
+        readout = self.process.readout
+        if readout.is_log or readout.reference is not None:
+            raise InvalidEnsembleError(
+                f"{readout!r}: closed-form training is linear in ψ = f. Networks of log ψ are trained at infinite "
+                "width by qs.driver.InfiniteWidthVMC, InfiniteWidthVMC_SR or FunctionSpaceDriver, from draws."
+            )
         self._training = dynamics, float(steps)
         self._cache.clear()
 
     def _moments(self) -> dict[str, Array]:
+        """Covariance of each part of f; its mean where there is one."""
         if "part" not in self._cache:
             check_summable(
                 self.hilbert, task="The covariance of an InfiniteState", max_states=_MAX_STATES
             )
             x = jnp.asarray(self.hilbert.all_states())
             if self._training is None:
-                self._cache["mean"] = jnp.zeros(len(x), complex)
                 self._cache["part"] = self.kernel.nngp(x)
             else:
                 dynamics, steps = self._training
@@ -99,20 +146,23 @@ class InfiniteState(nk.vqs.VariationalState):
 
     @property
     def mean(self) -> Array:
-        """E[ψ] on the whole basis: (n_states,) complex. It needs no covariance, and so no more than 2²⁶ states."""
-        if "mean" not in self._cache:
-            check_summable(self.hilbert, task="The mean of an InfiniteState")
-            if self._training is None:
-                self._cache["mean"] = jnp.zeros(self.hilbert.n_states, complex)
-            else:
-                dynamics, steps = self._training
-                self._cache["mean"] = dynamics.mean([steps], self.hilbert.all_states())[0]
-        return self._cache["mean"]
+        """E[ψ] on the whole basis: (n_states,) complex.
+
+        For networks of ψ it needs no covariance, and so no more than 2²⁶ states.
+        """
+        check_summable(self.hilbert, task="The mean of an InfiniteState")
+        if self._training is not None and "mean" not in self._cache:
+            dynamics, steps = self._training
+            self._cache["mean"] = dynamics.mean([steps], self.hilbert.all_states())[0]
+        return self._cache["mean"] if "mean" in self._cache else self.process.mean()
 
     @property
     def covariance(self) -> Array:
-        """Γ = E[(ψ - E ψ)(ψ - E ψ)†]: (n_states, n_states), real symmetric, parts added."""
-        return self.kernel.n_parts * self._moments()["part"]
+        """E[(ψ - E ψ)(ψ - E ψ)†]: (n_states, n_states); real without a complex reference.
+
+        For networks of ψ the parts' kernels added, for networks of log ψ E[ψ] E[ψ*] (e^{E f f*} - 1).
+        """
+        return self.process.amplitude_covariance(self._moments()["part"])
 
     def to_array(self, normalize: bool = True) -> Array:
         """The mean wave function E[ψ]: (n_states,), of norm 1 if ``normalize``.
@@ -130,38 +180,45 @@ class InfiniteState(nk.vqs.VariationalState):
             )
         return self.mean / norm
 
-    def sample(self, n_members: int, seed: Any = None) -> Array:
-        """Wave functions drawn from the ensemble: (n_members, n_states), unnormalised, complex (real for real ψ).
+    def sample(self, n_members: int, seed: Any = None, *, normalize: bool = False) -> Array:
+        """Wave functions drawn from the ensemble: (n_members, n_states), complex (real for real ψ).
 
         Exact, from normal numbers in the eigenbasis of the covariance. Where the kernel has structure (spins, sectors
         of fixed magnetisation included) a draw costs one product and up to 2²⁶ states will do; trained by
         products, each draw is then trained by products. Otherwise there is one eigendecomposition first, of
         10 n_states³ operations.
+
+        Args:
+            n_members: Number of draws.
+            seed: Seed or key of JAX's generator; None draws one.
+            normalize: Give each norm 1 (of networks of log ψ from shifted logarithms, at any scale of them).
+
+        Raises:
+            InvalidEnsembleError: ``n_members`` is not a positive integer.
+            SystemTooLargeError: Too many basis states.
         """
-        if not isinstance(n_members, int) or n_members < 1:
-            raise InvalidEnsembleError(f"n_members={n_members!r}: expected a positive integer.")
+        n_members = check_count(n_members, "n_members")
+        if self._training is None:
+            psi = self.process.amplitudes(self.process.sample(n_members, seed), shifted=normalize)
+        else:
+            psi = self._trained_draws(n_members, nk.jax.PRNGKey(seed))
+        return psi / jnp.linalg.norm(psi, axis=1, keepdims=True) if normalize else psi
+
+    def _trained_draws(self, n_members: int, key: Array) -> Array:
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
-        key = nk.jax.PRNGKey(seed)
-        by_products = self._training is not None and isinstance(self._training[0], ProductDynamics)
-        if by_products or self._training is None:
-            operator = self.kernel.operator(self.hilbert.all_states(), which="nngp")
-            if self._training is not None:
-                return self._by_products(*self._training, self._initial(operator, n_members, key))
-            if hasattr(operator, "basis_modes"):
-                return self._initial(operator, n_members, key)
+        assert self._training is not None  # noqa: S101  for the type checker
+        dynamics, steps = self._training
+        if not dynamics.solution.stores_matrices:
+            return self._by_products(dynamics, steps, self.process.sample(n_members, key))
         moments = self._moments()
         if "root" not in moments:
             values, vectors = np.linalg.eigh(np.asarray(moments["part"]))
             moments["root"] = jnp.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
         shape = (self.kernel.n_parts, n_members, self.hilbert.n_states)
-        return self._of_parts(self.mean, jax.random.normal(key, shape) @ moments["root"].T)
-
-    def _initial(self, nngp: KernelOperator, n_members: int, key: Array) -> Array:
-        """Wave functions before training: (n_members, n_states)."""
-        modes = initial_modes(nngp)
-        scale = jnp.sqrt(jnp.maximum(modes.eigenvalues, 0.0))
-        noise = jax.random.normal(key, (self.kernel.n_parts, n_members, len(scale)))
-        return self._of_parts(0.0, modes.from_modes(scale * noise))
+        parts = jax.random.normal(key, shape) @ moments["root"].T
+        if self.kernel.n_parts == 1:
+            return jnp.real(self.mean) + parts[0]
+        return self.mean + jax.lax.complex(parts[0], parts[1])
 
     def _by_products(self, dynamics: Any, steps: float, initial: Array) -> Array:
         """Wave functions trained one by one: (n_members, n_states)."""
@@ -172,32 +229,58 @@ class InfiniteState(nk.vqs.VariationalState):
             psi = jnp.stack([dynamics.trained(steps, x, f[train], f) for f in counted])
         return psi if self.kernel.n_parts == 2 else psi.real
 
-    def _of_parts(self, mean: Any, parts: Array) -> Array:
-        if self.kernel.n_parts == 1:
-            return jnp.real(mean) + parts[0]
-        return mean + jax.lax.complex(parts[0], parts[1])
+    def draws(self) -> Iterator[Array]:
+        """The ``n_draws`` normalised wave functions of expectation values, in blocks (members, n_states)."""
+        check_summable(self.hilbert, task="Expectation values of an InfiniteState")
+        block = self.chunk_size or max(1, _BLOCK // self.hilbert.n_states)
+        key = nk.jax.PRNGKey(self.seed)
+        for number, start in enumerate(range(0, self.n_draws, block)):
+            yield self.sample(
+                min(block, self.n_draws - start), jax.random.fold_in(key, number), normalize=True
+            )
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        """Refused: infinitely wide networks have no parameters to differentiate by."""
+        raise UnsupportedObservableError(
+            "An InfiniteState has no gradients, forces or geometric tensor: infinitely wide networks have no "
+            "parameters. Train them in function space (qs.driver.InfiniteWidthDriver, InfiniteWidthVMC_SR), or use "
+            "nk.vqs.FullSumState(hilbert, model) or qs.vqs.EnsembleState(hilbert, model, n_members)."
+        )
+
+    expect_and_grad = expect_and_forces = grad = quantum_geometric_tensor = _refuse
 
     def reset(self) -> None:
         """Nothing to resample."""
 
-    def __to_json__(self) -> dict[str, Any]:
-        """What nqxpack writes to a file."""
-        from netket_qsntk.vqs.saving import infinite_to_json
-
-        return infinite_to_json(self)
+    def __to_json__(self) -> dict[str, object]:
+        """What nqxpack writes to a file: of a trained ensemble its moments, n_states² numbers."""
+        moments = {name: self._moments()[name] for name in ("mean", "part")} if self.steps else None
+        return to_json(
+            "load_infinite",
+            moments,
+            hilbert=self.hilbert,
+            model=self.model,
+            trainable=self.kernel.trainable,
+            n_draws=self.n_draws,
+            seed=self.seed,
+            chunk_size=self.chunk_size,
+            steps=self.steps,
+        )
 
     def __repr__(self) -> str:
-        return f"InfiniteState({self.hilbert}, steps={self.steps:g}, {self.kernel!r})"
+        output = "log ψ, " if self.process.readout.is_log else ""
+        return f"InfiniteState({self.hilbert}, {output}steps={self.steps:g}, {self.kernel!r})"
 
 
 # Hilbert space, model and dynamics come with the state that a checkpoint is restored into.
-def _to_state_dict(state: InfiniteState) -> dict[str, float]:
-    return {"steps": state.steps}
+def _to_state_dict(state: InfiniteState) -> dict[str, Any]:
+    return {"steps": state.steps, "chunk_size": state.chunk_size}
 
 
-def _from_state_dict(state: InfiniteState, saved: dict[str, float]) -> InfiniteState:
+def _from_state_dict(state: InfiniteState, saved: dict[str, Any]) -> InfiniteState:
     new = copy.copy(state)
     new._cache = {}
+    new.chunk_size = saved["chunk_size"]
     if state._training is not None:
         new._training = state._training[0], float(saved["steps"])
     elif saved["steps"]:

@@ -210,7 +210,7 @@ def test_what_has_no_closed_form_is_said():
     ensemble = LogNormalEnsemble.hamming(PHASE, PHASE)
     for call in (
         lambda: ent.annealed_renyi(ensemble, [0], 2, normalization="exact"),
-        lambda: ent.average_tsallis(ensemble, [0], 2),
+        lambda: ent.average_tsallis(ensemble, [0], 2, normalization="exact"),
         lambda: ent.normalized_purity(ensemble, [0]),
     ):
         with pytest.raises(EntropyOrderError, match="EnsembleEntropy"):
