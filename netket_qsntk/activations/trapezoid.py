@@ -79,9 +79,13 @@ def moments_of_outputs(tau: Callable[[Pair], Values], p: Pair) -> tuple[Pair, Ar
 
     Where u = v the outputs are equal to the last bit.
     """
-    a, _ = tau(Pair.equal(p.a))
-    b, _ = tau(Pair.equal(p.b))
-    c, slope = tau(p)
+    # One pass over all three: a program holds the loop once.
+    parts = [Pair(*jnp.broadcast_arrays(*t)) for t in (Pair.equal(p.a), Pair.equal(p.b), p)]
+    ends = np.cumsum([t.c.size for t in parts])[:-1]
+    together = (jnp.concatenate([t.ravel() for t in column]) for column in zip(*parts, strict=True))
+    values, slopes = (jnp.split(t, ends) for t in tau(Pair(*together)))
+    a, b, c = (t.reshape(part.c.shape) for t, part in zip(values, parts, strict=True))
+    slope = slopes[-1].reshape(c.shape)
     same = (p.gap == 0) & (p.a == p.b)
     c = jnp.where(same, a, c)
     eps = _ROUNDING * jnp.finfo(c.dtype).eps
