@@ -219,8 +219,8 @@ def average_tsallis(
 ) -> float:
     r"""Ensemble average of the Tsallis entropy :math:`(E\,\mathrm{Tr}\rho_A^q - 1)/(1-q)`.
 
-    It is linear in Tr ρ^q, so with ``normalization="exact"`` (see :func:`annealed_renyi` for the default) this *is* the
-    average over normalised states, with no bound involved.
+    It is linear in Tr ρ^q, so with ``normalization="exact"`` (the default where :func:`annealed_renyi` has it) this
+    *is* the average over normalised states, with no bound involved.
 
     Args:
         ensemble: As in :func:`annealed_renyi`.
