@@ -107,9 +107,15 @@ def _sine_excess(q: Array, angle: Array, sine: Array, cosine: Array) -> Array:
     return jnp.where(angle < 0.25, series, sine - angle * cosine)
 
 
+def _root(x: Array) -> Array:
+    """√x with derivative 0 at 0: determinants vanish where configurations are parallel, whatever the σ."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
 def _relu(p: Pair) -> tuple[Pair, Array]:
     # θ is the angle between u and v: q cos θ = c, q sin θ = √determinant.
-    q, sine = jnp.sqrt(p.a * p.b), jnp.sqrt(p.determinant)
+    q, sine = jnp.sqrt(p.a * p.b), _root(p.determinant)
     theta, rest = jnp.arctan2(sine, p.c), jnp.arctan2(sine, -p.c)  # rest = π - θ
     obtuse = p.c < 0
     tau = jnp.where(obtuse, _sine_excess(q, rest, sine, -p.c), sine + rest * p.c) / (2 * jnp.pi)
@@ -203,7 +209,7 @@ def quadrature(function: Callable[[Array], Array], nodes: int = 192) -> Dual:
         # u = √a z₁ and v = (c/√a) z₁ + √(determinant/a) z₂.
         safe = jnp.where(p.a > 0, p.a, 1.0)
         slope = jnp.where(p.a > 0, p.c / jnp.sqrt(safe), 0.0)
-        rest = jnp.sqrt(jnp.where(p.a > 0, p.determinant / safe, p.b))
+        rest = _root(jnp.where(p.a > 0, p.determinant / safe, p.b))
         moments = jnp.broadcast_arrays(jnp.sqrt(p.a), slope, rest)
         flat = tuple(t.ravel() for t in moments)
         size = min(_BATCH, flat[0].size)

@@ -50,6 +50,18 @@ class NotANetworkError(QSNTKError, TypeError):
     """Something was expected to be a NetKet state or a pair (apply_fun, variables) and is not."""
 
 
+class BatchDependentError(QSNTKError, ValueError):
+    """The amplitude of a configuration depends on which others a network evaluates with it."""
+
+
+class NonFiniteError(QSNTKError, FloatingPointError):
+    """A gradient, a kernel or an amplitude is infinite or no number; nothing was overwritten with it."""
+
+
+class CheckpointError(QSNTKError, ValueError):
+    """A checkpoint is of another size, split or model than what it is restored into."""
+
+
 class EncodingError(QSNTKError, ValueError):
     """Configurations do not have the form that an encoding reads."""
 
@@ -140,6 +152,10 @@ class NoExactSpectrumError(QSNTKError, TypeError):
 
 class NotConvergedWarning(QSNTKWarning, RuntimeWarning):
     """An iteration stopped at its largest number of steps; what it reached is in the message."""
+
+
+class NotConvergedError(QSNTKError, RuntimeError):
+    """An iteration did not reach an answer, and what it reached would be wrong without a sign of it."""
 
 
 class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):

@@ -160,6 +160,10 @@ OBJECTS = {
         lambda: D.FunctionSpaceFlow(KERNEL, L.Energy(H), learning_rate=0.1),
         "Energy Ising memory=",
     ),
+    "NaturalGradientFlow": (
+        lambda: D.NaturalGradientFlow(KERNEL, H, learning_rate=0.1, diag_shift=1e-3),
+        "Energy cholesky 0.001 n_states=64",
+    ),
     "Ranking": (ranking, "12 σ_w"),
     "RankCorrelation": (
         lambda: D.rank_correlation([1, 2, 3, 4], [[1], [2], [4], [3]]),

@@ -18,7 +18,7 @@ from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.parallel.mpi import over_ranks
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
-from netket_qsntk.vqs.expectation import over_members
+from netket_qsntk.vqs.members import over_members
 from netket_qsntk.wavefunction import psi_function, pure_wavefunction
 
 

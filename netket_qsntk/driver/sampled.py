@@ -29,7 +29,7 @@ from netket_qsntk.driver.overlap import (
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.losses import MSE, Infidelity
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.vqs.expectation import over_members
+from netket_qsntk.vqs.members import over_members
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
 _MODES = ("target", "state", "both")

@@ -14,7 +14,7 @@ import numpy as np
 from netket_qsntk.dynamics.linear import LinearDynamics
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import infinite_width, max_learning_rate
-from netket_qsntk.progress import track
+from netket_qsntk.progress import showing, track
 from netket_qsntk.text import summary
 
 
@@ -124,15 +124,14 @@ def rank(
         )
     wanted = np.atleast_1d(np.asarray(steps, dtype=float))
     rates, mean, fluctuations = [], [], []
-    for model in track(models.values(), "ranking", show=show_progress, unit="architecture"):
-        kernel = infinite_width(model)
-        rates.append(rate * max_learning_rate(kernel, train.states))
-        dynamics = LinearDynamics(
-            kernel, train, learning_rate=rates[-1], show_progress=show_progress
-        )
-        losses = dynamics.losses(wanted, test)
-        mean.append(np.asarray(losses.L_mu))
-        fluctuations.append(np.asarray(losses.L_gamma))
+    with showing(show_progress):
+        for model in track(models.values(), "ranking", unit="architecture"):
+            kernel = infinite_width(model)
+            rates.append(rate * max_learning_rate(kernel, train.states))
+            dynamics = LinearDynamics(kernel, train, learning_rate=rates[-1])
+            losses = dynamics.losses(wanted, test)
+            mean.append(np.asarray(losses.L_mu))
+            fluctuations.append(np.asarray(losses.L_gamma))
     order = np.argsort(np.add(mean, fluctuations)[:, -1], kind="stable")
     return Ranking(
         names=tuple(np.array(list(models), dtype=object)[order]),

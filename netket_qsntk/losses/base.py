@@ -10,6 +10,8 @@ from jax import Array
 
 from netket_qsntk.readout import FixedReadout
 
+_TRACED = "_names_of_traced"
+
 
 class Loss(abc.ABC):
     r"""A real function of the amplitudes ψ(x) on a set of configurations.
@@ -101,7 +103,10 @@ def _is_traced(value: Any) -> bool:
 
 def _flatten(loss: Loss) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     fields = {k: v for k, v in sorted(vars(loss).items()) if k not in loss.untraced}
-    names = tuple(k for k, v in fields.items() if _is_traced(v))
+    # A tree that was rebuilt may hold anything in the place of its arrays.
+    names = fields.pop(_TRACED, None)
+    if names is None:
+        names = tuple(k for k, v in fields.items() if _is_traced(v))
     rest = tuple((k, v) for k, v in fields.items() if k not in names)
     return tuple(fields[k] for k in names), (names, rest)
 
@@ -109,7 +114,6 @@ def _flatten(loss: Loss) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 def _restored(cls: type[Loss], aux: tuple[Any, ...], kept: Any) -> Loss:
     names, rest = aux
     loss = object.__new__(cls)
-    vars(loss).update(
-        dict.fromkeys(cls.untraced), **dict(rest), **dict(zip(names, kept, strict=True))
-    )
+    found = dict(rest) | dict(zip(names, kept, strict=True))
+    vars(loss).update(dict.fromkeys(cls.untraced), **found, **{_TRACED: names})
     return loss

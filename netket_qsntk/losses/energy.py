@@ -13,6 +13,8 @@ from jax import Array
 
 from netket_qsntk.errors import HamiltonianError
 from netket_qsntk.losses.base import Loss
+from netket_qsntk.targets.basis import check_summable
+from netket_qsntk.targets.matrix import check_sector
 from netket_qsntk.targets.pauli import PauliHamiltonian, pauli_hamiltonian
 
 # Matrix elements and column numbers are kept up to this basis size, made anew for every product beyond.
@@ -38,6 +40,7 @@ class Energy(Loss):
         hilbert: The Hilbert space.
 
     Raises:
+        SystemTooLargeError: The basis cannot be listed.
         HamiltonianError: Not a discrete Hermitian operator, or one too large to store without a JAX version.
 
     Example:
@@ -62,6 +65,7 @@ class Energy(Loss):
         self.target = None
         self.hamiltonian = hamiltonian
         self.hilbert = hamiltonian.hilbert
+        check_summable(self.hilbert, task="Energy")
         self._rows: tuple[Array, Array] | None = None
         self._strings: PauliHamiltonian | None = None
         self._jax: Any = None
@@ -78,6 +82,7 @@ class Energy(Loss):
                     f"operator, got {type(hamiltonian).__name__}: try hamiltonian.to_jax_operator()."
                 )
         else:
+            check_sector(hamiltonian)
             connected, elements = hamiltonian.get_conn_padded(self.hilbert.all_states())
             numbers = self.hilbert.states_to_numbers(connected)
             self._rows = jnp.asarray(np.asarray(numbers), jnp.int32), jnp.asarray(elements)

@@ -18,7 +18,7 @@ from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
 from netket_qsntk.parallel.mesh import over_processes
 from netket_qsntk.parallel.mpi import current, over_ranks
 from netket_qsntk.vqs import EnsembleState, InfiniteState
-from netket_qsntk.vqs.expectation import over_members
+from netket_qsntk.vqs.members import over_members
 
 
 @nk.vqs.expect.dispatch

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -58,6 +59,16 @@ class BasisIndex(eqx.Module):
     def positions(self) -> Array:
         """(n,) integers, also where they are left out for the whole basis."""
         return jnp.arange(self.size) if self.index is None else self.index
+
+    def is_same_as(self, other: "BasisIndex") -> bool:
+        """Whether two batches are known to be the same: by identity, or by value where values can be seen."""
+        if self is other or self.index is other.index:
+            return self.size == other.size
+        if self.index is None or other.index is None or self.index.shape != other.index.shape:
+            return False
+        if any(isinstance(t, jax.core.Tracer) for t in (self.index, other.index)):
+            return False
+        return self.size == other.size and bool(jnp.array_equal(self.index, other.index))
 
     def scatter(self, v: Array) -> Array:
         """Vectors over the batch (…, n) as vectors over the basis (…, size); repeated states add up."""

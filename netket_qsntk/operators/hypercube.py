@@ -185,13 +185,18 @@ class Hypercube(KernelOperator):
     def preconditioner(self, *, cutoff: float = 1e-12) -> "Hypercube":
         """The inverse over the whole basis, restricted to the batch: an approximate inverse for iterations.
 
-        Eigenvalues below ``cutoff`` · λ_max count as that much, so that it stays positive definite.
+        Eigenvalues below ``cutoff`` · λ_max count as that much, so that it stays positive definite; those that are
+        rounding (:mod:`netket_qsntk.spectral`) as λ_max: the operator has nothing there, and noise is not magnified.
         """
         if not self.symmetric:
             raise OperatorShapeError("Only a symmetric operator has a preconditioner.")
-        floor = cutoff * jnp.max(self.levels)
-        inverse = self.map_spectrum(lambda levels: 1 / jnp.maximum(levels, floor))
-        return inverse._with(positive=True)
+        top = jnp.max(self.levels)
+        rounding = self.rows.size * jnp.finfo(self.dtype).eps * top
+
+        def inverse(levels: Array) -> Array:
+            return 1 / jnp.where(levels > rounding, jnp.maximum(levels, cutoff * top), top)
+
+        return self.map_spectrum(inverse)._with(positive=True)
 
     @property
     def has_cheap_spectrum(self) -> bool:
@@ -222,7 +227,7 @@ class Hypercube(KernelOperator):
         if not isinstance(other, Hypercube) or other.n_spins != self.n_spins:
             return None
         if self.symmetric != other.symmetric or not (
-            _same(self.rows, other.rows) and _same(self._columns, other._columns)
+            self.rows.is_same_as(other.rows) and self._columns.is_same_as(other._columns)
         ):
             return None
         return self._with(
@@ -261,14 +266,3 @@ def _index(x: Any, d: int) -> BasisIndex:
             "Kronecker product or none (Tiled)."
         )
     return BasisIndex(spin_index(x), 2**d)
-
-
-def _same(a: BasisIndex, b: BasisIndex) -> bool:
-    """Whether two batches are known to be the same: by identity, or by value where values can be seen."""
-    if a is b or a.index is b.index:
-        return a.size == b.size
-    if a.index is None or b.index is None or a.index.shape != b.index.shape:
-        return False
-    if isinstance(a.index, jax.core.Tracer) or isinstance(b.index, jax.core.Tracer):
-        return False
-    return bool(jnp.array_equal(a.index, b.index))

@@ -74,6 +74,8 @@ class Kronecker(KernelOperator):
         reason: str = "",
     ) -> None:
         self.factor = jnp.asarray(factor)
+        if not jnp.issubdtype(self.factor.dtype, jnp.floating):
+            self.factor = self.factor.astype(float)
         q = self.factor.shape[0]
         if self.factor.shape != (q, q) or q**n_sites > MAX_BASIS:
             raise StructureError(

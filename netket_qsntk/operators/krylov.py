@@ -135,11 +135,19 @@ class Krylov(eqx.Module):
             blocks, self.alpha, self.beta, self.norms, self.floor, self.columns, orthonormal=False
         )
 
-    def gram(self) -> np.ndarray:
-        """Inner products of the basis vectors, (k, m, m): ‖combine(y)‖² is yᵀ gram y, at any number of times."""
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the Krylov space is an invariant one: functions are then exact to rounding."""
+        return not self.beta[:, -1].any()
+
+    def gram(self, other: "Krylov | None" = None) -> np.ndarray:
+        """Inner products of the basis vectors, (k, m, m): ‖combine(y)‖² is yᵀ gram y, at any number of times.
+
+        With ``other`` the inner products with the vectors of an image of this basis.
+        """
+        others = self.blocks if other is None else other.blocks
         rows = [
-            np.concatenate([np.asarray(_inner(a, b)) for b in self.blocks], axis=-1)
-            for a in self.blocks
+            np.concatenate([np.asarray(_inner(a, b)) for b in others], axis=-1) for a in self.blocks
         ]
         return np.concatenate(rows, axis=-2)[:, : self.steps, : self.steps]
 

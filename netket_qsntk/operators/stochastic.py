@@ -17,7 +17,7 @@ from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.krylov import Function
 from netket_qsntk.operators.lanczos import lanczos
-from netket_qsntk.progress import track
+from netket_qsntk.progress import showing, track
 from netket_qsntk.text import summary
 
 
@@ -121,17 +121,12 @@ def trace_of_function(
         return Estimate(exact, jnp.zeros_like(exact), 0)
 
     def quadratic(z: Array) -> Array:
-        krylov = lanczos(operator, z.T, max_steps=steps, show_progress=show_progress)
+        krylov = lanczos(operator, z.T, max_steps=steps)
         return jnp.asarray(krylov.quadratic_form(function))
 
-    return estimate_trace(
-        quadratic,
-        operator.shape[0],
-        key=key,
-        n_samples=n_samples,
-        basis=basis,
-        show_progress=show_progress,
-    )
+    n = operator.shape[0]
+    with showing(show_progress):
+        return estimate_trace(quadratic, n, key=key, n_samples=n_samples, basis=basis)
 
 
 def xtrace(

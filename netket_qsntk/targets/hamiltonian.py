@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from netket_qsntk.errors import HamiltonianError
 from netket_qsntk.targets.basis import check_summable
+from netket_qsntk.targets.matrix import sparse_matrix
 
 __all__ = ["hermitian_matrix"]
 
@@ -47,7 +48,7 @@ def hermitian_matrix(hamiltonian: Any) -> sp.csr_matrix:
     check_summable(
         hamiltonian.hilbert, task="The sparse Hamiltonian matrix", max_states=_MAX_STATES
     )
-    matrix = sp.csr_matrix(hamiltonian.to_sparse())
+    matrix = sparse_matrix(hamiltonian)
     if not np.isfinite(matrix.data).all():
         raise HamiltonianError(f"{hamiltonian} has matrix elements that are not finite numbers.")
     if np.iscomplexobj(matrix) and not matrix.data.imag.any():

@@ -5,23 +5,21 @@ layers of a chunk stay in the processor's cache, which a wide network's whole ba
 not. One pass over memory costs as much as the products of a network with few inputs.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.parallel.mesh import map_members
-
-Psi = Callable[[Any, Array], Array]
+from netket_qsntk.wavefunction import Psi
 
 # Hidden numbers in a chunk: 2¹⁹ doubles are 4 MB.
 _CHUNK_NUMBERS = 2**19
 
 
-def rows_per_chunk(parameters: Any, n_members: int, n_inputs: int, n_rows: int) -> int:
+def rows_per_chunk(parameters: PyTree, n_members: int, n_inputs: int, n_rows: int) -> int:
     """A chunk size for which rows × (parameters of one member)/(inputs) numbers fit the cache."""
     size = sum(leaf.size for leaf in jax.tree.leaves(parameters)) / max(1, n_members)
     rows = max(32, int(_CHUNK_NUMBERS * max(1, n_inputs) / max(1.0, size)))
@@ -39,8 +37,11 @@ def chunked(x: Array, rows: int) -> tuple[Array, Array]:
     return padded.reshape(chunks, rows, *x.shape[1:]), weights.reshape(chunks, rows)
 
 
-def amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
-    """ψ of one network at configurations x (n, sites): (n,)."""
+def amplitudes(psi: Psi, parameters: PyTree, x: Array, rows: int) -> Array:
+    """ψ of one network at configurations x (n, sites): (n,). A network never sees an empty batch."""
+    if not len(x):
+        one = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+        return jnp.zeros(0, jax.eval_shape(psi, parameters, one).dtype)
     if rows >= len(x):
         return psi(parameters, x)
     chunks, _ = chunked(x, rows)
@@ -48,6 +49,9 @@ def amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
 
 
 @partial(jax.jit, static_argnums=3)  # ψ is a pytree: equal models share one program
-def member_amplitudes(psi: Psi, parameters: Any, x: Array, rows: int) -> Array:
-    """ψ of every member (stacked parameters) at configurations x (n, sites): (members, n)."""
-    return map_members(lambda p, x: amplitudes(psi, p, x, rows), parameters, x)
+def member_amplitudes(psi: Psi, parameters: PyTree, x: Array, rows: int) -> Array:
+    """ψ (or log ψ) of every member at configurations x (n, sites): (members, n).
+
+    The leaves of ``psi`` and of ``parameters`` are stacked: one entry a member.
+    """
+    return map_members(lambda m, x: amplitudes(m[0], m[1], x, rows), (psi, parameters), x)

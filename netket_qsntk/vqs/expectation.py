@@ -1,28 +1,22 @@
-"""Expectation values over ensembles, through NetKet's ``expect``."""
+"""What NetKet computes of states, for ensembles: averages over members, or a refusal that says what works."""
 
-from typing import Any
-
+import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from netket.utils.types import PyTree
+from scipy.sparse import csr_matrix
 
 from netket_qsntk.errors import HilbertMismatchError, UnsupportedObservableError
+from netket_qsntk.targets.matrix import sparse_matrix
 from netket_qsntk.vqs.ensemble import EnsembleState
 from netket_qsntk.vqs.infinite import InfiniteState
+from netket_qsntk.vqs.members import over_members
 
 
-def over_members(values: Any) -> nk.stats.Stats:
-    """Mean, standard error of the mean and variance of one number per member: (n_members,)."""
-    values = np.asarray(values)
-    m = len(values)
-    mean = values.mean()
-    variance = float(np.mean(np.abs(values - mean) ** 2) * m / (m - 1)) if m > 1 else 0.0
-    return nk.stats.Stats(
-        mean=mean.item(), error_of_mean=float(np.sqrt(variance / m)), variance=variance
-    )
-
-
-def _check(state: Any, operator: Any) -> None:
+def _check(state: nk.vqs.VariationalState, operator: nk.operator.AbstractOperator) -> None:
     if operator.hilbert != state.hilbert:
         raise HilbertMismatchError(
             f"The operator acts on {operator.hilbert}, the ensemble lives on {state.hilbert}. Build both on the "
@@ -30,13 +24,15 @@ def _check(state: Any, operator: Any) -> None:
         )
 
 
-def _values(operator: nk.operator.DiscreteOperator, sparse: Any, psi: np.ndarray) -> np.ndarray:
+def _values(
+    operator: nk.operator.DiscreteOperator, sparse: csr_matrix, psi: np.ndarray
+) -> np.ndarray:
     """⟨ψ|O|ψ⟩ of each normalised ψ, (members,)."""
     values = np.sum(psi.conj().T * (sparse @ psi.T), axis=0)
     return np.asarray(_real_if_hermitian(operator, values))
 
 
-def _real_if_hermitian(operator: Any, values: Any) -> Any:
+def _real_if_hermitian(operator: nk.operator.AbstractOperator, values: ArrayLike) -> Array:
     return values.real if operator.is_hermitian else values
 
 
@@ -46,7 +42,7 @@ def _expect_ensemble(
 ) -> nk.stats.Stats:
     _check(state, operator)
     psi = np.asarray(state.to_array())
-    return over_members(_values(operator, operator.to_sparse(), psi))
+    return over_members(_values(operator, sparse_matrix(operator), psi))
 
 
 @nk.vqs.expect.dispatch
@@ -54,7 +50,50 @@ def _expect_observable(
     state: EnsembleState, observable: nk.observable.AbstractObservable
 ) -> nk.stats.Stats:
     values = [state.get_state(i).expect(observable).mean for i in range(state.n_members)]
-    return over_members([complex(v) if np.iscomplexobj(v) else float(v) for v in values])
+    return over_members(np.array([v if np.iscomplexobj(v) else float(v) for v in values]))
+
+
+@nk.vqs.expect_and_grad.dispatch
+def _expect_and_grad(
+    state: EnsembleState,
+    operator: nk.operator.AbstractOperator,
+    *args: object,
+    mutable: bool = False,
+    use_covariance: bool | None = None,
+) -> tuple[nk.stats.Stats, PyTree]:
+    """The average over members, and the gradient of each in NetKet's convention, stacked like ``parameters``."""
+    _check(state, operator)
+    options = {} if use_covariance is None else {"use_covariance": use_covariance}
+    return _of_members(state, lambda one: one.expect_and_grad(operator, mutable=mutable, **options))
+
+
+@nk.vqs.expect_and_forces.dispatch
+def _expect_and_forces(
+    state: EnsembleState,
+    operator: nk.operator.AbstractOperator,
+    *args: object,
+    mutable: bool = False,
+) -> tuple[nk.stats.Stats, PyTree]:
+    """The average over members, and each member's own forces, stacked like ``parameters``."""
+    _check(state, operator)
+    return _of_members(state, lambda one: one.expect_and_forces(operator, mutable=mutable))
+
+
+def _of_members(state: EnsembleState, compute: PyTree) -> tuple[nk.stats.Stats, PyTree]:
+    found = [compute(state.get_state(i)) for i in range(state.n_members)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(g for _, g in found))
+    return over_members(np.array([stats.mean for stats, _ in found])), stacked
+
+
+@nk.vqs.local_estimators.dispatch
+def _local_estimators(
+    state: EnsembleState, operator: nk.operator.AbstractOperator, chunk_size: int | None = None
+) -> None:
+    raise UnsupportedObservableError(
+        f"Local estimators belong to the samples of one wave function, and this is an ensemble of {state.n_members}, "
+        "summed over. Use state.expect(operator), or nk.vqs.MCState(sampler, state.model, "
+        "variables=state.get_state(i).variables)."
+    )
 
 
 @nk.vqs.expect.dispatch
@@ -77,11 +116,11 @@ def _expect_infinite(
     """
     _check(state, operator)
     if state.process.readout.is_log:
-        sparse = operator.to_sparse()
+        sparse = sparse_matrix(operator)
         values = [_values(operator, sparse, np.asarray(psi)) for psi in state.draws()]
         return over_members(np.concatenate(values))
     mean, covariance = np.asarray(state.mean), np.asarray(state.covariance)
-    matrix = operator.to_sparse().tocoo()
+    matrix = sparse_matrix(operator).tocoo()
     # Tr O(Γ + μμ†) over the nonzero elements of O
     elements = covariance[matrix.col, matrix.row] + mean[matrix.col] * mean[matrix.row].conj()
     norm = np.trace(covariance) + np.vdot(mean, mean).real
@@ -91,7 +130,7 @@ def _expect_infinite(
 
 @nk.vqs.local_estimators.dispatch
 def _no_samples(
-    state: InfiniteState, operator: nk.operator.AbstractOperator, chunk_size: Any
+    state: InfiniteState, operator: nk.operator.AbstractOperator, chunk_size: object
 ) -> nk.stats.LocalEstimatorsBatch:
     raise UnsupportedObservableError(
         "InfiniteState has no samples x of one wave function, and so no local estimators: state.expect(operator) "
@@ -101,13 +140,13 @@ def _no_samples(
 
 @nk.vqs.expect_and_grad.dispatch
 def _no_gradient(
-    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: Any, **options: Any
-) -> Any:
+    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: object, **options: object
+) -> None:
     return state.expect_and_grad(operator)
 
 
 @nk.vqs.expect_and_forces.dispatch
 def _no_forces(
-    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: Any, **options: Any
-) -> Any:
+    state: InfiniteState, operator: nk.operator.AbstractOperator, *args: object, **options: object
+) -> None:
     return state.expect_and_forces(operator)

@@ -12,7 +12,7 @@ from flax import serialization
 from jax import Array
 
 from netket_qsntk.alert import once
-from netket_qsntk.dynamics import LinearDynamics, ProductDynamics
+from netket_qsntk.dynamics import LinearDynamics
 from netket_qsntk.errors import (
     InvalidEnsembleError,
     UndefinedAmplitudesError,
@@ -22,6 +22,7 @@ from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.process import GaussianProcess, check_count
 from netket_qsntk.progress import track
 from netket_qsntk.targets import check_summable
+from netket_qsntk.vqs.assets import to_json
 
 # 2¹⁵ states are a covariance of 8 GiB.
 _MAX_STATES = 2**15
@@ -207,7 +208,7 @@ class InfiniteState(nk.vqs.VariationalState):
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
         assert self._training is not None  # noqa: S101  for the type checker
         dynamics, steps = self._training
-        if isinstance(dynamics, ProductDynamics):
+        if not dynamics.solution.stores_matrices:
             return self._by_products(dynamics, steps, self.process.sample(n_members, key))
         moments = self._moments()
         if "root" not in moments:
@@ -251,11 +252,20 @@ class InfiniteState(nk.vqs.VariationalState):
     def reset(self) -> None:
         """Nothing to resample."""
 
-    def __to_json__(self) -> dict[str, Any]:
-        """What nqxpack writes to a file."""
-        from netket_qsntk.vqs.saving import infinite_to_json
-
-        return infinite_to_json(self)
+    def __to_json__(self) -> dict[str, object]:
+        """What nqxpack writes to a file: of a trained ensemble its moments, n_states² numbers."""
+        moments = {name: self._moments()[name] for name in ("mean", "part")} if self.steps else None
+        return to_json(
+            "load_infinite",
+            moments,
+            hilbert=self.hilbert,
+            model=self.model,
+            trainable=self.kernel.trainable,
+            n_draws=self.n_draws,
+            seed=self.seed,
+            chunk_size=self.chunk_size,
+            steps=self.steps,
+        )
 
     def __repr__(self) -> str:
         output = "log ψ, " if self.process.readout.is_log else ""

@@ -1,0 +1,413 @@
+r"""VMC, stochastic reconfiguration and TDVP of infinitely wide networks, in function space."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from netket_qsntk.alert import alert
+from netket_qsntk.dynamics import natural_gradient_step as steps
+from netket_qsntk.dynamics.flow import check_steps
+from netket_qsntk.dynamics.natural_gradient_rate import late_rate
+from netket_qsntk.dynamics.natural_gradient_step import Place, Problem, Step
+from netket_qsntk.dynamics.settings import check_precision
+from netket_qsntk.errors import (
+    AmplitudesError,
+    InvalidTrainingError,
+    NotConvergedWarning,
+    SystemTooLargeError,
+)
+from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.losses import Energy, Loss
+from netket_qsntk.operators import KernelOperator
+from netket_qsntk.readout import Readout
+from netket_qsntk.targets import check_summable
+
+Schedule = float | Callable[[int], Any]
+
+# By matrices up to here where the kernel has fast products, and up to the second where it has none.
+_SMALL, _LARGE = 2**10, 2**13
+_LARGEST = 2**22
+
+
+class NaturalGradientFlow:
+    r"""An infinitely wide network trained as NetKet's VMC, VMC_SR and TDVP train it, with sums over the basis.
+
+    With log ψ = r + f₁ + if₂, p = |ψ|²/⟨ψ|ψ⟩, D = diag(√p), C = 1 - 1pᵀ and the tangent kernel Θ of each part,
+
+    .. math:: f \leftarrow f - \eta\,\Theta C^T D\,a,\qquad
+        a = (T + \lambda)^{-1}\, 2D(E_{loc} - E),\qquad T = D C\,\Theta\,C^T D:
+
+    stochastic reconfiguration (S. Sorella, PRL 80, 4558 (1998)) in the space of configurations (A. Chen, M. Heyl,
+    arXiv:2302.01941), for a kernel that does not change. The real part of the right side moves f₁, the imaginary part
+    f₂. ``diag_shift=None`` is gradient descent, f ← f - ηΘ 2p(E_loc - E). With ``momentum=μ`` it is SPRING
+    (G. Goldshlager, N. Abrahamsen, L. Lin, arXiv:2401.10190), as NetKet's: a = (T + λ)⁻¹(2D(E_loc - E) - μ D C v_old),
+    v = ΘCᵀDa + μ v_old, f ← f - ηv. ``propagation="real"`` replaces E_loc - E by i(E_loc - E), without the factor 2.
+
+    For networks of ψ itself (``readout``) the derivative of log ψ takes the place of 1 in D C. Losses that do not depend
+    on the norm (infidelity, tomography) take the place of the energy with the same T. Everything is computed from
+    ψ/‖ψ‖ and phases: amplitudes may span hundreds of e-folds, and vanish.
+
+    Args:
+        kernel: An infinite-width kernel, or an array: Θ (n_states, n_states) of each part, or the joint kernel
+            (2 n_states, 2 n_states) of (f₁, f₂).
+        hamiltonian: A Hermitian NetKet operator, or a loss of :mod:`netket_qsntk.losses`.
+        learning_rate: η, or a function of the step. For flows a number that scales time.
+        diag_shift: λ >= 0 or a function of the step; None is gradient descent. With 0, modes of T below rounding do
+            not move.
+        momentum: μ of SPRING, or a function of the step.
+        mode: ``"complex"``: the whole log ψ follows; ``"real"``: its real part. None: as the kernel's parts say.
+        propagation: ``"imag"`` minimises; ``"real"`` is real time (TDVP).
+        flow: Follow df/dτ = -ηΘCᵀDa (Dormand-Prince, adaptive) instead of steps: ``steps`` are then times.
+        readout: What f is; log ψ = f if None.
+        solver: ``"dense"`` (n² numbers, n³/3 operations a step), ``"products"`` (conjugate residuals, one product with Θ
+            an iteration), or ``"auto"`` by structure and size.
+        tolerance: Relative residual of the linear systems by products, and relative error of flows.
+        max_products: Products in one linear system at most.
+
+    Raises:
+        InvalidTrainingError: Numbers out of range, or options that contradict one another.
+        HamiltonianError: Not a Hermitian operator on a discrete space.
+        SystemTooLargeError: The basis cannot be listed.
+
+    Example:
+        >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> H = nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0)
+        >>> net = qs.models.WideMLP(
+        ...     widths=(1,), activation="erf", sigma_b=0.3, output="log_psi", parts="real")
+        >>> flow = qs.dynamics.NaturalGradientFlow(
+        ...     qs.kernels.infinite_width(net), H, learning_rate=0.05, diag_shift=1e-3)
+        >>> energies = flow.energies(jnp.zeros(16), [0, 100])
+        >>> round(float(energies[0]), 12), bool(energies[1] - nk.exact.lanczos_ed(H)[0] < 1e-3)
+        (-4.0, True)
+    """
+
+    def __init__(
+        self,
+        kernel: InfiniteWidthKernel | Array | np.ndarray,
+        hamiltonian: Any,
+        *,
+        learning_rate: Schedule,
+        diag_shift: Schedule | None,
+        momentum: Schedule | None = None,
+        mode: Literal["real", "complex"] | None = None,
+        propagation: Literal["imag", "real"] = "imag",
+        flow: bool = False,
+        readout: Readout | None = None,
+        solver: Literal["auto", "dense", "products"] = "auto",
+        tolerance: float = 1e-8,
+        max_products: int = 2000,
+    ) -> None:
+        check_precision()
+        self.loss, n = _summable_loss(hamiltonian)
+        self.kernel = kernel
+        self.learning_rate, self.diag_shift, self.momentum = learning_rate, diag_shift, momentum
+        self.flow, self.propagation = flow, propagation
+        self.readout = Readout("log_psi") if readout is None else readout
+        _check(self, mode, solver)
+        hilbert = self.loss.hilbert or self.loss.target.hilbert
+        self.states = np.asarray(hilbert.all_states())
+        theta, joint, n_parts = self._theta(n, solver)
+        real = n_parts == 1 or mode == "real"
+        if propagation == "real" and real:
+            raise InvalidTrainingError(
+                "Real-time evolution turns phases, and this network has none: use parts='independent' (or 'shared') and "
+                "mode=None."
+            )
+        if mode == "real" and n_parts == 2 and not self.readout.is_log:
+            raise InvalidTrainingError(
+                "mode='real' of a network of ψ with two parts would leave its phase to chance: use mode=None, "
+                "parts='real', or output='log_psi'."
+            )
+        dense = not isinstance(theta, KernelOperator)
+        method: steps.Method = "products"
+        if diag_shift is None:
+            method = "gradient"
+        elif dense:
+            # A shift that may be zero needs the eigenvectors.
+            method = "cholesky" if not callable(diag_shift) and diag_shift > 0 else "eigenvectors"
+        amplitudes = None
+        if not self.loss.whole_basis:
+            amplitudes = jnp.asarray(self.loss.target.amplitudes)
+        self.n_parts = n_parts
+        self.problem = Problem(
+            theta,
+            self.loss,
+            self.readout.at(self.states),
+            amplitudes,
+            jnp.asarray(tolerance),
+            method,
+            real,
+            joint,
+            propagation == "real",
+            max_products,
+        )
+
+    def _theta(self, n: int, solver: str) -> tuple[Any, bool, int]:
+        """Θ as it is used, whether it is the joint kernel of both parts, and how many parts there are."""
+        kernel = self.kernel
+        if not isinstance(kernel, InfiniteWidthKernel):
+            given = jnp.asarray(kernel)
+            if given.shape not in ((n, n), (2 * n, 2 * n)) or solver == "products":
+                raise InvalidTrainingError(
+                    f"A kernel given as an array of shape {given.shape} is dense: expected ({n}, {n}), or "
+                    f"({2 * n}, {2 * n}) for both parts together, and solver='dense' or 'auto'."
+                )
+            return given, given.shape[0] == 2 * n, 2 if given.shape[0] == 2 * n else 1
+        if solver == "dense" or (solver == "auto" and n <= _SMALL):
+            return kernel.ntk(self.states), False, kernel.n_parts
+        operator = kernel.operator(self.states)
+        fast = operator.has_cheap_spectrum or solver == "products"
+        if fast or n > _LARGE or self.diag_shift is None:
+            return operator, False, kernel.n_parts
+        return kernel.ntk(self.states), False, kernel.n_parts
+
+    def functions(self, log_psi: Any) -> Array:
+        """f (…, n) of initial log ψ (…, n) in ``hilbert.all_states()`` order: real for real networks of log ψ.
+
+        Raises:
+            AmplitudesError: Another shape, numbers that are not finite, or a network of log ψ with a zero amplitude.
+        """
+        log_psi = jnp.asarray(log_psi)
+        n = len(self.states)
+        if log_psi.ndim not in (1, 2) or log_psi.shape[-1] != n:
+            raise AmplitudesError(
+                f"log_psi_0 has shape {log_psi.shape}: expected ({n},) or (members, {n}), log ψ in the order of "
+                "hilbert.all_states()."
+            )
+        zero = ~jnp.isfinite(log_psi.real)
+        if bool(zero.any()) or bool(jnp.isnan(log_psi).any()):
+            if self.readout.is_log or bool(
+                jnp.isnan(log_psi).any() | (log_psi.real == jnp.inf).any()
+            ):
+                raise AmplitudesError(
+                    f"log_psi_0 has {int(zero.sum())} amplitudes that are zero or not finite. A network of log ψ has "
+                    "none: start from one, or give readout=qs.readout.Readout('psi') for networks of ψ."
+                )
+        f = self.problem.readout.functions(log_psi)
+        if self.n_parts == 2:
+            return f.astype(jnp.result_type(f.dtype, jnp.complex64))
+        if self.readout.is_log or not jnp.iscomplexobj(f):
+            return f
+        if bool(jnp.max(jnp.abs(f.imag)) > 1e-8 * jnp.max(jnp.abs(f))):
+            raise AmplitudesError(
+                "log_psi_0 is not a real function times the reference, as networks with parts='real' are."
+            )
+        return f.real
+
+    def start(self, log_psi_0: Any) -> Place:
+        """The place of an initial log ψ, of one wave function (n,) or of members (members, n)."""
+        return steps.start(self.functions(log_psi_0))
+
+    def log_psi(self, f: Any) -> Array:
+        """Log ψ of functions f (…, n)."""
+        return self.problem.readout.log_psi(jnp.asarray(f))
+
+    def direction(self, places: Place, step: int = 0) -> Step:
+        """The direction of one wave function or of members at a step: L, its variance, α and Θα."""
+        shift, momentum = (_at(v, step) for v in (self.diag_shift, self.momentum))
+        return steps.directions(self.problem, places, shift, momentum)
+
+    def apply(self, alpha: Any) -> Array:
+        """Θα for α (…, n)."""
+        return steps.images(self.problem, jnp.asarray(alpha))
+
+    def run(self, log_psi_0: Any, steps: Any) -> Array:
+        """Log ψ after each of the given numbers of steps: (steps, n), or (steps, members, n) for (members, n).
+
+        Real where log ψ is. For flows the numbers are times.
+
+        Raises:
+            InvalidTrainingError: Steps not finite, negative, or not in increasing order.
+            AmplitudesError: See :meth:`functions`.
+        """
+        return self.log_psi(self._trajectory(log_psi_0, steps))
+
+    def energies(self, log_psi_0: Any, steps: Any) -> Array:
+        """L after each of the given numbers of steps: (steps,), or (steps, members)."""
+        return self.evaluate(self._trajectory(log_psi_0, steps))[0]
+
+    def evaluate(self, f: Array) -> tuple[Array, Array]:
+        """L and ⟨H²⟩ - ⟨H⟩² of functions f (…, n): two arrays (…)."""
+        return steps.evaluations(self.problem, f)
+
+    def late_rate(self) -> float:
+        r"""r of the late decay E - E₀ ~ e^{-4ηrt} for small η: the gap for λ → 0, less with regularisation.
+
+        The smallest non-zero eigenvalue of (H - E₀)^½ T(T+λ)⁻¹ (H - E₀)^½ at the ground state (T itself for gradient
+        descent). A step multiplies E - E₀ by (1 - 2ηr)². Kernels that are not positive definite may keep the ground
+        state out of reach; E then decays to another limit.
+
+        Raises:
+            InvalidTrainingError: Momentum, schedules, real time, or a loss that is not an energy.
+            DegenerateGroundStateError: There are several ground states.
+            SystemTooLargeError: More than 2^13 states.
+        """
+        shift = self.diag_shift
+        energy = self.loss
+        if not isinstance(energy, Energy) or self.propagation == "real":
+            raise InvalidTrainingError("late_rate is for energies that are minimised.")
+        if callable(shift) or self.momentum is not None:
+            raise InvalidTrainingError(
+                "late_rate has a formula for constant diag_shift without momentum: measure the rate of a run instead."
+            )
+        check_summable(energy.hilbert, task="late_rate", max_states=_LARGE)
+        problem = self.problem
+        if isinstance(problem.theta, KernelOperator):
+            problem = jax.tree.map(lambda x: x, problem)
+            object.__setattr__(problem, "theta", problem.theta.as_matrix())
+        return late_rate(problem, energy, shift)
+
+    def _trajectory(self, log_psi_0: Any, given: Any) -> Array:
+        places, wanted = self.start(log_psi_0), check_steps(given)
+        if self.flow:
+            return self._integrate(places.f, wanted)
+        wanted = wanted.astype(int)
+        settings = [
+            _table(v, wanted[-1]) for v in (self.learning_rate, self.diag_shift, self.momentum)
+        ]
+        gaps = jnp.asarray(np.diff(wanted, prepend=0))
+        last, kept, _ = steps.follow(self.problem, places, gaps, jnp.zeros((), int), *settings)
+        self._warn(last)
+        return kept
+
+    def _warn(self, last: Place) -> None:
+        if self.problem.method != "products":
+            return
+        step = self.direction(last)
+        residual = float(jnp.max(step.residual))
+        if residual > 2 * float(self.problem.tolerance):
+            alert(
+                f"The last linear system was left with a relative residual of {residual:.1e}, not "
+                f"{float(self.problem.tolerance):.1e}: use a larger diag_shift, max_products or tolerance.",
+                NotConvergedWarning,
+            )
+
+    def _integrate(self, f: Array, times: np.ndarray) -> Array:
+        # Late: half a second that only a flow needs.
+        import diffrax
+
+        if f.ndim == 2:
+            return jnp.stack([self._integrate(one, times) for one in f], axis=1)
+        if times[-1] == 0:
+            return jnp.broadcast_to(f, (len(times), *f.shape))
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(_velocity),
+            diffrax.Dopri8(),
+            t0=0.0,
+            t1=float(times[-1]),
+            dt0=None,
+            y0=jnp.stack([f.real, f.imag]) if jnp.iscomplexobj(f) else f[None],
+            args=_without_complex(
+                (self.problem, _at(self.diag_shift, 0), _at(self.learning_rate, 0))
+            ),
+            saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
+            stepsize_controller=diffrax.PIDController(
+                rtol=float(self.problem.tolerance), atol=float(self.problem.tolerance)
+            ),
+            max_steps=None,
+        )
+        ys = solution.ys
+        return jax.lax.complex(ys[:, 0], ys[:, 1]) if ys.shape[1] == 2 else ys[:, 0]
+
+    def __repr__(self) -> str:
+        return (
+            f"NaturalGradientFlow({self.loss!r}, method={self.problem.method!r}, learning_rate={_said(self.learning_rate)}, "
+            f"diag_shift={_said(self.diag_shift)}, momentum={_said(self.momentum)}, n_states={len(self.states)})"
+        )
+
+
+def _summable_loss(hamiltonian: Any) -> tuple[Loss, int]:
+    """The loss, and the number of basis states that it sums over."""
+    try:
+        loss = hamiltonian if isinstance(hamiltonian, Loss) else Energy(hamiltonian)
+        hilbert = loss.hilbert or loss.target.hilbert
+        return loss, check_summable(hilbert, task="NaturalGradientFlow", max_states=_LARGEST)
+    except SystemTooLargeError as error:
+        raise SystemTooLargeError(
+            f"{error} Or train the infinitely wide network on samples: qs.models.InfiniteWidth(network, centres) in an "
+            "MCState, with NetKet's own VMC_SR."
+        ) from None
+
+
+class _Parts(eqx.Module):
+    """A complex array as two real ones: diffrax warns of complex numbers wherever they are."""
+
+    real: Array
+    imag: Array
+
+
+def _without_complex(tree: Any) -> Any:
+    return jax.tree.map(lambda x: _Parts(x.real, x.imag) if jnp.iscomplexobj(x) else x, tree)
+
+
+def _with_complex(tree: Any) -> Any:
+    return jax.tree.map(
+        lambda x: jax.lax.complex(x.real, x.imag) if isinstance(x, _Parts) else x,
+        tree,
+        is_leaf=lambda x: isinstance(x, _Parts),
+    )
+
+
+def _velocity(t: Any, y: Array, args: Any) -> Array:
+    problem, shift, rate = _with_complex(args)
+    f = jax.lax.complex(y[0], y[1]) if len(y) == 2 else y[0]
+    v = rate * steps.velocity(problem, f, shift)
+    return jnp.stack([v.real, v.imag]) if len(y) == 2 else v[None]
+
+
+def _at(value: Schedule | None, step: int) -> Array:
+    given = value(step) if callable(value) else value
+    return jnp.asarray(0.0 if given is None else given, float)
+
+
+def _table(value: Schedule | None, steps: int) -> Array:
+    """A setting at every step, or one number for all."""
+    if not callable(value):
+        return _at(value, 0)[None]
+    return jnp.asarray([float(_at(value, t)) for t in range(max(1, int(steps)))])
+
+
+def _said(value: Schedule | None) -> str:
+    return "a schedule" if callable(value) else str(value)
+
+
+def _check(flow: NaturalGradientFlow, mode: Any, solver: Any) -> None:
+    for name, value, allowed in (
+        ("mode", mode, (None, "real", "complex")),
+        ("propagation", flow.propagation, ("imag", "real")),
+        ("solver", solver, ("auto", "dense", "products")),
+    ):
+        if value not in allowed:
+            raise InvalidTrainingError(f"{name}={value!r}: expected one of {allowed}.")
+    rate, shift, momentum = flow.learning_rate, flow.diag_shift, flow.momentum
+    if not callable(rate) and not (np.isfinite(rate) and rate > 0):
+        raise InvalidTrainingError(f"learning_rate={rate!r}: expected a number > 0, or a schedule.")
+    if shift is not None and not callable(shift) and not (np.isfinite(shift) and shift >= 0):
+        raise InvalidTrainingError(
+            f"diag_shift={shift!r}: expected a number >= 0, a schedule, or None for gradient descent. A negative shift "
+            "makes T + λ indefinite."
+        )
+    if momentum is not None and not callable(momentum) and not 0 <= momentum <= 1:
+        raise InvalidTrainingError(
+            f"momentum={momentum!r}: expected a number from 0 to 1, or None."
+        )
+    if momentum is not None and (shift is None or flow.flow):
+        raise InvalidTrainingError(
+            "momentum is SPRING's, for steps of SR (diag_shift=λ): give optax.sgd(η, momentum=…) to a driver for "
+            "gradient descent with momentum; flows have none."
+        )
+    if flow.flow and any(callable(v) for v in (rate, shift)):
+        raise InvalidTrainingError(
+            "A flow has constant settings: give numbers instead of schedules."
+        )
+    if not flow.loss.scale_invariant:
+        raise InvalidTrainingError(
+            f"{type(flow.loss).__name__} depends on the norm of ψ, which the geometry of SR does not see: use an energy, "
+            "an infidelity or tomography, or FunctionSpaceFlow for this loss."
+        )
