@@ -162,14 +162,14 @@ def total(joints: Sequence[Joint], sums: Sequence[np.ndarray]) -> np.ndarray:
 def potential_of(joints: Sequence[Joint]) -> Potential:
     """The exponent and its gradient with respect to the sums of each part."""
 
-    def potential(sums: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
+    def potential(sums: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         gradients = [np.zeros_like(part) for part in sums]
         for joint in joints:
-            x = sum(part[c] for part, c in zip(sums, joint.columns, strict=True))
+            x = sum(part[:, c] for part, c in zip(sums, joint.columns, strict=True))
             slopes = joint.factors * joint.slope(np.asarray(x))
             for gradient, columns in zip(gradients, joint.columns, strict=True):
-                np.add.at(gradient, columns, slopes)
-        return float(total(joints, sums)), gradients
+                gradient += slopes @ (columns[:, None] == np.arange(gradient.shape[1]))
+        return total(joints, sums), gradients
 
     return potential
 
