@@ -214,9 +214,8 @@ def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKerne
         standard=model.parametrization == "standard",
         trainable=trainable,
     )
-    formula.for_inputs(
-        2.25
-    )  # warns of an activation that no quadrature is accurate for, at |x|²/d <= 9/4
+    # An activation that no quadrature is accurate for warns now, at |x|²/d = 1.
+    formula.for_inputs(1.0)
     return _kernel(model, formula, trainable)
 
 
