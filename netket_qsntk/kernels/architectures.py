@@ -193,8 +193,8 @@ def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKerne
         standard=model.parametrization == "standard",
         trainable=trainable,
     )
-    # For quadratures where nothing is known of the inputs: |x|²/d <= 9/4.
-    return _kernel(model, formula.for_inputs(2.25), trainable)
+    # For quadratures of traced inputs, of which nothing is known: spins to 2, four bosons a site, all fermions.
+    return _kernel(model, formula.for_inputs(16.0), trainable)
 
 
 @infinite_width.register

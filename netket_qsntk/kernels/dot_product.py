@@ -129,11 +129,9 @@ def _pair(x: Array, y: Array) -> Pair:
     return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
 
 
-@eqx.filter_jit
-def _evaluate_moments(
-    formula: Formula, d: ArrayLike, xx: Any, yy: Any, xy: Any, wanted: Wanted
-) -> tuple[Array, ...]:
-    return _evaluate(formula, d, Pair.of(xx, yy, xy), wanted)
+def _known_pair(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Pair:
+    """``Pair.of`` on the host: a compiled ab - c² may be fused, and is then not zero where it is."""
+    return Pair(a, b, c, np.maximum((a + b) / 2 - c, 0.0), np.maximum(a * b - c * c, 0.0))
 
 
 @eqx.filter_jit
@@ -212,13 +210,13 @@ class DotProductKernel(KernelModule):
         xy = np.atleast_1d(np.broadcast_to(xy, shape))
         n = xy.shape[-1]
         padding = max(64, 1 << max(n - 1, 0).bit_length()) - n
-        pair = (
+        moments = (
             np.pad(t, [(0, 0)] * (t.ndim - 1) + [(0, padding)], mode="edge" if n else "constant")
             if t.ndim and t.shape[-1] == n
             else t
             for t in (xx, yy, xy)
         )
-        found = _evaluate_moments(formula, _dimension(formula, d), *pair, wanted)
+        found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), wanted)
         if not is_traced(self.formula):
             found = tuple(map(np.asarray, found))
         return tuple(t[..., :n].reshape(shape) for t in found)
