@@ -166,6 +166,10 @@ class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):
     """Samples of two states miss each other's weight: an estimated fidelity means little."""
 
 
+class FreezingWarning(QSNTKWarning, RuntimeWarning):
+    """An annealed average over networks is that of a few of them, and describes no typical network."""
+
+
 class ObservableError(QSNTKError, TypeError):
     """An observable was asked of a state that it is not defined for, or cannot be estimated from."""
 
