@@ -112,7 +112,11 @@ def main():
             callbacks, shift = [qs.callbacks.Recentre(every=args.every)], args.shift
         else:
             alpha = max(1, round(args.centres[-1] / n_sites**2))
-            model, callbacks, shift = nk.models.RBM(alpha=alpha, param_dtype=float), [], args.rbm_shift
+            model, callbacks, shift = (
+                nk.models.RBM(alpha=alpha, param_dtype=float),
+                [],
+                args.rbm_shift,
+            )
         vs, data, seconds = train(args, model, hamiltonian, sampler, callbacks, shift)
         energy = np.real(np.asarray(data["Energy"].Mean))
         tail = max(1, args.steps // 6)
