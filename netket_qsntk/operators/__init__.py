@@ -22,7 +22,7 @@ from netket_qsntk.operators.stochastic import (
 )
 from netket_qsntk.operators.structure import HammingTable, SiteProduct, Structure, Unstructured
 from netket_qsntk.operators.tiled import Tiled
-from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
+from netket_qsntk.site_transforms import apply_factors, walsh_hadamard
 
 __all__ = [
     "KernelOperator",

@@ -15,9 +15,9 @@ from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from netket_qsntk.errors import OperatorShapeError
-from netket_qsntk.operators.transforms import hadamard
-from netket_qsntk.operators.transforms import walsh_hadamard as local
 from netket_qsntk.parallel.mesh import AXIS, mesh, n_devices
+from netket_qsntk.site_transforms import hadamard
+from netket_qsntk.site_transforms import walsh_hadamard as local
 
 
 def walsh_hadamard(x: Array) -> Array:
