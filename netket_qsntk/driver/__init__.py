@@ -5,10 +5,16 @@ from netket_qsntk.driver.infinite import FunctionSpaceDriver, InfiniteWidthDrive
 from netket_qsntk.driver.linearized import LinearizedDriver
 from netket_qsntk.driver.preconditioned import minsr
 from netket_qsntk.driver.sampled import SampledDriver
+from netket_qsntk.driver.tdvp import InfiniteWidthTDVP
+from netket_qsntk.driver.vmc import FunctionSpaceVMC, InfiniteWidthVMC, InfiniteWidthVMC_SR
 
 __all__ = [
     "FunctionSpaceDriver",
+    "FunctionSpaceVMC",
     "InfiniteWidthDriver",
+    "InfiniteWidthTDVP",
+    "InfiniteWidthVMC",
+    "InfiniteWidthVMC_SR",
     "LinearizedDriver",
     "QSNTKDriver",
     "SampledDriver",

@@ -70,7 +70,7 @@ class ClosedFormDriver(SupervisedDriver):
         **options: Any,
     ) -> None:
         super().__init__(target, optimizer, variational_state=variational_state, **options)
-        if self.batch_size is not None:
+        if self.batch_size is not None and not self._takes_batches():
             raise InvalidTrainingError(
                 f"{type(self).__name__} is for the whole training set only, got batch_size={self.batch_size}. "
                 "Use batch_size=None, or train with QSNTKDriver."
@@ -91,6 +91,10 @@ class ClosedFormDriver(SupervisedDriver):
             )
         nothing: Any = ()
         self._optimizer, self._optimizer_state = optimizer, nothing
+
+    def _takes_batches(self) -> bool:
+        """Whether minibatches are predicted."""
+        return False
 
     def _predict(self, steps: np.ndarray) -> Curve:
         """The logged numbers at given steps."""

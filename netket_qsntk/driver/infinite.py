@@ -12,6 +12,7 @@ from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.closed_form import ClosedFormDriver, Curve, check_optimizer
 from netket_qsntk.driver.function_space import FunctionSpaceEngine
 from netket_qsntk.driver.gaussian import GaussianEngine
+from netket_qsntk.driver.minibatch import MinibatchEngine
 from netket_qsntk.dynamics import FunctionSpaceFlow, LinearDynamics
 from netket_qsntk.dynamics.linear import Solver, check_solver
 from netket_qsntk.errors import InvalidTrainingError, UnknownKernelError
@@ -40,7 +41,12 @@ class InfiniteWidthDriver(ClosedFormDriver):
     functions, and ``driver.state`` is an :class:`~netket_qsntk.vqs.EnsembleState` whose parameters are their
     amplitudes on the whole basis. The state that was given is left alone; finite networks in it are only counted.
 
-    Which of the two it is is the field ``engine``, shown in ``repr``.
+    With ``batch_size`` the mean square error is trained likewise, on the batches that
+    :class:`~netket_qsntk.driver.QSNTKDriver` takes with the same seed: curves of finite networks lie on the predicted
+    mean and scatter as the drawn wave functions do. Averages over batches, and what a batch size costs, are
+    :func:`netket_qsntk.learning.stochastic_curve`.
+
+    Which of these it is is the field ``engine``, shown in ``repr``.
 
     Args:
         solver: Of the mean square error: ``"auto"``, or as for :class:`~netket_qsntk.dynamics.LinearDynamics`; by
@@ -52,7 +58,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: Minibatches, an unknown solver, a solver for another loss than the mean square error,
+        InvalidTrainingError: Minibatches of, or a solver for, another loss than the mean square error, an unknown solver,
             members for that one, or a number of members that is none.
 
     Example:
@@ -93,7 +99,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         check_solver(solver)
         check_optimizer(optimizer, variational_state)
         goal, minimised = target_and_loss(target, loss)
-        is_linear = self._solves(minimised)
+        is_linear = self._solves(minimised) and not _is_minibatch(goal, options)
         infinite = _infinite_state(variational_state, options)
         initial = None
         if is_linear:
@@ -105,7 +111,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         else:
             if solver != "auto":
                 raise InvalidTrainingError(
-                    f"solver={solver!r} is for the mean square error, whose training is solved; other losses are "
+                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all else is "
                     "integrated step by step. Leave solver out."
                 )
             count = _number_of_members(n_members, variational_state)
@@ -120,7 +126,18 @@ class InfiniteWidthDriver(ClosedFormDriver):
             **options,
         )
         self._show_progress, self._evaluation = show_progress, {}
-        if initial is None:
+        options_of_engine = (
+            infinite.kernel,
+            self.loss,
+            self.target,
+            (self.train, self.test),
+            self._indices,
+            optimizer,
+            show_progress,
+        )
+        if self.batch_size is not None:
+            self.engine = MinibatchEngine(*options_of_engine, batch=self.batch)
+        elif initial is None:
             self.engine = GaussianEngine(
                 LinearDynamics(
                     infinite.kernel,
@@ -132,16 +149,11 @@ class InfiniteWidthDriver(ClosedFormDriver):
                 self.test,
             )
         else:
-            self.engine = FunctionSpaceEngine(
-                infinite.kernel,
-                self.loss,
-                self.target,
-                (self.train, self.test),
-                self._indices,
-                optimizer,
-                show_progress,
-            )
+            self.engine = FunctionSpaceEngine(*options_of_engine)
         self._optimizer_state = self.engine.start(self.state, initial)
+
+    def _takes_batches(self) -> bool:
+        return isinstance(self.loss, MSE)
 
     def _solves(self, loss: str | Loss) -> bool:
         """Whether training on this loss is solved, not integrated for drawn wave functions."""
@@ -188,6 +200,14 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
 
     def _solves(self, loss: str | Loss) -> bool:
         return False
+
+
+def _is_minibatch(goal: Any, options: dict[str, Any]) -> bool:
+    """Whether the batches are smaller than the training set."""
+    size, n_train = options.get("batch_size"), options.get("n_train")
+    if size is None or goal is None:
+        return False
+    return bool(size != (goal.hilbert.n_states if n_train is None else n_train))
 
 
 def _infinite_state(state: nk.vqs.VariationalState, options: dict[str, Any]) -> InfiniteState:

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from netket_qsntk.symmetry.orbits import look_up
+from netket_qsntk.symmetry.orbits import distances, look_up
 
-# Entries of one matrix (samples × images of centres) in memory at once.
-_ENTRIES = 2**22
+# Entries of one matrix (samples × images of centres), which stays in cache.
+_ENTRIES = 2**18
 
 
 def unpacked(words: Array, d: int) -> Array:
@@ -54,7 +54,7 @@ def differences(
     """f(x') - f(x) for x' = x with one site changed, or two.
 
     Args:
-        centres: The module's variables: words of the images of M centres, (W, M, permutations), and the table.
+        centres: The module's variables: words of the images of M centres, (permutations, W, M), and the table.
         weights: Θ_YY^{-1/2} θ, (M, parts).
         bits: Words of n configurations, (W, n).
         flips: Sites (F,).
@@ -64,11 +64,11 @@ def differences(
         (n, F, parts) and (n, P, parts).
     """
     orbits, table = centres["orbits"], centres["table"]
-    d, (n_words, _, images), n = len(table) - 1, orbits.shape, bits.shape[1]
+    d, (images, n_words, _), n = len(table) - 1, orbits.shape, bits.shape[1]
     factor = centres.get("weights", jnp.full(images, 1 / images, table.dtype))
-    w = (weights[:, None, :] * factor[None, :, None]).reshape(-1, weights.shape[1])
-    flat = orbits.reshape(n_words, -1)
-    size = min(flat.shape[1], max(1, _ENTRIES // max(n, 1)))
+    w = (factor[:, None, None] * weights[None]).reshape(-1, weights.shape[1])
+    flat = orbits.swapaxes(0, 1).reshape(n_words, -1)
+    size = min(flat.shape[1], max(32, _ENTRIES // max(n, 1)))
     missing = -flat.shape[1] % size
     flat = jnp.pad(flat, ((0, 0), (0, missing))).reshape(n_words, -1, size).swapaxes(0, 1)
     w = jnp.pad(w, ((0, missing), (0, 0))).reshape(-1, size, w.shape[1])
@@ -79,25 +79,20 @@ def differences(
     def add(total: Any, block: tuple[Array, Array]) -> tuple[Any, None]:
         words, v = block
         y = unpacked(words, d).astype(table.dtype)
-        h = jnp.zeros((), jnp.int32)
-        for a, b in zip(bits, words, strict=True):
-            h = h + jax.lax.population_count(a[:, None] ^ b[None]).astype(jnp.int32)
+        h = distances(bits, words)
         total = dict(total)
         for p in range(v.shape[1]):
-
-            def weighted(t: int, p: int = p) -> Array:
-                return look_up(tables[t], h) * v[:, p]
-
+            c = v[:, p]
             if one:
-                total["s1"] = total["s1"].at[:, p].add(weighted(0).sum(1))
-                total["d1"] = total["d1"].at[:, p].add(weighted(1) @ y)
+                total["s1"] = total["s1"].at[:, p].add(look_up(tables[0], h) @ c)
+                d1 = look_up(tables[1], h) @ (y * c[:, None])
+                total["d1"] = total["d1"].at[:, p].add(d1)
             if two:
-                s2 = weighted(2)
-                total["s2"] = total["s2"].at[:, p].add(s2.sum(1))
-                total["d2"] = total["d2"].at[:, p].add(weighted(3) @ y)
-                total["pair"] = (
-                    total["pair"].at[:, p].add(s2 @ (y[:, pairs[:, 0]] * y[:, pairs[:, 1]]))
-                )
+                s2, both = look_up(tables[2], h), y[:, pairs[:, 0]] * y[:, pairs[:, 1]]
+                d2 = look_up(tables[3], h) @ (y * c[:, None])
+                total["s2"] = total["s2"].at[:, p].add(s2 @ c)
+                total["d2"] = total["d2"].at[:, p].add(d2)
+                total["pair"] = total["pair"].at[:, p].add(s2 @ (both * c[:, None]))
         return total, None
 
     parts = w.shape[2]

@@ -25,7 +25,7 @@ def problem(d, **options):
 
 
 def simulated(ntk, target, batch, rate, steps, runs, method, ridge, replace):
-    """Mean square error over the basis of networks that start at 0, averaged over runs: (steps + 1,), and its error."""
+    """Mean square error over the basis of networks that start at 0, averaged over runs, with its error."""
     curves = np.empty((runs, steps + 1))
     for run in range(runs):
         rng = np.random.default_rng(run)
