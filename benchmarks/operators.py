@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import netket as nk  # noqa: F401  switches JAX to float64
 import numpy as np
 
-from netket_qsntk import kernels, models, operators, site_transforms
+from netket_qsntk import kernels, models, operators
 from netket_qsntk._compat.cpu import walsh_hadamard as native
+from netket_qsntk.operators import transforms
 
 
 def seconds(call: Callable[[], Any], budget: float = 1.0) -> float:
@@ -49,7 +50,7 @@ def transform_table() -> None:
             x = jax.random.normal(jax.random.key(0), (2**d,), dtype)
             copy, fast, plain = (
                 jax.jit(f)
-                for f in (lambda v: v + 0, operators.walsh_hadamard, site_transforms._by_products)
+                for f in (lambda v: v + 0, operators.walsh_hadamard, transforms._by_products)
             )
             t = [1e3 * seconds(lambda f=f, x=x: f(x)) for f in (copy, fast, plain)]
             print(

@@ -26,7 +26,7 @@ from netket_qsntk.operators.decomposition import (
     StoredModes,
 )
 from netket_qsntk.process.draws import draw
-from netket_qsntk.site_transforms import grouped
+from netket_qsntk.operators.transforms import grouped
 
 _MAX_STATES = 2**30
 

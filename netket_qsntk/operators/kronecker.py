@@ -21,7 +21,7 @@ from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, Struct
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.basis import BasisIndex, product_index
 from netket_qsntk.operators.decomposition import Eigendecomposition, ProductModes
-from netket_qsntk.site_transforms import apply_on_axis, grouped
+from netket_qsntk.operators.transforms import apply_on_axis, grouped
 
 # Vectors over the product basis are the working memory: 2²⁸ float64 are 2 GB.
 MAX_BASIS = 2**28

@@ -13,7 +13,7 @@ from netket_qsntk._compat.cpu import walsh_hadamard as native
 from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.operators import BasisIndex, apply_factors, walsh_hadamard
 from netket_qsntk.operators.basis import local_values, product_index, spin_index
-from netket_qsntk.site_transforms import _by_products
+from netket_qsntk.operators.transforms import _by_products
 
 
 @pytest.mark.parametrize("d", [0, 1, 3, 5, 6, 7, 9, 12])
