@@ -58,7 +58,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: Minibatches of another loss than the mean square error, an unknown solver, a solver for another loss than the mean square error,
+        InvalidTrainingError: Minibatches of, or a solver for, another loss than the mean square error, an unknown solver,
             members for that one, or a number of members that is none.
 
     Example:
@@ -111,7 +111,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         else:
             if solver != "auto":
                 raise InvalidTrainingError(
-                    f"solver={solver!r} is for the mean square error on the whole training set, whose training is solved; other losses are "
+                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all else is "
                     "integrated step by step. Leave solver out."
                 )
             count = _number_of_members(n_members, variational_state)

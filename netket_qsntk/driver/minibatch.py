@@ -1,4 +1,4 @@
-"""The engine of the infinite-width limit of minibatch training: drawn networks on the batches of the finite drivers."""
+"""The engine of minibatch training at infinite width: drawn networks on the batches of the finite drivers."""
 
 from collections.abc import Callable
 from typing import Any

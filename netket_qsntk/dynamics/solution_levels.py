@@ -75,6 +75,11 @@ class LevelSolution(Solution):
         """Number of modes above the floor of rounding."""
         return int(self.counts[self.levels > 0].sum())
 
+    @property
+    def eigenvalues(self) -> Array:
+        """Of every mode, zero where they are rounding: (n,)."""
+        return self._modes.on_modes(jnp.asarray(self.levels))
+
     def mean(self, steps: np.ndarray, x: ArrayLike) -> Array:
         """U (1 - r) Uᵀ ψ_T at x."""
         psi = self._amplitudes if self.kernel.n_parts == 2 else self._amplitudes.real
@@ -150,9 +155,12 @@ class LevelSolution(Solution):
         """The modes at other configurations of the same basis."""
         if x is self.train.states:
             return self._modes
-        hint = "hypercube" if isinstance(self._operator, Hypercube) else "kronecker"
-        cross = self.kernel.operator(x, self.train.states, hint=hint)
-        return eqx.tree_at(lambda modes: modes.rows, self._modes, cross.rows, is_leaf=_is_none)
+        if len(x):
+            hint = "hypercube" if isinstance(self._operator, Hypercube) else "kronecker"
+            rows = self.kernel.operator(x, self.train.states, hint=hint).rows
+        else:
+            rows = self._modes.rows.take(np.zeros(0, int))
+        return eqx.tree_at(lambda modes: modes.rows, self._modes, rows, is_leaf=_is_none)
 
     def _level_products(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Σ (Uᵀu)* (Uᵀv) over the modes of each level: (levels,)."""

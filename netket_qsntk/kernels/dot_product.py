@@ -33,11 +33,15 @@ from netket_qsntk.kernels.tiles import starts
 from netket_qsntk.parallel.mpi import over_ranks
 
 Wanted = tuple[Which, ...]
+# Of so few entries both kernels are evaluated at once.
+_SMALL = 4096
 _BOTH: Wanted = ("nngp", "ntk")
 _SLOT = {"nngp": 0, "ntk": 1}
 
 # Integer products are done in float32, exact up to 2²⁴.
 _EXACT = 2**24
+# Tables of up to this size cost nothing worth saving.
+_SMALL = 2**12
 # Entries of a tile evaluated at once.
 _TILE = 2**18
 # Coordinates that one fused loop over pairs of real inputs goes through.
@@ -208,6 +212,8 @@ class DotProductKernel(KernelModule):
         shape = np.broadcast_shapes(xx.shape, yy.shape, xy.shape)
         formula = self._for_inputs(d, xx, yy)
         xy = np.atleast_1d(np.broadcast_to(xy, shape))
+        if xy.size <= _SMALL:  # one program for tables, whatever is wanted of them
+            xx, yy = (np.broadcast_to(t, xy.shape) for t in (xx, yy))
         n = xy.shape[-1]
         padding = max(64, 1 << max(n - 1, 0).bit_length()) - n
         moments = (
@@ -216,7 +222,9 @@ class DotProductKernel(KernelModule):
             else t
             for t in (xx, yy, xy)
         )
-        found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), wanted)
+        evaluated = _BOTH if xy.size <= _SMALL else wanted
+        found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), evaluated)
+        found = tuple(found[evaluated.index(which)] for which in wanted)
         if not is_traced(self.formula):
             found = tuple(map(np.asarray, found))
         return tuple(t[..., :n].reshape(shape) for t in found)
@@ -380,9 +388,10 @@ def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
     for scale in (1, 2):
         values = 2 * u.shape[-1] * (scale * largest) ** 2 + 1
         if all(np.array_equal(np.rint(scale * t), scale * t) for t in (u, v)):
-            # The table index itself must be exact too.
+            # The table index itself must be exact too, and the table no larger than what is looked up in it.
             classes = [len(np.unique((t * t).sum(-1))) for t in (u, v)]
-            return scale if values * classes[0] * classes[1] < _EXACT else 0
+            entries = values * classes[0] * classes[1]
+            return scale if entries < min(_EXACT, max(_SMALL, len(u) * len(v))) else 0
     return 0
 
 

@@ -1,7 +1,6 @@
 """Training on new samples at every step, in closed form: what noise does to each level."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -17,11 +16,16 @@ from netket_qsntk.errors import (
     TargetPowerError,
     UnstableLearningRateWarning,
 )
-from netket_qsntk.learning.coherent import level_transfer, solve
-from netket_qsntk.learning.curve import clusters, effective_ridge, is_paired
+from netket_qsntk.learning.batch_sizes import (
+    max_stochastic_rate,
+    minsr_map,
+    noise_of_batch,
+    sgd_map,
+)
+from netket_qsntk.learning.curve import is_paired
 from netket_qsntk.learning.levels import Levels
 
-__all__ = ["StochasticCurve", "max_stochastic_rate", "samples_needed", "stochastic_curve"]
+__all__ = ["StochasticCurve", "stochastic_curve"]
 
 Method = Literal["sgd", "minsr"]
 
@@ -127,14 +131,14 @@ def stochastic_curve(
     _check(levels, power, steps, learning_rate, batch_size, method, ridge)
     given = jnp.asarray(np.asarray(power)) if isinstance(power, np.ndarray) else jnp.asarray(power)
     starts = jnp.stack([given, levels.n_parts * levels.multiplicities * levels.nngp_spectrum])
-    noise = _noise(levels, batch_size, replace)
+    noise = noise_of_batch(levels, batch_size, replace)
     pairs = is_paired(levels)
     b, delta = jnp.asarray(float(batch_size)), jnp.asarray(float(ridge))
     rate = jnp.asarray(learning_rate, float)
     if method == "sgd":
-        step = _sgd(levels, rate, noise)
+        step = sgd_map(levels, rate, noise)
     else:
-        step, residual = _minsr(levels, rate, b, delta, pairs)
+        step, residual = minsr_map(levels, rate, b, delta, pairs)
         if not float(residual) < _CONVERGED:
             alert(
                 f"The coherent potential of {batch_size} samples was not found (residual {float(residual):.1e}): "
@@ -157,134 +161,6 @@ def stochastic_curve(
     )
 
 
-def max_stochastic_rate(
-    levels: Levels,
-    batch_size: int,
-    *,
-    method: Method = "sgd",
-    ridge: float = 0.0,
-    replace: bool = True,
-) -> float:
-    r"""The largest learning rate at which the average loss of training on b samples a step stays finite.
-
-    For gradient descent the root of
-
-    .. math:: \sum_w \frac{m_w\, \eta\mu_w/b}{1 - \eta\mu_w(1 - 1/b)} = 1,
-
-    between b/k(x,x) for few samples and the limit N/λ_max of the whole basis for many.
-
-    Example:
-        >>> import netket as nk, netket_qsntk as qs
-        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
-        >>> levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 8))
-        >>> rates = [qs.learning.max_stochastic_rate(levels, b) for b in (1, 16, 10**6)]
-        >>> [f"{rate / rates[2]:.2f}" for rate in rates]
-        ['0.20', '0.97', '1.00']
-    """
-    if method == "sgd":
-        spectrum, counts = np.asarray(levels.spectrum), levels.multiplicities
-        noise = _noise(levels, batch_size, replace)
-        if noise == 0:
-            return float(1 / spectrum.max())
-        # The sum exceeds that of its numerators, and has its first pole where the largest level's denominator is 0.
-        high = 1 / (noise * (counts * spectrum).sum())
-        if noise < 1:
-            high = min(high, 1 / (spectrum.max() * (1 - noise)))
-
-        def excess(rate: float) -> float:
-            gain = rate * spectrum
-            return float((counts * gain * noise / (1 - gain * (1 - noise))).sum() - 1)
-
-        return _bisect(excess, float(high))
-    b, delta = jnp.asarray(float(batch_size)), jnp.asarray(float(ridge))
-    pairs = is_paired(levels)
-
-    def growth(rate: float) -> float:
-        step = np.asarray(_minsr(levels, jnp.asarray(rate), b, delta, pairs)[0])
-        return (
-            float(np.abs(np.linalg.eigvals(step)).max() - 1 - 1e-12)
-            if np.isfinite(step).all()
-            else np.nan
-        )
-
-    return 2.0 if not growth(2.0 - 1e-9) > 0 else _bisect(growth, 2.0)
-
-
-def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) -> np.ndarray:
-    """Samples at which each level is learned by this share: ℓ_w = λ_w/(λ_w + κ) = ``share``.
-
-    For minSR that many samples a step make correlations of weight w learnable; for supervised training that many
-    training configurations.
-
-    Args:
-        levels: From :func:`netket_qsntk.learning.levels`.
-        share: Of the level's power that is predicted, between 0 and 1.
-        ridge: δ.
-
-    Returns:
-        (levels,) float64; N where all other configurations do not suffice, for levels that are zero for example.
-
-    Example:
-        >>> import netket as nk, netket_qsntk as qs
-        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
-        >>> levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 100))
-        >>> [f"{n:.2g}" for n in qs.learning.samples_needed(levels)[:3]]
-        ['5.1', '1.2e+02', '4.7e+03']
-    """
-    if not 0 < share < 1:
-        raise InvalidTrainingError(f"share={share!r}: expected a number between 0 and 1.")
-    n_states = levels.n_states
-    kernel, delta = (
-        clusters(levels, is_paired(levels)),
-        effective_ridge(levels, jnp.asarray(float(ridge))),
-    )
-    top = levels.n_functions
-    low, high = np.full(len(levels), np.log(1e-3)), np.full(len(levels), np.log(top))
-    for _ in range(60):
-        middle = (low + high) / 2
-        learned = _shares(kernel, jnp.asarray(np.exp(middle)), delta)
-        enough = np.asarray(learned).diagonal() >= share
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    # Different configurations under a symmetry, as configurations drawn.
-    orbit, found = n_states / top, np.exp(high)
-    if orbit > 1:
-        found = -n_states * np.expm1(np.log1p(-np.minimum(found / top, 1 - 1e-15)) / orbit)
-    return np.minimum(found, n_states)
-
-
-@jax.jit
-def _shares(kernel: Any, sizes: Array, ridge: Array) -> Array:
-    log_kappa, _ = solve(kernel, sizes, ridge)
-    own = jnp.exp(log_kappa) @ kernel.members
-    return kernel.spectrum / (kernel.spectrum + own)
-
-
-def _noise(levels: Levels, batch_size: int, replace: bool) -> float:
-    n = levels.n_states
-    return 1 / batch_size if replace else max((n - batch_size) / (batch_size * (n - 1)), 0.0)
-
-
-@jax.jit
-def _sgd(levels: Levels, rate: Array, noise: float) -> Array:
-    """The map of powers (levels, levels) of one step."""
-    gain = 2 * rate * levels.spectrum
-    diagonal = (1 - gain) ** 2 - noise * gain**2
-    added = noise * gain**2 * levels.multiplicities
-    return jnp.diag(diagonal) + added[:, None]
-
-
-@partial(jax.jit, static_argnums=4)
-def _minsr(levels: Levels, rate: Array, b: Array, ridge: Array, pairs: bool) -> tuple[Array, Array]:
-    kernel, delta = clusters(levels, pairs), effective_ridge(levels, ridge)
-    log_kappa, residual = solve(kernel, b[None], delta)
-    after = level_transfer(log_kappa[0], kernel, b, delta)
-    kappa = jnp.exp(log_kappa[0]) @ kernel.members
-    left = kappa / (kernel.spectrum + kappa)
-    # The error is (1 - η) of the old one and η of what regression on the batch leaves of it.
-    crossed = (1 - rate) ** 2 + 2 * rate * (1 - rate) * left
-    return jnp.diag(crossed) + rate**2 * after, residual[0]
-
-
 @jax.jit
 def _advanced(step: Array, starts: Array, counts: Array) -> Array:
     """Powers after so many steps of each start: (steps, starts, levels)."""
@@ -298,14 +174,6 @@ def _advanced(step: Array, starts: Array, counts: Array) -> Array:
 
     (state, _), _ = jax.lax.scan(double, (state, step), jnp.arange(_BITS + 1, dtype=jnp.uint64))
     return state
-
-
-def _bisect(excess: Any, high: float) -> float:
-    low = 0.0
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (low, middle) if excess(middle) > 0 else (middle, high)
-    return (low + high) / 2
 
 
 def _check(
