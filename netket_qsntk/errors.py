@@ -46,6 +46,10 @@ class UnknownKernelError(QSNTKError, TypeError):
     """No infinite-width kernel is registered for this model."""
 
 
+class NoWidthLimitError(UnknownKernelError):
+    """A model whose kernel has no deterministic limit of infinite width; the message says why."""
+
+
 class NotANetworkError(QSNTKError, TypeError):
     """Something was expected to be a NetKet state or a pair (apply_fun, variables) and is not."""
 

@@ -19,9 +19,9 @@ from netket_qsntk.operators.decomposition import (
     ParityModes,
     parity_weights,
 )
+from netket_qsntk.operators.exchange import hamming_product, in_parts
 from netket_qsntk.operators.transforms import walsh_hadamard
 from netket_qsntk.parallel.mesh import n_devices
-from netket_qsntk.parallel.transforms import hamming_product, in_parts
 
 
 class Hypercube(KernelOperator):
