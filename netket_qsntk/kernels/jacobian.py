@@ -66,7 +66,8 @@ def jacobian(psi: Any, parameters: Any, x: Array) -> Jacobian:
 
 
 def _tile(left: Jacobian, right: Jacobian, parts: tuple[Part, ...]) -> dict[Part, Array]:
-    zero = jnp.zeros(())
+    # Zero of their own dtype: a float64 one would promote what single precision gives.
+    zero = jnp.zeros((), left[0][0].dtype)
     return {
         (a, b): sum((u @ v.T for u, v in zip(left[a], right[b], strict=True)), start=zero)
         for a, b in parts
