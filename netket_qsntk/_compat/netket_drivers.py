@@ -7,6 +7,7 @@ loss, its name in the log or the Hamiltonian of a driver.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import netket as nk
 
 
@@ -75,3 +76,22 @@ def rewind(driver: Any, parameters: Any, optimizer_state: Any, momentum: Any) ->
 def memory_of(driver: Any) -> tuple[Any, Any]:
     """What :func:`rewind` wants back: the optimiser's state and old updates."""
     return getattr(driver, "_optimizer_state", None), getattr(driver, "_old_updates", None)
+
+
+def loss_stats(driver: Any) -> Any:
+    """Statistics of the loss of the step that was just computed, before they are logged."""
+    return getattr(driver, "_loss_stats", None)
+
+
+def injected_rate(driver: Any) -> float | None:
+    """The learning rate of an optimiser made by ``optax.inject_hyperparams``, None for others."""
+    state = getattr(driver, "_optimizer_state", None)
+    hyperparameters = getattr(state, "hyperparams", {})
+    rate = hyperparameters.get("learning_rate")
+    return None if rate is None else float(rate)
+
+
+def inject_rate(driver: Any, rate: float) -> None:
+    """Change it, from the next update on."""
+    held = driver._optimizer_state.hyperparams
+    held["learning_rate"] = jnp.full_like(held["learning_rate"], rate)

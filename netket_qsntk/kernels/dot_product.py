@@ -2,8 +2,8 @@
 
 K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products
 take a few dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and
-the n × m matrix is an integer product and a look-up (:mod:`netket_qsntk.kernels.look_up`): it costs little more than
-writing it to memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
+the n × m matrix is an integer product and a look-up (:mod:`netket_qsntk._compat.cpu.look_up`): it costs little
+more than writing it to memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
 """
 
 import abc
@@ -18,9 +18,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from netket_qsntk._compat.cpu import look_up
 from netket_qsntk.activations import Pair
 from netket_qsntk.errors import InvalidConfigurationsError
-from netket_qsntk.kernels import look_up
 from netket_qsntk.kernels.base import (
     InfiniteWidthKernel,
     KernelModule,
