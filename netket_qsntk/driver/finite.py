@@ -21,6 +21,15 @@ from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
 from netket_qsntk.vqs.members import over_members
 from netket_qsntk.wavefunction import psi_function, pure_wavefunction
 
+# The driver that stands in where the basis is not summed over: its module, which knows this one, puts it here.
+_SAMPLED: list[type["QSNTKDriver"]] = []
+
+
+def where_sampled(driver: type["QSNTKDriver"]) -> type["QSNTKDriver"]:
+    """Make this driver the one that :class:`QSNTKDriver` becomes where losses are estimated from samples."""
+    _SAMPLED[:] = [driver]
+    return driver
+
 
 class QSNTKDriver(SupervisedDriver):
     r"""Supervised training of finite networks toward a target wave function.
@@ -71,12 +80,10 @@ class QSNTKDriver(SupervisedDriver):
         cls, target: Any = None, *args: Any, sampling: str | None = None, **options: Any
     ) -> Any:
         """A :class:`~netket_qsntk.driver.sampled.SampledDriver` where the whole basis is not summed over."""
-        from netket_qsntk.driver.sampled import SampledDriver
-
         # Copies, as a checkpoint makes them, come without arguments.
         summed = target is None or is_summable(target)
         if cls is QSNTKDriver and (sampling is not None or not summed):
-            cls = SampledDriver
+            cls = _SAMPLED[0]
         return super().__new__(cls)
 
     def __init__(

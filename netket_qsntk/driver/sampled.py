@@ -13,7 +13,7 @@ from netket.utils import struct
 from netket_qsntk.alert import once
 from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.draws import decorrelate, draw, draw_many, flat, log_values, snapshot
-from netket_qsntk.driver.finite import QSNTKDriver
+from netket_qsntk.driver.finite import QSNTKDriver, where_sampled
 from netket_qsntk.driver.importance import (
     Network,
     Sampled,
@@ -38,6 +38,7 @@ _N_SAMPLES = 1024
 _TRAIN, _STATE, _TEST = range(3)
 
 
+@where_sampled
 class SampledDriver(QSNTKDriver):
     r"""What :class:`~netket_qsntk.driver.QSNTKDriver` becomes where losses over the basis are sampled.
 
