@@ -158,6 +158,10 @@ class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):
     """Samples of two states miss each other's weight: an estimated fidelity means little."""
 
 
+class NotANumberWarning(QSNTKWarning, RuntimeWarning):
+    """Something that is logged is no number; the message says what."""
+
+
 class ObservableError(QSNTKError, TypeError):
     """An observable was asked of a state that it is not defined for, or cannot be estimated from."""
 

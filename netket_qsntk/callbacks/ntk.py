@@ -11,7 +11,7 @@ from netket.utils import struct
 
 from netket_qsntk import spectral
 from netket_qsntk._compat.netket_drivers import loss_gradient, loss_name, update_direction
-from netket_qsntk.driver import SampledDriver
+from netket_qsntk.driver import QSNTKDriver
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
@@ -123,7 +123,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     def on_run_start(self, step: int, driver: Any) -> None:
         """Choose the batch and remember the kernel of the start, once."""
         if self.of is None:
-            sums = isinstance(driver, SupervisedDriver) and not isinstance(driver, SampledDriver)
+            sums = isinstance(driver, SupervisedDriver) and not _samples(driver)
             self.of = "psi" if sums else "log_psi"
         if isinstance(driver.state, InfiniteState):
             raise InvalidTrainingError(
@@ -191,7 +191,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return PureWaveFunction(log_psi, wavefunction.parameters)
 
     def _choose(self, driver: Any) -> Array:
-        if isinstance(driver, SampledDriver):
+        if _samples(driver):
             return driver.configurations(self.n_samples)
         if isinstance(driver, SupervisedDriver):
             return jnp.asarray(driver.train.states[: self.n_samples])
@@ -313,3 +313,7 @@ def _directional_derivative(driver: Any, gradient: Any) -> Any:
         return total / members
 
     return change
+
+
+def _samples(driver: Any) -> bool:
+    return isinstance(driver, QSNTKDriver) and driver.sampling is not None

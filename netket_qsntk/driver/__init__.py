@@ -5,13 +5,11 @@ from netket_qsntk.driver.function_space import FunctionSpaceDriver
 from netket_qsntk.driver.infinite import InfiniteWidthDriver
 from netket_qsntk.driver.linearized import LinearizedDriver
 from netket_qsntk.driver.preconditioned import minsr
-from netket_qsntk.driver.sampled import SampledDriver
 
 __all__ = [
     "FunctionSpaceDriver",
     "InfiniteWidthDriver",
     "LinearizedDriver",
     "QSNTKDriver",
-    "SampledDriver",
     "minsr",
 ]
