@@ -49,6 +49,12 @@ BENCHMARKS = {
         ["--large", "--scaling", "12", "14", "16", "18", "20", "22", "24"],
         ["--scaling", "10", "12", "14"],
     ),
+    "kernel_vmc": (
+        "Local energies of an infinitely wide symmetric network; goal: 10 times faster than evaluating it at every "
+        "connected configuration, and than the kernel method of arXiv:2303.08902.",
+        [],
+        ["--quick"],
+    ),
 }
 
 # Modules that are run by themselves, and why.

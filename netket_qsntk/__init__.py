@@ -7,6 +7,7 @@ training it. After Luo & Halverson, *Infinite neural network quantum states*, ar
 """
 
 from netket_qsntk import (
+    advice,
     callbacks,
     driver,
     dynamics,
@@ -26,10 +27,13 @@ from netket_qsntk import (
     targets,
     vqs,
 )
+from netket_qsntk.advice import advise
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "advice",
+    "advise",
     "callbacks",
     "driver",
     "dynamics",

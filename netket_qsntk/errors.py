@@ -46,6 +46,10 @@ class UnknownKernelError(QSNTKError, TypeError):
     """No infinite-width kernel is registered for this model."""
 
 
+class NoWidthLimitError(UnknownKernelError):
+    """A model whose kernel has no deterministic limit of infinite width; the message says why."""
+
+
 class NotANetworkError(QSNTKError, TypeError):
     """Something was expected to be a NetKet state or a pair (apply_fun, variables) and is not."""
 
@@ -154,12 +158,20 @@ class NotConvergedWarning(QSNTKWarning, RuntimeWarning):
     """An iteration stopped at its largest number of steps; what it reached is in the message."""
 
 
+class NotConvergedError(QSNTKError, RuntimeError):
+    """An iteration did not reach an answer, and what it reached would be wrong without a sign of it."""
+
+
 class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):
     """Samples of two states miss each other's weight: an estimated fidelity means little."""
 
 
 class NotANumberWarning(QSNTKWarning, RuntimeWarning):
     """Something that is logged is no number; the message says what."""
+
+
+class FreezingWarning(QSNTKWarning, RuntimeWarning):
+    """An annealed average over networks is that of a few of them, and describes no typical network."""
 
 
 class ObservableError(QSNTKError, TypeError):

@@ -1,22 +1,45 @@
 """Progress bars of long computations, as NetKet's drivers show them.
 
 Whatever can take more than a few seconds has an option ``show_progress``: functions in the call, objects where they
-are made. A bar appears once a job has run for five seconds, so that short ones stay silent, and on the first process
-alone. One call of LAPACK or SciPy that takes long cannot tell how far it is.
+are made. It holds for all that is called from there (:func:`showing`), and is not handed on. A bar appears once a
+job has run for five seconds, so that short ones stay silent, and on the first process alone. One call of LAPACK or
+SciPy that takes long cannot tell how far it is.
 """
 
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import jax
 from tqdm.auto import tqdm
 
-__all__ = ["bar", "track"]
+__all__ = ["bar", "showing", "track"]
 
 Item = TypeVar("Item")
 
 DELAY = 5.0
 """Seconds before a bar appears."""
+
+
+_shown: ContextVar[bool] = ContextVar("shown", default=True)
+
+
+@contextmanager
+def showing(show: bool) -> Iterator[None]:
+    """Whether bars appear in this block; once switched off, nothing inside switches them on.
+
+    Example:
+        >>> from netket_qsntk.progress import showing, track
+        >>> with showing(False):
+        ...     sum(track([1, 2, 3], "adding"))
+        6
+    """
+    token = _shown.set(show and _shown.get())
+    try:
+        yield
+    finally:
+        _shown.reset(token)
 
 
 def bar(total: float | None, what: str, *, show: bool = True, unit: str = "it") -> Any:
@@ -38,7 +61,7 @@ def bar(total: float | None, what: str, *, show: bool = True, unit: str = "it") 
         total=total,
         unit=unit,
         # Another process would write over the first one's line.
-        disable=not (show and jax.process_index() == 0),
+        disable=not (show and _shown.get() and jax.process_index() == 0),
         delay=DELAY,
         dynamic_ncols=True,
         leave=None,  # the outermost bar stays

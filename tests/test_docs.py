@@ -1,6 +1,7 @@
 """Every Python block of the documentation runs as it stands and prints what its page says."""
 
 import contextlib
+import inspect
 import io
 import re
 from pathlib import Path
@@ -83,6 +84,8 @@ def test_every_page_of_code_is_found() -> None:
 
 def test_every_namespace_has_a_page_of_reference() -> None:
     for namespace in qs.__all__:
+        if not inspect.ismodule(getattr(qs, namespace)):
+            continue
         assert (
             f"automodule:: netket_qsntk.{namespace}\n"
             in (DOCS / "api" / f"{namespace}.md").read_text()

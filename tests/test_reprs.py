@@ -73,6 +73,15 @@ def product_kernel():
     return N.ProductKernel(np.array([[1.0, 0.3], [0.3, 1.0]]), n_sites=200)
 
 
+def log_network(parts="real"):
+    net = M.WideMLP(widths=(8,), activation="erf", sigma_b=0.3, output="log_psi", parts=parts)
+    return nk.vqs.FullSumState(HILBERT, net, seed=0)
+
+
+def vmc(kind, **options):
+    return kind(H, optax.sgd(0.1), variational_state=log_network(), **options)
+
+
 def batch():
     return KERNEL.operator(TRAIN.states, hint="hypercube")
 
@@ -190,7 +199,7 @@ OBJECTS = {
         lambda: driver(qs.driver.QSNTKDriver, full_sum(), n_train=40),
         "FullSumState RBM",
     ),
-    "SampledDriver": (
+    "QSNTKDriver, from samples": (
         lambda: driver(qs.driver.QSNTKDriver, sampled(), loss="infidelity", sampling="both"),
         "Infidelity both MCState RBM",
     ),
@@ -207,6 +216,17 @@ OBJECTS = {
     "FunctionSpaceDriver": (
         lambda: driver(qs.driver.InfiniteWidthDriver, qs.vqs.InfiniteState(HILBERT, NET), H),
         "Energy n_members=8",
+    ),
+    "InfiniteWidthVMC": (lambda: vmc(qs.driver.InfiniteWidthVMC), "gradient n_members=1"),
+    "InfiniteWidthVMC_SR": (
+        lambda: vmc(qs.driver.InfiniteWidthVMC_SR, diag_shift=1e-3),
+        "0.001 step_count=0",
+    ),
+    "InfiniteWidthTDVP": (
+        lambda: qs.driver.InfiniteWidthTDVP(
+            H, log_network("independent"), nk.experimental.dynamics.RK4(dt=0.1)
+        ),
+        "t=0.0",
     ),
     "NTKDiagnostics": (diagnostics_after_a_run, "every=1 n_samples=8"),
     "EntanglementEntropy": (
@@ -251,7 +271,14 @@ def test_summaries_are_short_and_say_what_it_is(name):
 
 def test_every_public_class_is_here():
     made = {name.partition(",")[0].partition(" of ")[0] for name in OBJECTS}
-    abstract = {"InfiniteWidthKernel", "KernelOperator", "Loss", "WaveFunction", "Reference"}
+    abstract = {
+        "InfiniteWidthKernel",
+        "KernelOperator",
+        "Loss",
+        "WaveFunction",
+        "Reference",
+        "FunctionSpaceVMC",
+    }
     for namespace in set(qs.__all__) - {"errors"}:
         module = getattr(qs, namespace)
         for name in module.__all__:

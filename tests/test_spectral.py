@@ -7,7 +7,7 @@ import pytest
 
 import netket_qsntk as qs
 from netket_qsntk import spectral
-from netket_qsntk.dynamics.response import GradientDescent, GradientFlow, OptimizerResponse
+from netket_qsntk.dynamics.response import GradientDescent, GradientFlow, optimizer_response
 from netket_qsntk.dynamics.settings import warn_if_unstable
 
 
@@ -46,9 +46,9 @@ def test_the_limit_of_an_alternating_mode_is_that_of_even_steps(nudge):
     values = np.array([20.0 + nudge, 5.0])
     responses = (
         GradientDescent(0.1),
-        OptimizerResponse(optax.sgd(0.5), 10),
+        optimizer_response(optax.sgd(0.5), 10),
         # With momentum β the limit is (1 + β) times larger.
-        OptimizerResponse(optax.sgd(0.5 * 1.25, momentum=0.25), 10),
+        optimizer_response(optax.sgd(0.5 * 1.25, momentum=0.25), 10),
     )
     for response in responses:
         late, limit = (response.curves(np.array([t]), values) for t in (2000.0, np.inf))
@@ -76,7 +76,7 @@ def test_margins_to_the_stability_limit():
     assert GradientDescent(0.5).stability_margin(1.0) == pytest.approx(4, rel=1e-14)
     assert GradientFlow(1.0).stability_margin(1.0) == np.inf
     assert GradientDescent(1.0).stability_margin(0.0) == np.inf
-    momentum = OptimizerResponse(optax.sgd(1.0, momentum=0.5), 2)
+    momentum = optimizer_response(optax.sgd(1.0, momentum=0.5), 2)
     assert momentum.stability_margin(1.0) == pytest.approx(3, rel=1e-9)
     with pytest.warns(qs.errors.UnstableLearningRateWarning, match="0.8"):
         warn_if_unstable(GradientDescent(1.0), 2.5, 2)

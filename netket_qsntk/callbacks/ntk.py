@@ -17,7 +17,8 @@ from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
 from netket_qsntk.text import summary
 from netket_qsntk.vqs import InfiniteState
-from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
+from netket_qsntk.vqs.members import Members
+from netket_qsntk.wavefunction import PureWaveFunction
 
 
 class NTKDiagnostics(nk.callbacks.AbstractCallback):
@@ -181,14 +182,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return summary(self, names + ["member"] * (self.member != 0))
 
     def _function(self, driver: Any) -> PureWaveFunction:
-        state = driver.state
-        if getattr(state, "n_members", None) is not None:
-            state = state.get_state(self.member)
-        wavefunction = pure_wavefunction(state)
+        members = Members.of(driver.state)
+        wavefunction = members[self.member if members.many else 0]
         if self.of == "psi":
             return wavefunction
-        log_psi = wavefunction.log_psi or wavefunction.psi  # every wave function of a state has one
-        return PureWaveFunction(log_psi, wavefunction.parameters)
+        return PureWaveFunction(wavefunction.log_psi, wavefunction.parameters)
 
     def _choose(self, driver: Any) -> Array:
         if _samples(driver):

@@ -1,5 +1,6 @@
 """Drivers that know the whole curve: ``run`` reads it out step by step, ``predict`` gives it at once."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,23 +8,58 @@ import netket as nk
 import numpy as np
 import optax
 from netket.utils import struct
+from numpy.typing import ArrayLike
 
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.errors import InvalidTrainingError
-from netket_qsntk.losses import MSE
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 32, 4096
 
+Numbers = np.ndarray | tuple[np.ndarray, np.ndarray]
+"""An array (steps,), or the means and errors of such an array."""
+Curve = dict[str, Numbers]
+"""Logged key -> numbers at given steps."""
 
-class ClosedFormDriver(SupervisedDriver):
-    """Base of :class:`LinearizedDriver` and :class:`InfiniteWidthDriver`.
 
-    A subclass gives :meth:`_predict`: the logged numbers at given steps. Curves are computed in blocks of steps
-    that grow as the run goes on.
+class CurveReader:
+    """Single steps of a curve that is computed in blocks, which grow as it is read on.
+
+    Args:
+        predict: The numbers at given steps.
     """
 
-    _block: Any = struct.field(pytree_node=False, serialize=False)
+    def __init__(self, predict: Callable[[np.ndarray], Curve]) -> None:
+        self._predict = predict
+        self._start, self._stop = 0, 0
+        self._values: Curve = {}
+
+    def at(self, step: int, members: int = 1) -> dict[str, nk.stats.Stats]:
+        """The numbers of one step, of so many members."""
+        if not self._start <= step < self._stop:
+            size = _FIRST_BLOCK
+            if self._values and step == self._stop:
+                size = min(_LARGEST_BLOCK, 4 * (self._stop - self._start))
+            self._values = self._predict(np.arange(step, step + size, dtype=float))
+            self._start, self._stop = step, step + size
+        i = step - self._start
+        out = {}
+        for key, value in self._values.items():
+            mean, error = value if isinstance(value, tuple) else (value, None)
+            sigma = 0.0 if error is None else float(error[i])
+            out[key] = nk.stats.Stats(
+                mean=float(mean[i]), error_of_mean=sigma, variance=members * sigma**2
+            )
+        return out
+
+
+class ClosedFormDriver(SupervisedDriver):
+    """Base of :class:`LinearizedDriver` and :class:`InfiniteWidthDriver`: the optimiser cannot be exchanged.
+
+    A subclass gives :meth:`_predict`, the logged numbers at given steps, and :meth:`_now`, those of this step.
+    """
+
+    _solved_with: Any = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
@@ -33,30 +69,13 @@ class ClosedFormDriver(SupervisedDriver):
         variational_state: nk.vqs.VariationalState,
         **options: Any,
     ) -> None:
-        check_linear(optimizer, _one_network(variational_state))
-        state = self._own_state(variational_state, options)
-        super().__init__(target, optimizer, variational_state=state, **options)
-        self._check_loss()
-        if self.batch_size is not None:
+        super().__init__(target, optimizer, variational_state=variational_state, **options)
+        if self.batch_size is not None and not self._takes_batches():
             raise InvalidTrainingError(
                 f"{type(self).__name__} is for the whole training set only, got batch_size={self.batch_size}. "
                 "Use batch_size=None, or train with QSNTKDriver."
             )
-        self._block = None
-
-    def _check_loss(self) -> None:
-        """Raise unless this driver can train on the loss."""
-        if not isinstance(self.loss, MSE):
-            raise InvalidTrainingError(
-                f"{type(self).__name__} solves the mean square error; training on {type(self.loss).__name__} is "
-                "not linear in function space. Use loss='mse', or train with QSNTKDriver or InfiniteWidthDriver."
-            )
-
-    def _own_state(
-        self, state: nk.vqs.VariationalState, options: dict[str, Any]
-    ) -> nk.vqs.VariationalState:
-        """The state of this driver, made from the one it was given."""
-        return state
+        self._solved_with = optimizer
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -65,7 +84,7 @@ class ClosedFormDriver(SupervisedDriver):
 
     @optimizer.setter
     def optimizer(self, optimizer: optax.GradientTransformation) -> None:
-        if self._ready:
+        if "_solved_with" in self.__dict__:
             raise InvalidTrainingError(
                 f"{type(self).__name__} has solved the training with its optimiser. Build another driver for "
                 "another optimiser."
@@ -73,15 +92,19 @@ class ClosedFormDriver(SupervisedDriver):
         nothing: Any = ()
         self._optimizer, self._optimizer_state = optimizer, nothing
 
-    @property
-    def _ready(self) -> bool:
-        return "_block" in self.__dict__
+    def _takes_batches(self) -> bool:
+        """Whether minibatches are predicted."""
+        return False
 
-    def _predict(self, steps: np.ndarray) -> dict[str, Any]:
-        """Logged key -> array (steps,), or (mean, error) of such arrays."""
+    def _predict(self, steps: np.ndarray) -> Curve:
+        """The logged numbers at given steps."""
         raise TypeError(f"{type(self).__name__} does not define _predict.")
 
-    def predict(self, steps: Any) -> dict[str, Any]:
+    def _now(self) -> dict[str, nk.stats.Stats]:
+        """The logged numbers of this step."""
+        raise TypeError(f"{type(self).__name__} does not define _now.")
+
+    def predict(self, steps: ArrayLike) -> dict[str, np.ndarray]:
         """What ``run`` would log at these steps, without a run.
 
         Args:
@@ -96,7 +119,7 @@ class ClosedFormDriver(SupervisedDriver):
             UndefinedLimitError: ∞ for an optimiser whose steps change with time.
         """
         steps = np.atleast_1d(np.asarray(steps, dtype=float))
-        out: dict[str, Any] = {"steps": steps}
+        out = {"steps": steps}
         values = self._predict(steps)
         for key, value in {self._loss_name: values["loss/train"], **values}.items():
             if isinstance(value, tuple):
@@ -104,32 +127,6 @@ class ClosedFormDriver(SupervisedDriver):
             else:
                 out[key] = np.asarray(value)
         return out
-
-    def _now(self) -> dict[str, Any]:
-        step = self.step_count
-        if self._block is None or not self._block[0] <= step < self._block[1]:
-            size = _FIRST_BLOCK
-            if self._block is not None and step == self._block[1]:
-                size = min(_LARGEST_BLOCK, 4 * (self._block[1] - self._block[0]))
-            self._block = (
-                step,
-                step + size,
-                self._predict(np.arange(step, step + size, dtype=float)),
-            )
-        start, _, values = self._block
-        i = step - start
-        out = {}
-        for key, value in values.items():
-            mean, error = value if isinstance(value, tuple) else (value, None)
-            sigma = 0.0 if error is None else float(error[i])
-            members = self._members()
-            out[key] = nk.stats.Stats(
-                mean=float(mean[i]), error_of_mean=sigma, variance=members * sigma**2
-            )
-        return out
-
-    def _members(self) -> int:
-        return getattr(self.state, "n_members", None) or 1
 
     def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
         """The training loss of this step; no parameter moves."""
@@ -146,11 +143,19 @@ class ClosedFormDriver(SupervisedDriver):
                 log_dict[key] = value
 
 
-def _one_network(state: Any) -> Any:
-    """Parameters of one network of the state, in name and shape; None where it has none."""
+def check_optimizer(
+    optimizer: optax.GradientTransformation, state: nk.vqs.VariationalState
+) -> None:
+    """Raise unless the optimiser has a closed form, also where it looks at names and shapes of parameters.
+
+    Raises:
+        NonLinearOptimizerError: It has none.
+    """
     parameters = state.parameters
     if not jax.tree.leaves(parameters):
-        return None
-    if getattr(state, "n_members", None) is None:
-        return parameters
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), parameters)
+        parameters = None
+    elif getattr(state, "n_members", None) is not None:  # those of one network
+        parameters = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), parameters
+        )
+    check_linear(optimizer, parameters)

@@ -1,5 +1,6 @@
-"""The infinite-width limit, trained in closed form."""
+"""The infinite-width limit as a driver."""
 
+from numbers import Integral
 from typing import Any
 
 import netket as nk
@@ -8,12 +9,18 @@ import optax
 from netket.utils import struct
 
 from netket_qsntk.driver.base import target_and_loss
-from netket_qsntk.driver.closed_form import ClosedFormDriver
-from netket_qsntk.dynamics import LinearDynamics, Losses
-from netket_qsntk.dynamics.linear import Solver
+from netket_qsntk.driver.closed_form import ClosedFormDriver, Curve, check_optimizer
+from netket_qsntk.driver.function_space import FunctionSpaceEngine
+from netket_qsntk.driver.gaussian import GaussianEngine
+from netket_qsntk.driver.minibatch import MinibatchEngine
+from netket_qsntk.dynamics import FunctionSpaceFlow, LinearDynamics
+from netket_qsntk.dynamics.linear import Solver, check_solver
 from netket_qsntk.errors import InvalidTrainingError, UnknownKernelError
-from netket_qsntk.losses import MSE
-from netket_qsntk.vqs import InfiniteState
+from netket_qsntk.losses import MSE, Loss
+from netket_qsntk.progress import showing
+from netket_qsntk.vqs import EnsembleState, InfiniteState
+
+_N_MEMBERS = 8
 
 
 class InfiniteWidthDriver(ClosedFormDriver):
@@ -27,19 +34,32 @@ class InfiniteWidthDriver(ClosedFormDriver):
     ``driver.state`` is an :class:`~netket_qsntk.vqs.InfiniteState` that holds the trained ensemble.
 
     That is for the mean square error. Energies, infidelities and tomography (``loss=…``, or a Hermitian operator or a
-    loss in the place of the target) are not linear in ψ, and their infinite-width limit is integrated for drawn
-    initial wave functions: the driver is then a :class:`~netket_qsntk.driver.FunctionSpaceDriver`.
+    loss in the place of the target) are not linear in ψ: initial wave functions are drawn from the Gaussian process,
+    and each takes the steps of an infinitely wide network, ψ ← ψ - ηΘ ∂L/∂ψ for plain gradient descent
+    (:class:`~netket_qsntk.dynamics.FunctionSpaceFlow`; arXiv:2112.00723, Eqs. 8-10). With an energy this is
+    infinite-width VMC with exact sums over the basis. Logged are means and standard errors over the drawn wave
+    functions, and ``driver.state`` is an :class:`~netket_qsntk.vqs.EnsembleState` whose parameters are their
+    amplitudes on the whole basis. The state that was given is left alone; finite networks in it are only counted.
+
+    With ``batch_size`` the mean square error is trained likewise, on the batches that
+    :class:`~netket_qsntk.driver.QSNTKDriver` takes with the same seed: curves of finite networks lie on the predicted
+    mean and scatter as the drawn wave functions do. Averages over batches, and what a batch size costs, are
+    :func:`netket_qsntk.learning.stochastic_curve`.
+
+    Which of these it is is the field ``engine``, shown in ``repr``.
 
     Args:
-        solver: Of the mean square error: ``"dense"``, ``"products"`` (no stored kernel; L_γ, and so the losses, then
-            have standard errors, except where the training set is a whole basis of spins), or ``"auto"`` by the size
-            of the training set; see :class:`~netket_qsntk.dynamics.LinearDynamics`.
+        solver: Of the mean square error: ``"auto"``, or as for :class:`~netket_qsntk.dynamics.LinearDynamics`; by
+            products L_γ, and so the losses, have standard errors.
+        n_members: Wave functions to draw for other losses; None takes the number of networks of an ensemble, and 8
+            otherwise.
         show_progress: Whether what comes before ``run``, and ``predict``, show bars.
 
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: Minibatches, or an unknown solver.
+        InvalidTrainingError: Minibatches of, or a solver for, another loss than the mean square error, an unknown solver,
+            members for that one, or a number of members that is none.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs, optax
@@ -51,21 +71,18 @@ class InfiniteWidthDriver(ClosedFormDriver):
         >>> curve = driver.predict([0, 100, jnp.inf])
         >>> bool(curve["loss/test"][0] > curve["loss/test"][2])
         True
+        >>> H = nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0)
+        >>> driver = qs.driver.InfiniteWidthDriver(
+        ...     H, optax.sgd(0.3), variational_state=vs, n_members=4, seed=0)
+        >>> _ = driver.run(500, show_progress=False)
+        >>> exact = nk.exact.lanczos_ed(H)[0]
+        >>> bool(driver.state.expect(H).mean < 0.99 * exact)
+        True
     """
 
-    dynamics: Any = struct.field(pytree_node=False, serialize=False)
-
-    def __new__(cls, target: Any = None, *args: Any, loss: Any = "mse", **options: Any) -> Any:
-        """A :class:`~netket_qsntk.driver.FunctionSpaceDriver` where the loss is not the mean square error."""
-        if cls is InfiniteWidthDriver:
-            loss = target_and_loss(target, loss)[1]
-            if not (isinstance(loss, MSE) or (isinstance(loss, str) and loss == "mse")):
-                from netket_qsntk.driver.function_space import (
-                    FunctionSpaceDriver,
-                )  # it is a subclass
-
-                cls = FunctionSpaceDriver
-        return super().__new__(cls)
+    engine: GaussianEngine | FunctionSpaceEngine = struct.field(pytree_node=False, serialize=False)
+    _evaluation: dict[str, nk.stats.Stats] = struct.field(pytree_node=False, serialize=False)
+    _show_progress: bool = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
@@ -73,73 +90,152 @@ class InfiniteWidthDriver(ClosedFormDriver):
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
+        loss: str | Loss = "mse",
         solver: Solver = "auto",
-        n_members: None = None,
+        n_members: int | None = None,
         show_progress: bool = True,
         **options: Any,
     ) -> None:
-        if n_members is not None:
-            raise InvalidTrainingError(
-                f"n_members={n_members}: for the mean square error the average over all initialisations is exact. "
-                "Leave n_members out; it counts drawn wave functions for other losses."
-            )
-        super().__init__(target, optimizer, variational_state=variational_state, **options)
-        self.dynamics = LinearDynamics(
-            self.state.kernel,
-            self.train,
-            optimizer=optimizer,
-            solver=solver,
-            show_progress=show_progress,
-        )
-        self.state.set_training(self.dynamics, 0)
-
-    def _own_state(self, state: Any, options: dict[str, Any]) -> InfiniteState:
-        if not isinstance(state, InfiniteState):
-            if getattr(state, "model", None) is None:
-                raise UnknownKernelError(
-                    f"{type(state).__name__} has no model to take to infinite width: build it from one of "
-                    "qs.models, or pass qs.vqs.InfiniteState(hilbert, model)."
+        check_solver(solver)
+        check_optimizer(optimizer, variational_state)
+        goal, minimised = target_and_loss(target, loss)
+        is_linear = self._solves(minimised) and not _is_minibatch(goal, options)
+        infinite = _infinite_state(variational_state, options)
+        initial = None
+        if is_linear:
+            if n_members is not None:
+                raise InvalidTrainingError(
+                    f"n_members={n_members}: for the mean square error the average over all initialisations is "
+                    "exact. Leave n_members out; it counts drawn wave functions for other losses."
                 )
-            return InfiniteState(
-                state.hilbert, state.model, trainable=options.get("trainable", "all")
+        else:
+            if solver != "auto":
+                raise InvalidTrainingError(
+                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all else is "
+                    "integrated step by step. Leave solver out."
+                )
+            count = _number_of_members(n_members, variational_state)
+            initial = infinite.sample(count, options.get("seed", 0))
+        super().__init__(
+            minimised if goal is None else goal,
+            optimizer,
+            variational_state=infinite
+            if initial is None
+            else EnsembleState.from_amplitudes(infinite.hilbert, initial),
+            loss="mse" if goal is None else minimised,
+            **options,
+        )
+        self._show_progress, self._evaluation = show_progress, {}
+        options_of_engine = (
+            infinite.kernel,
+            self.loss,
+            self.target,
+            (self.train, self.test),
+            self._indices,
+            optimizer,
+            show_progress,
+        )
+        if self.batch_size is not None:
+            self.engine = MinibatchEngine(*options_of_engine, batch=self.batch)
+        elif initial is None:
+            self.engine = GaussianEngine(
+                LinearDynamics(
+                    infinite.kernel,
+                    self.train,
+                    optimizer=optimizer,
+                    solver=solver,
+                    show_progress=show_progress,
+                ),
+                self.test,
             )
-        if state.steps:
-            raise InvalidTrainingError(
-                f"{state!r} is trained already, and the closed form starts from the initial ensemble. Pass a new "
-                "qs.vqs.InfiniteState(hilbert, model), or go on with the driver that trained this one."
-            )
-        if options.setdefault("trainable", state.kernel.trainable) != state.kernel.trainable:
-            raise InvalidTrainingError(
-                f"trainable={options['trainable']!r}, but the state has a kernel for "
-                f"{state.kernel.trainable!r}: give trainable to qs.vqs.InfiniteState."
-            )
-        return state
+        else:
+            self.engine = FunctionSpaceEngine(*options_of_engine)
+        self._optimizer_state = self.engine.start(self.state, initial)
 
-    def _predict(self, steps: np.ndarray) -> dict[str, Any]:
-        curves = self.dynamics.curves(steps, self.test)
-        out: dict[str, Any] = {}
-        for name, losses in (("train", curves.train), ("test", curves.test)):
-            if name == "train" or len(self.test):
-                out |= _with_errors(f"loss/{name}", losses)
-        out["fidelity"] = np.asarray(curves.fidelity)
-        return out
+    def _takes_batches(self) -> bool:
+        return isinstance(self.loss, MSE)
+
+    def _solves(self, loss: str | Loss) -> bool:
+        """Whether training on this loss is solved, not integrated for drawn wave functions."""
+        return isinstance(loss, MSE) or (isinstance(loss, str) and loss == "mse")
+
+    @property
+    def dynamics(self) -> LinearDynamics | FunctionSpaceFlow:
+        """What the engine solves or integrates."""
+        return self.engine.dynamics
+
+    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
+        """The training loss of this step, and what the engine needs for the next one."""
+        full = self.step_count % self.evaluate_every == 0
+        with showing(self._show_progress):
+            self._evaluation, gradient = self.engine.evaluate(
+                self.step_count, self.state, full=full
+            )
+        return self._evaluation["loss/train"], gradient
 
     def update_parameters(self, dp: Any) -> None:
         """The state becomes the ensemble after one more step."""
-        self.state.set_training(self.dynamics, self.step_count + 1)
+        self._optimizer_state = self.engine.step(
+            self.step_count, self.state, self._optimizer_state, dp
+        )
+
+    def _now(self) -> dict[str, nk.stats.Stats]:
+        return self._evaluation
+
+    def _predict(self, steps: np.ndarray) -> Curve:
+        with showing(self._show_progress):
+            return self.engine.predict(steps, self._optimizer_state)
 
     def __repr__(self) -> str:
-        return self._summary(f"n_train={self.n_train}")
+        return self._summary(
+            f"loss={type(self.loss).__name__}", f"n_train={self.n_train}", f"engine={self.engine!r}"
+        )
 
 
-def _with_errors(key: str, losses: Losses) -> dict[str, Any]:
-    """The loss and its two parts, with errors where they are estimated."""
-    numbers = {
-        key: (losses.total, np.hypot(losses.L_mu_error, losses.L_gamma_error)),
-        f"{key}/mean_part": (losses.L_mu, losses.L_mu_error),
-        f"{key}/variance_part": (losses.L_gamma, losses.L_gamma_error),
-    }
-    return {
-        name: (np.asarray(mean), np.asarray(error)) if np.ndim(error) else np.asarray(mean)
-        for name, (mean, error) in numbers.items()
-    }
+class FunctionSpaceDriver(InfiniteWidthDriver):
+    """The same for drawn wave functions whatever the loss: the mean square error is integrated, too.
+
+    Args and errors are those of :class:`InfiniteWidthDriver`.
+    """
+
+    def _solves(self, loss: str | Loss) -> bool:
+        return False
+
+
+def _is_minibatch(goal: Any, options: dict[str, Any]) -> bool:
+    """Whether the batches are smaller than the training set."""
+    size, n_train = options.get("batch_size"), options.get("n_train")
+    if size is None or goal is None:
+        return False
+    return bool(size != (goal.hilbert.n_states if n_train is None else n_train))
+
+
+def _infinite_state(state: nk.vqs.VariationalState, options: dict[str, Any]) -> InfiniteState:
+    """The untrained ensemble of a state's model; its ``trainable`` goes into the options."""
+    if not isinstance(state, InfiniteState):
+        if getattr(state, "model", None) is None:
+            raise UnknownKernelError(
+                f"{type(state).__name__} has no model to take to infinite width: build it from one of "
+                "qs.models, or pass qs.vqs.InfiniteState(hilbert, model)."
+            )
+        return InfiniteState(state.hilbert, state.model, trainable=options.get("trainable", "all"))
+    if state.steps:
+        raise InvalidTrainingError(
+            f"{state!r} is trained already, and the closed form starts from the initial ensemble. Pass a new "
+            "qs.vqs.InfiniteState(hilbert, model), or go on with the driver that trained this one."
+        )
+    if options.setdefault("trainable", state.kernel.trainable) != state.kernel.trainable:
+        raise InvalidTrainingError(
+            f"trainable={options['trainable']!r}, but the state has a kernel for "
+            f"{state.kernel.trainable!r}: give trainable to qs.vqs.InfiniteState."
+        )
+    return state
+
+
+def _number_of_members(n_members: int | None, state: nk.vqs.VariationalState) -> int:
+    """How many wave functions to draw."""
+    if n_members is None:
+        n_members = getattr(state, "n_members", None) or _N_MEMBERS
+    if not isinstance(n_members, Integral) or isinstance(n_members, bool) or n_members < 1:
+        raise InvalidTrainingError(f"n_members={n_members!r}: expected an integer >= 1.")
+    return int(n_members)

@@ -10,13 +10,20 @@ import optax
 from netket.utils import struct
 
 from netket_qsntk.alert import once
-from netket_qsntk.driver.closed_form import ClosedFormDriver
+from netket_qsntk.driver.closed_form import (
+    ClosedFormDriver,
+    Curve,
+    CurveReader,
+    check_optimizer,
+)
 from netket_qsntk.driver.readout import of_readout
 from netket_qsntk.dynamics import LinearizedDynamics
+from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import EmpiricalKernel
-from netket_qsntk.progress import track
+from netket_qsntk.losses import MSE
+from netket_qsntk.progress import showing, track
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.wavefunction import pure_wavefunction
+from netket_qsntk.vqs.members import Members
 
 
 class LinearizedDriver(ClosedFormDriver):
@@ -49,6 +56,7 @@ class LinearizedDriver(ClosedFormDriver):
     """
 
     _solved: Any = struct.field(pytree_node=False, serialize=False)
+    _reader: Any = struct.field(pytree_node=False, serialize=False)
     _show_progress: bool = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
@@ -60,9 +68,14 @@ class LinearizedDriver(ClosedFormDriver):
         show_progress: bool = True,
         **options: Any,
     ) -> None:
-        self._show_progress = show_progress
+        check_optimizer(optimizer, variational_state)
         super().__init__(target, optimizer, variational_state=variational_state, **options)
-        self._solved = None, []
+        if not isinstance(self.loss, MSE):
+            raise InvalidTrainingError(
+                f"LinearizedDriver solves the mean square error; training on {type(self.loss).__name__} is not "
+                "linear in function space. Use loss='mse', or train with QSNTKDriver or InfiniteWidthDriver."
+            )
+        self._show_progress, self._solved = show_progress, (None, [])
         self._dynamics  # noqa: B018  errors and warnings come now, not in the run
 
     @property
@@ -70,26 +83,25 @@ class LinearizedDriver(ClosedFormDriver):
         # A checkpoint brings another state object, with other parameters perhaps.
         state, dynamics = self._solved
         if state is not self.state:
-            kernels = track(
-                self._kernels(), "linearisation", show=self._show_progress, unit="network"
-            )
-            with once():
+            with showing(self._show_progress), once():
                 dynamics = [
                     LinearizedDynamics(kernel, self.train, self.test, optimizer=self.optimizer)
-                    for kernel in kernels
+                    for kernel in track(self._kernels(), "linearisation", unit="network")
                 ]
-            self._solved, self._block = (self.state, dynamics), None
+            self._solved, self._reader = (self.state, dynamics), CurveReader(self._predict)
         return dynamics
 
     def _kernels(self) -> list[EmpiricalKernel]:
-        state = self.state
-        if isinstance(state, EnsembleState):
-            networks = [state.wavefunction(i) for i in range(state.n_members)]
-        else:
-            networks = [pure_wavefunction(state)]
+        networks = list(Members.of(self.state))
         if self.trainable == "readout":
             networks = [of_readout(network) for network in networks]
-        return [EmpiricalKernel(n, show_progress=self._show_progress) for n in networks]
+        return [EmpiricalKernel(n) for n in networks]
+
+    def _now(self) -> dict[str, nk.stats.Stats]:
+        members = len(
+            self._dynamics
+        )  # after a checkpoint these are other networks, with another reader
+        return self._reader.at(self.step_count, members)
 
     def linearized_state(self) -> EnsembleState:
         """The linearised networks after ``step_count`` steps, as an ensemble of tables of amplitudes.
@@ -113,13 +125,13 @@ class LinearizedDriver(ClosedFormDriver):
             is_leaf=lambda leaf: isinstance(leaf, nk.observable.AbstractObservable),
         )
 
-    def _predict(self, steps: np.ndarray) -> dict[str, Any]:
+    def _predict(self, steps: np.ndarray) -> Curve:
         curves = [dynamics.curves(steps) for dynamics in self._dynamics]
-        out = {}
+        out: Curve = {}
         for key, name in (("loss/train", "train"), ("loss/test", "test"), ("fidelity", "fidelity")):
             if key == "loss/test" and not len(self.test):
                 continue
-            values = np.stack([np.asarray(getattr(curve, name)) for curve in curves])
+            values = np.stack([np.asarray(curve._asdict()[name]) for curve in curves])
             m = len(values)
             error = values.std(0, ddof=1) / np.sqrt(m) if m > 1 else np.zeros(len(steps))
             out[key] = values.mean(0), error

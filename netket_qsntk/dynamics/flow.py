@@ -2,13 +2,14 @@ r"""Training on any loss, in function space: the kernel alone moves ψ (arXiv:21
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
+from tqdm import tqdm
 
 from netket_qsntk.dynamics import compiled_flow as compiled
 from netket_qsntk.dynamics.compiled_flow import FlowState
@@ -17,7 +18,7 @@ from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.losses import Loss
-from netket_qsntk.progress import bar
+from netket_qsntk.progress import bar, showing
 
 # Programs that a run is divided into, to see how far it is.
 _PARTS = 32
@@ -69,8 +70,8 @@ class FunctionSpaceFlow:
         self,
         kernel: InfiniteWidthKernel,
         loss: Loss,
-        states: Any = None,
-        amplitudes: Any = None,
+        states: ArrayLike | None = None,
+        amplitudes: ArrayLike | None = None,
         *,
         learning_rate: float | None = None,
         optimizer: optax.GradientTransformation | None = None,
@@ -98,7 +99,7 @@ class FunctionSpaceFlow:
         check_precision()
         whole = states is None
         if whole:
-            hilbert = getattr(loss, "hilbert", None) or loss.target.hilbert
+            hilbert = loss.target.hilbert if loss.hilbert is None else loss.hilbert
             states = hilbert.all_states()
         elif loss.whole_basis:
             raise InvalidTrainingError(
@@ -111,20 +112,19 @@ class FunctionSpaceFlow:
                 )
             amplitudes = loss.target.amplitudes
         self.kernel, self.loss, self.mode = kernel, loss, mode
-        self.learning_rate, self.optimizer = float(learning_rate or 0.0), optimizer
+        self.learning_rate = float(learning_rate or 0.0)
         self.tolerance, self.stiff = tolerance, stiff
         self.show_progress = show_progress
         self.operator = kernel.operator(states)
-        self._amplitudes = None if amplitudes is None else jnp.asarray(amplitudes)
+        amplitudes = None if amplitudes is None else jnp.asarray(amplitudes)
+        self._flow = compiled.Descent(loss, self.operator, amplitudes, compiled.Mover.of(optimizer))
 
-    def losses(self, initial: Any, steps: Any) -> Array:
+    def losses(self, initial: ArrayLike, steps: ArrayLike) -> Array:
         """L at given steps: (steps,) for ψ₀ (n,), (steps, members) for ψ₀ (members, n)."""
         psi = self.run(initial, steps)
-        return compiled.values(self, psi.reshape(-1, psi.shape[-1]), self._amplitudes).reshape(
-            psi.shape[:-1]
-        )
+        return compiled.values(self._flow, psi.reshape(-1, psi.shape[-1])).reshape(psi.shape[:-1])
 
-    def run(self, initial: Any, steps: Any) -> Array:
+    def run(self, initial: ArrayLike, steps: ArrayLike) -> Array:
         """ψ at given steps (or times): (steps, n) for ψ₀ (n,), (steps, members, n) for ψ₀ (members, n).
 
         Real ψ₀ stays real: those are networks with ψ₂ = 0.
@@ -140,33 +140,32 @@ class FunctionSpaceFlow:
             evolve, total, unit = self._descend, len(members) * steps[-1], "step"
         else:
             evolve, total, unit = self._integrate, 100 * len(members), "%"
-        with bar(total, "training", show=self.show_progress, unit=unit) as done:
+        with showing(self.show_progress), bar(total, "training", unit=unit) as done:
             psi = [evolve(member, steps, done) for member in members]
         return psi[0] if initial.ndim == 1 else jnp.stack(psi, axis=1)
 
-    def start(self, initial: Any) -> FlowState:
+    def start(self, initial: ArrayLike) -> FlowState:
         """Gradient descent before its first step, from ψ₀ (n,) or (members, n)."""
         psi = jnp.asarray(initial)
-        begin = self._begin if psi.ndim == 1 else jax.vmap(self._begin)
-        return begin(psi)
+        return self._flow.start(psi) if psi.ndim == 1 else jax.vmap(self._flow.start)(psi)
 
     def evaluate(self, psi: Array) -> tuple[Array, Array]:
         """L and ∂L/∂ψ₁ + i ∂L/∂ψ₂ (its real part for real ψ), for ψ (n,) or (members, n)."""
-        return compiled.evaluate(self, psi, self._amplitudes)
+        return compiled.evaluate(self._flow, psi)
 
     def step(self, state: FlowState, gradient: Array) -> FlowState:
         """One step of the optimiser along a gradient (…, n) of :meth:`evaluate`."""
-        return compiled.step(self, self.operator, state, gradient)
+        return compiled.step(self._flow, state, gradient)
 
     def advance(self, state: FlowState, n_steps: int) -> FlowState:
         """``n_steps`` steps of gradient descent."""
-        return compiled.advance(self, self.operator, self._amplitudes, state, n_steps)
+        return compiled.advance(self._flow, state, n_steps)
 
     def follow(self, state: FlowState, steps: Sequence[int]) -> Iterator[FlowState]:
         """Gradient descent from a state at step 0: the states at increasing numbers of steps, one by one."""
         last = int(max(steps, default=0))
         part, at = max(1, -(-last // _PARTS)), 0
-        with bar(last, "training", show=self.show_progress, unit="step") as done:
+        with showing(self.show_progress), bar(last, "training", unit="step") as done:
             for step in steps:
                 while at < step:
                     count = min(part, int(step) - at)
@@ -174,7 +173,7 @@ class FunctionSpaceFlow:
                     done.update(count)
                 yield state
 
-    def max_learning_rate(self, psi: Any, n_products: int = 60) -> float:
+    def max_learning_rate(self, psi: ArrayLike, n_products: int = 60) -> float:
         r"""The largest η for which plain gradient descent near ψ (n,) does not overshoot.
 
         It is 2/ρ with ρ the largest modulus of an eigenvalue of Θ ∂g/∂ψ, by power iteration (an estimate from
@@ -184,26 +183,9 @@ class FunctionSpaceFlow:
         psi = jnp.asarray(psi)
         key = jax.random.key(0)
         start = jax.random.normal(key, psi.shape, psi.dtype)
-        return float(2 / compiled.largest_curvature(self, self.operator, psi, start, n_products))
+        return float(2 / compiled.largest_curvature(self._flow, psi, start, n_products))
 
-    def _begin(self, psi: Array) -> FlowState:
-        alpha = jnp.zeros_like(psi)
-        return FlowState(psi, alpha, self.optimizer.init(compiled.split(alpha)))
-
-    def _gradient(self, psi: Array, amplitudes: Any) -> Array:
-        gradient = self.loss.gradient(psi, amplitudes)
-        return gradient if jnp.iscomplexobj(psi) else gradient.real
-
-    def _moved(self, operator: Any, state: FlowState, gradient: Array) -> FlowState:
-        # The optimiser sees real vectors: real and imaginary part are different coordinates.
-        psi, alpha, memory = state
-        update, memory = self.optimizer.update(
-            compiled.split(gradient), memory, compiled.split(alpha)
-        )
-        update = compiled.join(update, jnp.iscomplexobj(alpha))
-        return FlowState(psi + operator.product(update), alpha + update, memory)
-
-    def _descend(self, initial: Array, steps: np.ndarray, done: Any) -> Array:
+    def _descend(self, initial: Array, steps: np.ndarray, done: tqdm) -> Array:
         stops = np.union1d(steps, np.linspace(0, steps[-1], _PARTS + 1).astype(int))
         wanted = np.isin(stops, steps)
         gaps = np.diff(stops, prepend=0)
@@ -213,9 +195,7 @@ class FunctionSpaceFlow:
         state, kept = self.start(initial), []
         for i in range(0, len(gaps), length):
             part = gaps[i : i + length]
-            state, psi = compiled.descend(
-                self, self.operator, self._amplitudes, state, jnp.asarray(part)
-            )
+            state, psi = compiled.descend(self._flow, state, jnp.asarray(part))
             here = wanted[i : i + length]
             if here.any():
                 kept.append(psi if here.sum() == length else psi[np.flatnonzero(here)])
@@ -224,7 +204,7 @@ class FunctionSpaceFlow:
         run, distinct = jnp.concatenate(kept), stops[wanted]
         return run if len(distinct) == len(steps) else run[np.searchsorted(distinct, steps)]
 
-    def _integrate(self, initial: Array, steps: np.ndarray, done: Any) -> Array:
+    def _integrate(self, initial: Array, steps: np.ndarray, done: tqdm) -> Array:
         # Late: half a second that only a flow needs.
         import diffrax
 
@@ -232,38 +212,31 @@ class FunctionSpaceFlow:
 
         if steps[-1] == 0:
             return jnp.broadcast_to(initial, (len(steps), *initial.shape))
-        scale, psi_t = float(jnp.max(jnp.abs(initial))), self._amplitudes
+        # Numbers are arrays, and ψ real vectors (diffrax warns of complex ones): one program serves all.
+        tolerance, scale = jnp.asarray(self.tolerance), jnp.max(jnp.abs(initial))
         with following(done) as meter:
             solution = diffrax.diffeqsolve(
-                diffrax.ODETerm(self._velocity),
+                diffrax.ODETerm(compiled.velocity),
                 diffrax.Kvaerno5() if self.stiff else diffrax.Dopri5(),
-                t0=0.0,
-                t1=float(steps[-1]),
+                t0=jnp.zeros(()),
+                t1=jnp.asarray(steps[-1]),
                 dt0=None,
                 y0=compiled.split(initial),
-                # Real vectors everywhere: diffrax warns of complex ones.
-                args=(self.operator, None if psi_t is None else compiled.split(psi_t + 0j)),
+                args=(compiled.in_parts(self._flow), jnp.asarray(self.learning_rate)),
                 saveat=diffrax.SaveAt(ts=jnp.asarray(steps)),
                 stepsize_controller=diffrax.PIDController(
-                    rtol=self.tolerance, atol=1e-3 * self.tolerance * scale
+                    rtol=tolerance, atol=1e-3 * tolerance * scale
                 ),
                 max_steps=None,
                 progress_meter=meter,
             )
         return jax.vmap(partial(compiled.join, is_complex=jnp.iscomplexobj(initial)))(solution.ys)
 
-    def _velocity(self, t: Any, y: Array, args: tuple[Any, Any]) -> Array:
-        """dψ/dτ of the parts of ψ. A method: all members and runs of this flow share one program."""
-        operator, psi_t = args
-        amplitudes = None if psi_t is None else compiled.join(psi_t, True)
-        gradient = self._gradient(compiled.join(y, len(y) == 2), amplitudes)
-        return compiled.split(-self.learning_rate * operator.product(gradient))
-
     def __repr__(self) -> str:
         return f"FunctionSpaceFlow({self.loss!r}, mode={self.mode!r}, {self.operator!r})"
 
 
-def check_steps(steps: Any) -> np.ndarray:
+def check_steps(steps: ArrayLike) -> np.ndarray:
     """Steps as an array.
 
     Raises:

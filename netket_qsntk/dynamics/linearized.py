@@ -4,9 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
+from netket_qsntk.dynamics.matrices import Matrix, vector
 from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
@@ -79,11 +81,11 @@ class LinearizedDynamics:
             theta_bb, theta_xb, parts = blocks.pop(0)
             if not any(jnp.any(leaf) for leaf in jax.tree.leaves(theta_bb)):
                 continue  # ψ₂ = 0: nothing trains there
-            modes = Modes(theta_bb, response)
+            modes = Modes(_placed(theta_bb), response)
             del theta_bb
             top = max(top, float(modes.eigenvalues[-1]))
-            c = modes.project(errors[0][jnp.asarray(parts)].T.ravel())
-            self._blocks.append(_Block(modes, c, theta_xb @ (modes.vectors * c), parts))
+            c = modes.project(errors[0][np.asarray(parts)].T.ravel())
+            self._blocks.append(_Block(modes, c, _placed(theta_xb) @ (modes.vectors * c), parts))
         warn_if_unstable(response, top, n)
 
     def error(self, steps: Any) -> tuple[Array, Array]:
@@ -153,6 +155,10 @@ class _Block(NamedTuple):
     c: Array
     moved: Any
     parts: list[int]
+
+
+def _placed(matrix: Matrix) -> Matrix:
+    return matrix if isinstance(matrix, SharedMatrix) else vector(matrix)
 
 
 def _by_part(values: Array, n: int, parts: int) -> Array:

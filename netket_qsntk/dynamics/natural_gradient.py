@@ -1,9 +1,7 @@
 r"""VMC, stochastic reconfiguration and TDVP of infinitely wide networks, in function space."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,25 +11,30 @@ from netket_qsntk.alert import alert
 from netket_qsntk.dynamics import natural_gradient_step as steps
 from netket_qsntk.dynamics.flow import check_steps
 from netket_qsntk.dynamics.natural_gradient_rate import late_rate
+from netket_qsntk.dynamics.natural_gradient_settings import (
+    Schedule,
+    at_step,
+    check,
+    said,
+    summable_loss,
+    table,
+)
 from netket_qsntk.dynamics.natural_gradient_step import Place, Problem, Step
+from netket_qsntk.dynamics.natural_gradient_time import integrate
 from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.errors import (
     AmplitudesError,
     InvalidTrainingError,
     NotConvergedWarning,
-    SystemTooLargeError,
 )
 from netket_qsntk.kernels import InfiniteWidthKernel
-from netket_qsntk.losses import Energy, Loss
+from netket_qsntk.losses import Energy
 from netket_qsntk.operators import KernelOperator
 from netket_qsntk.readout import Readout
 from netket_qsntk.targets import check_summable
 
-Schedule = float | Callable[[int], Any]
-
 # By matrices up to here where the kernel has fast products, and up to the second where it has none.
 _SMALL, _LARGE = 2**10, 2**13
-_LARGEST = 2**22
 
 
 class NaturalGradientFlow:
@@ -45,12 +48,12 @@ class NaturalGradientFlow:
     stochastic reconfiguration (S. Sorella, PRL 80, 4558 (1998)) in the space of configurations (A. Chen, M. Heyl,
     arXiv:2302.01941), for a kernel that does not change. The real part of the right side moves f₁, the imaginary part
     f₂. ``diag_shift=None`` is gradient descent, f ← f - ηΘ 2p(E_loc - E). With ``momentum=μ`` it is SPRING
-    (G. Goldshlager, N. Abrahamsen, L. Lin, arXiv:2401.10190), as NetKet's: a = (T + λ)⁻¹(2D(E_loc - E) - μ D C v_old),
+    (G. Goldshlager, N. Abrahamsen, L. Lin, arXiv:2401.10190), as NetKet's: a = (T + λ)⁻¹(2D(E_loc - E) - μDCv_old),
     v = ΘCᵀDa + μ v_old, f ← f - ηv. ``propagation="real"`` replaces E_loc - E by i(E_loc - E), without the factor 2.
 
-    For networks of ψ itself (``readout``) the derivative of log ψ takes the place of 1 in D C. Losses that do not depend
-    on the norm (infidelity, tomography) take the place of the energy with the same T. Everything is computed from
-    ψ/‖ψ‖ and phases: amplitudes may span hundreds of e-folds, and vanish.
+    For networks of ψ itself (``readout``) the derivative of log ψ takes the place of 1 in D C. Losses that do not
+    depend on the norm (infidelity, tomography) take the place of the energy with the same T. Everything is computed
+    from ψ/‖ψ‖ and phases: amplitudes may span hundreds of e-folds, and vanish.
 
     Args:
         kernel: An infinite-width kernel, or an array: Θ (n_states, n_states) of each part, or the joint kernel
@@ -64,8 +67,8 @@ class NaturalGradientFlow:
         propagation: ``"imag"`` minimises; ``"real"`` is real time (TDVP).
         flow: Follow df/dτ = -ηΘCᵀDa (Dormand-Prince, adaptive) instead of steps: ``steps`` are then times.
         readout: What f is; log ψ = f if None.
-        solver: ``"dense"`` (n² numbers, n³/3 operations a step), ``"products"`` (conjugate residuals, one product with Θ
-            an iteration), or ``"auto"`` by structure and size.
+        solver: ``"dense"`` (n² numbers, n³/3 operations a step), ``"products"`` (conjugate residuals, one product
+            with Θ an iteration), or ``"auto"`` by structure and size.
         tolerance: Relative residual of the linear systems by products, and relative error of flows.
         max_products: Products in one linear system at most.
 
@@ -104,20 +107,29 @@ class NaturalGradientFlow:
         max_products: int = 2000,
     ) -> None:
         check_precision()
-        self.loss, n = _summable_loss(hamiltonian)
+        self.loss, n = summable_loss(hamiltonian)
         self.kernel = kernel
         self.learning_rate, self.diag_shift, self.momentum = learning_rate, diag_shift, momentum
         self.flow, self.propagation = flow, propagation
         self.readout = Readout("log_psi") if readout is None else readout
-        _check(self, mode, solver)
+        check(
+            self.loss,
+            learning_rate=learning_rate,
+            diag_shift=diag_shift,
+            momentum=momentum,
+            flow=flow,
+            propagation=propagation,
+            mode=mode,
+            solver=solver,
+        )
         hilbert = self.loss.hilbert or self.loss.target.hilbert
         self.states = np.asarray(hilbert.all_states())
         theta, joint, n_parts = self._theta(n, solver)
         real = n_parts == 1 or mode == "real"
         if propagation == "real" and real:
             raise InvalidTrainingError(
-                "Real-time evolution turns phases, and this network has none: use parts='independent' (or 'shared') and "
-                "mode=None."
+                "Real-time evolution turns phases, and this network has none: use parts='independent' (or 'shared') "
+                "and mode=None."
             )
         if mode == "real" and n_parts == 2 and not self.readout.is_log:
             raise InvalidTrainingError(
@@ -180,20 +192,22 @@ class NaturalGradientFlow:
                 f"log_psi_0 has shape {log_psi.shape}: expected ({n},) or (members, {n}), log ψ in the order of "
                 "hilbert.all_states()."
             )
-        zero = ~jnp.isfinite(log_psi.real)
-        if bool(zero.any()) or bool(jnp.isnan(log_psi).any()):
-            if self.readout.is_log or bool(
-                jnp.isnan(log_psi).any() | (log_psi.real == jnp.inf).any()
-            ):
-                raise AmplitudesError(
-                    f"log_psi_0 has {int(zero.sum())} amplitudes that are zero or not finite. A network of log ψ has "
-                    "none: start from one, or give readout=qs.readout.Readout('psi') for networks of ψ."
-                )
+        size = log_psi.real
+        broken = jnp.isnan(log_psi) | (size == jnp.inf)
+        wrong = broken | (size == -jnp.inf) if self.readout.is_log else broken
+        if bool(wrong.any()):
+            raise AmplitudesError(
+                f"log_psi_0 has {int(wrong.sum())} amplitudes that are zero or not finite. A network of log ψ has "
+                "none: start from one, or give readout=qs.readout.Readout('psi') for networks of ψ."
+            )
         f = self.problem.readout.functions(log_psi)
         if self.n_parts == 2:
             return f.astype(jnp.result_type(f.dtype, jnp.complex64))
-        if self.readout.is_log or not jnp.iscomplexobj(f):
+        if not jnp.iscomplexobj(f):
             return f
+        if self.readout.is_log:
+            # A phase that the reference does not explain stays as it is.
+            return f if bool(jnp.max(jnp.abs(f.imag)) > 1e-10) else f.real
         if bool(jnp.max(jnp.abs(f.imag)) > 1e-8 * jnp.max(jnp.abs(f))):
             raise AmplitudesError(
                 "log_psi_0 is not a real function times the reference, as networks with parts='real' are."
@@ -210,7 +224,7 @@ class NaturalGradientFlow:
 
     def direction(self, places: Place, step: int = 0) -> Step:
         """The direction of one wave function or of members at a step: L, its variance, α and Θα."""
-        shift, momentum = (_at(v, step) for v in (self.diag_shift, self.momentum))
+        shift, momentum = (at_step(v, step) for v in (self.diag_shift, self.momentum))
         return steps.directions(self.problem, places, shift, momentum)
 
     def apply(self, alpha: Any) -> Array:
@@ -266,10 +280,11 @@ class NaturalGradientFlow:
     def _trajectory(self, log_psi_0: Any, given: Any) -> Array:
         places, wanted = self.start(log_psi_0), check_steps(given)
         if self.flow:
-            return self._integrate(places.f, wanted)
+            settings = (at_step(v, 0) for v in (self.diag_shift, self.learning_rate))
+            return integrate(self.problem, places.f, wanted, *settings)
         wanted = wanted.astype(int)
         settings = [
-            _table(v, wanted[-1]) for v in (self.learning_rate, self.diag_shift, self.momentum)
+            table(v, wanted[-1]) for v in (self.learning_rate, self.diag_shift, self.momentum)
         ]
         gaps = jnp.asarray(np.diff(wanted, prepend=0))
         last, kept, _ = steps.follow(self.problem, places, gaps, jnp.zeros((), int), *settings)
@@ -288,126 +303,11 @@ class NaturalGradientFlow:
                 NotConvergedWarning,
             )
 
-    def _integrate(self, f: Array, times: np.ndarray) -> Array:
-        # Late: half a second that only a flow needs.
-        import diffrax
-
-        if f.ndim == 2:
-            return jnp.stack([self._integrate(one, times) for one in f], axis=1)
-        if times[-1] == 0:
-            return jnp.broadcast_to(f, (len(times), *f.shape))
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(_velocity),
-            diffrax.Dopri8(),
-            t0=0.0,
-            t1=float(times[-1]),
-            dt0=None,
-            y0=jnp.stack([f.real, f.imag]) if jnp.iscomplexobj(f) else f[None],
-            args=_without_complex(
-                (self.problem, _at(self.diag_shift, 0), _at(self.learning_rate, 0))
-            ),
-            saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
-            stepsize_controller=diffrax.PIDController(
-                rtol=float(self.problem.tolerance), atol=float(self.problem.tolerance)
-            ),
-            max_steps=None,
-        )
-        ys = solution.ys
-        return jax.lax.complex(ys[:, 0], ys[:, 1]) if ys.shape[1] == 2 else ys[:, 0]
-
     def __repr__(self) -> str:
+        settings = ("learning_rate", "diag_shift", "momentum")
+        values = (self.learning_rate, self.diag_shift, self.momentum)
+        said_all = ", ".join(f"{n}={said(v)}" for n, v in zip(settings, values, strict=True))
         return (
-            f"NaturalGradientFlow({self.loss!r}, method={self.problem.method!r}, learning_rate={_said(self.learning_rate)}, "
-            f"diag_shift={_said(self.diag_shift)}, momentum={_said(self.momentum)}, n_states={len(self.states)})"
-        )
-
-
-def _summable_loss(hamiltonian: Any) -> tuple[Loss, int]:
-    """The loss, and the number of basis states that it sums over."""
-    try:
-        loss = hamiltonian if isinstance(hamiltonian, Loss) else Energy(hamiltonian)
-        hilbert = loss.hilbert or loss.target.hilbert
-        return loss, check_summable(hilbert, task="NaturalGradientFlow", max_states=_LARGEST)
-    except SystemTooLargeError as error:
-        raise SystemTooLargeError(
-            f"{error} Or train the infinitely wide network on samples: qs.models.InfiniteWidth(network, centres) in an "
-            "MCState, with NetKet's own VMC_SR."
-        ) from None
-
-
-class _Parts(eqx.Module):
-    """A complex array as two real ones: diffrax warns of complex numbers wherever they are."""
-
-    real: Array
-    imag: Array
-
-
-def _without_complex(tree: Any) -> Any:
-    return jax.tree.map(lambda x: _Parts(x.real, x.imag) if jnp.iscomplexobj(x) else x, tree)
-
-
-def _with_complex(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda x: jax.lax.complex(x.real, x.imag) if isinstance(x, _Parts) else x,
-        tree,
-        is_leaf=lambda x: isinstance(x, _Parts),
-    )
-
-
-def _velocity(t: Any, y: Array, args: Any) -> Array:
-    problem, shift, rate = _with_complex(args)
-    f = jax.lax.complex(y[0], y[1]) if len(y) == 2 else y[0]
-    v = rate * steps.velocity(problem, f, shift)
-    return jnp.stack([v.real, v.imag]) if len(y) == 2 else v[None]
-
-
-def _at(value: Schedule | None, step: int) -> Array:
-    given = value(step) if callable(value) else value
-    return jnp.asarray(0.0 if given is None else given, float)
-
-
-def _table(value: Schedule | None, steps: int) -> Array:
-    """A setting at every step, or one number for all."""
-    if not callable(value):
-        return _at(value, 0)[None]
-    return jnp.asarray([float(_at(value, t)) for t in range(max(1, int(steps)))])
-
-
-def _said(value: Schedule | None) -> str:
-    return "a schedule" if callable(value) else str(value)
-
-
-def _check(flow: NaturalGradientFlow, mode: Any, solver: Any) -> None:
-    for name, value, allowed in (
-        ("mode", mode, (None, "real", "complex")),
-        ("propagation", flow.propagation, ("imag", "real")),
-        ("solver", solver, ("auto", "dense", "products")),
-    ):
-        if value not in allowed:
-            raise InvalidTrainingError(f"{name}={value!r}: expected one of {allowed}.")
-    rate, shift, momentum = flow.learning_rate, flow.diag_shift, flow.momentum
-    if not callable(rate) and not (np.isfinite(rate) and rate > 0):
-        raise InvalidTrainingError(f"learning_rate={rate!r}: expected a number > 0, or a schedule.")
-    if shift is not None and not callable(shift) and not (np.isfinite(shift) and shift >= 0):
-        raise InvalidTrainingError(
-            f"diag_shift={shift!r}: expected a number >= 0, a schedule, or None for gradient descent. A negative shift "
-            "makes T + λ indefinite."
-        )
-    if momentum is not None and not callable(momentum) and not 0 <= momentum <= 1:
-        raise InvalidTrainingError(
-            f"momentum={momentum!r}: expected a number from 0 to 1, or None."
-        )
-    if momentum is not None and (shift is None or flow.flow):
-        raise InvalidTrainingError(
-            "momentum is SPRING's, for steps of SR (diag_shift=λ): give optax.sgd(η, momentum=…) to a driver for "
-            "gradient descent with momentum; flows have none."
-        )
-    if flow.flow and any(callable(v) for v in (rate, shift)):
-        raise InvalidTrainingError(
-            "A flow has constant settings: give numbers instead of schedules."
-        )
-    if not flow.loss.scale_invariant:
-        raise InvalidTrainingError(
-            f"{type(flow.loss).__name__} depends on the norm of ψ, which the geometry of SR does not see: use an energy, "
-            "an infidelity or tomography, or FunctionSpaceFlow for this loss."
+            f"NaturalGradientFlow({self.loss!r}, method={self.problem.method!r}, {said_all}, "
+            f"n_states={len(self.states)})"
         )

@@ -1,8 +1,8 @@
 r"""One step of gradient descent, SR or TDVP in function space, as pure functions of one wave function.
 
-With u = ψ/‖ψ‖, p = |u|² and e^{iφ} = u/|u|, everything a step needs is finite where ψ vanishes or underflows: the
-logarithmic derivative times √p is m ∂f, with m = √p for networks of log ψ and e^r|f|f⁻¹/‖ψ‖ up to a phase for networks
-of ψ, and √p times the gradient of log ψ is b = e^{-iφ} ∂L/∂u (for the energy 2e^{-iφ}(H - E)u = 2√p(E_loc - E)).
+With u = ψ/‖ψ‖, p = |u|² and e^{iφ} = u/|u|, everything a step needs is finite where ψ vanishes or underflows. The
+logarithmic derivative times √p is m ∂f, with m = √p for networks of log ψ and |e^r f|/(f‖ψ‖) for networks of ψ; √p
+times the gradient of log ψ is b = e^{-iφ} ∂L/∂u (for the energy 2e^{-iφ}(H - E)u = 2√p(E_loc - E)).
 """
 
 from typing import Any, Literal, NamedTuple

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 from jax.flatten_util import ravel_pytree
+from numpy.typing import ArrayLike
 
 from netket_qsntk import spectral
 from netket_qsntk.errors import NonLinearOptimizerError
@@ -105,7 +107,7 @@ def constant_rate(optimizer: optax.GradientTransformation) -> float | None:
     """η if the optimiser is plain gradient descent with a constant rate (no state, no decay), else None."""
     if jax.tree.leaves(optimizer.init(jnp.zeros(1))):
         return None
-    step = affine_step(optimizer)
+    step = AffineStep.of(optimizer)
     if step is None or step.from_position[0] != 1.0:
         return None
     return -float(step.from_gradient[0])
@@ -117,17 +119,46 @@ class AffineStep(NamedTuple):
     from_state: np.ndarray
     from_gradient: np.ndarray
 
+    @classmethod
+    def of(cls, optimizer: optax.GradientTransformation) -> "AffineStep | None":
+        """The step of a linear optimiser, or None if its steps differ (a counter, a schedule)."""
+        zero = jnp.zeros(1)
+        leaves, treedef = jax.tree.flatten(optimizer.init(zero))
+        for leaf in leaves:
+            if leaf.shape != (1,) or not jnp.issubdtype(leaf.dtype, jnp.floating):
+                return None
+
+        def step(z: np.ndarray, gradient: float) -> np.ndarray:
+            state = jax.tree.unflatten(treedef, [jnp.asarray(t)[None] for t in z[1:]])
+            position = jnp.asarray(z[:1])
+            update, state = optimizer.update(jnp.asarray([gradient]), state, position)
+            new = position + update, *jax.tree.leaves(state)
+            return np.concatenate([np.asarray(t) for t in new])
+
+        k = 1 + len(leaves)
+        columns = [step(row, 0.0) for row in np.eye(k)]
+        return cls(np.stack(columns, axis=1), step(np.zeros(k), 1.0))
+
     @property
     def from_position(self) -> np.ndarray:
         """How the present position enters: the first column of ``from_state``."""
         return self.from_state[:, 0]
 
-    def matrix(self, z: Any) -> np.ndarray:
+    def matrix(self, z: ArrayLike) -> np.ndarray:
         """The homogeneous step on modes with 2λ/|B| = z: (…, k, k)."""
         z = np.asarray(z, dtype=float)
         gain = np.zeros((*z.shape, *self.from_state.shape))
         gain[..., :, 0] = z[..., None] * self.from_gradient
         return self.from_state + gain
+
+    def homogeneous(self, eigenvalues: np.ndarray, scale: float) -> np.ndarray:
+        """The step from zero target error, as a matrix on (z, 1): (modes, k + 1, k + 1)."""
+        k = len(self.from_gradient)
+        out = np.zeros((len(eigenvalues), k + 1, k + 1))
+        out[:, :k, :k] = self.matrix(scale * eigenvalues)
+        out[:, :k, k] = scale * self.from_gradient
+        out[:, k, k] = 1
+        return out
 
     def radius(self, z: float) -> float:
         """Largest |eigenvalue| of the step on the mode z."""
@@ -153,20 +184,41 @@ class AffineStep(NamedTuple):
         return out
 
 
-def affine_step(optimizer: optax.GradientTransformation) -> AffineStep | None:
-    """The step matrix of a linear optimiser, or None if its steps differ (a counter, a schedule)."""
-    zero = jnp.zeros(1)
-    leaves, treedef = jax.tree.flatten(optimizer.init(zero))
-    restore: Any = treedef
-    if any(leaf.shape != (1,) or not jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-        return None
+class ScheduledRun:
+    """A linear optimiser on modes from their start, step by step; it can be asked to go on.
 
-    def step(z: np.ndarray, gradient: float) -> np.ndarray:
-        state = restore.unflatten([jnp.asarray(t)[None] for t in z[1:]])
-        position = jnp.asarray(z[:1])
-        update, state = optimizer.update(jnp.asarray([gradient]), state, position)
-        return np.concatenate([np.asarray(t) for t in (position + update, *jax.tree.leaves(state))])
+    Args:
+        optimizer: The optax transformation.
+        scale: 2/|B|.
+        eigenvalues: λ of the modes.
+    """
 
-    k = 1 + len(leaves)
-    columns = [step(row, 0.0) for row in np.eye(k)]
-    return AffineStep(np.stack(columns, axis=1), step(np.zeros(k), 1.0))
+    def __init__(
+        self, optimizer: optax.GradientTransformation, scale: float, eigenvalues: np.ndarray
+    ) -> None:
+        self.time, self.eigenvalues = 0, eigenvalues
+        values = jnp.asarray(eigenvalues)
+        start = jnp.zeros_like(values)
+        self._carry = start, optimizer.init(start)
+
+        def one(_: int, carry: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
+            alpha, state = carry
+            gradient = scale * (1 + values * alpha)
+            update, state = optimizer.update(gradient, state, alpha)
+            return alpha + update, state
+
+        def several(
+            carry: tuple[Array, optax.OptState], gap: Array
+        ) -> tuple[tuple[Array, optax.OptState], Array]:
+            carry = jax.lax.fori_loop(0, gap, one, carry)
+            return carry, carry[0]
+
+        # Compiled for this run: the program goes when the run goes.
+        self._advance = jax.jit(lambda carry, gaps: jax.lax.scan(several, carry, gaps))
+
+    def advance(self, times: np.ndarray) -> np.ndarray:
+        """a = -α after increasing numbers of steps, the first not before :attr:`time`: (times, modes)."""
+        gaps = np.diff(times, prepend=self.time)
+        self._carry, alpha = self._advance(self._carry, jnp.asarray(gaps))
+        self.time = int(times[-1])
+        return -np.asarray(alpha)

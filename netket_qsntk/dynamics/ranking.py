@@ -7,14 +7,18 @@ correlation with the losses of trained networks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from netket.hilbert import DiscreteHilbert, Spin
 
-from netket_qsntk.dynamics.linear import LinearDynamics
+from netket_qsntk.alert import once
+from netket_qsntk.dynamics.linear import LARGEST_DENSE, LinearDynamics
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import infinite_width, max_learning_rate
-from netket_qsntk.progress import track
+from netket_qsntk.learning import ChainState, learning_curve, levels, target_power
+from netket_qsntk.progress import showing, track
+from netket_qsntk.targets import Target
 from netket_qsntk.text import summary
 
 
@@ -72,44 +76,57 @@ class Ranking:
         return "\n".join(lines)
 
 
-def rank(
+def compare_architectures(
     models: Mapping[str, Any],
-    target: Any,
+    target: Target | ChainState,
     *,
     n_train: int,
     steps: Any = np.inf,
     rate: float = 0.5,
     seed: int = 0,
+    hilbert: DiscreteHilbert | None = None,
+    method: Literal["auto", "set", "levels"] = "auto",
     show_progress: bool = True,
 ) -> Ranking:
     r"""Architectures in the order of the test loss that training will leave, without training.
 
     Each trains by plain gradient descent on the whole training set, at η = ``rate`` · |B|/λ_max(Θ_BB) of its own
-    kernel, and is judged by L_μ + L_γ at the last of ``steps``.
+    kernel, and is judged by L_μ + L_γ at the last of ``steps``. Where that is infinity, any size of the system and of
+    the training set will do: the losses averaged over training sets follow from the levels of the kernels
+    (:func:`netket_qsntk.learning.learning_curve`), and no set is drawn.
 
     Args:
         models: Label -> model with a known infinite-width kernel. Widths do not matter.
-        target: The target wave function.
+        target: The target wave function, or the state of a long chain (:class:`netket_qsntk.learning.ChainState`).
         n_train: Size of the training set.
         steps: Steps at which to predict, in any number; ``np.inf`` for the converged loss.
         rate: Learning rates as a fraction of each stability limit.
         seed: Of the training split, as for the drivers.
+        hilbert: Of a chain's state; spins 1/2 if None.
+        method: ``"set"``: on one training set; ``"levels"``: averaged over all; ``"auto"``: by levels for chains, and
+            for infinitely many steps with more than 12,000 training configurations.
         show_progress: Whether a bar counts the architectures.
 
     Returns:
-        The ranking. Cost: one eigendecomposition of a kernel on the training set for each architecture.
+        The ranking. Cost: one eigendecomposition of a kernel on the training set for each architecture; by levels
+        nothing. The evidence of the models is :func:`netket_qsntk.learning.log_evidence`.
 
     Raises:
         UnknownKernelError: A model without a known infinite-width kernel.
-        InvalidTrainingError: No models, a rate that is not in (0, 1), or nothing left to test on.
+        InvalidTrainingError: No models, a rate that is not in (0, 1), nothing left to test on, an unknown method, or
+            a finite number of steps by levels.
+        NoLevelsError: By levels, a kernel that has none.
 
     Example:
         >>> import netket_qsntk as qs
         >>> target = qs.targets.tfim_quench(extent=(2, 3))
         >>> models = {s: qs.models.CosNet(1, 0.1, s) for s in (0.5, 2.0, 8.0)}
-        >>> found = qs.dynamics.rank(models, target, n_train=40, steps=100)
+        >>> found = qs.dynamics.compare_architectures(models, target, n_train=40, steps=100)
         >>> found.names[0], bool(found.loss(0.5) < found.loss(2.0))
         (0.5, True)
+        >>> chain = qs.learning.ising_quench(100, J=-1.0, time=0.05)
+        >>> qs.dynamics.compare_architectures(models, chain, n_train=10**6).names[-1]
+        8.0
     """
     if not models:
         raise InvalidTrainingError("No models: expected label -> model, two or more to compare.")
@@ -117,30 +134,81 @@ def rank(
         raise InvalidTrainingError(
             f"rate={rate!r}: expected a fraction of the stability limit, between 0 and 1."
         )
+    if method not in ("auto", "set", "levels"):
+        raise InvalidTrainingError(f"method={method!r}: expected 'auto', 'set' or 'levels'.")
+    wanted = np.atleast_1d(np.asarray(steps, dtype=float))
+    endless = bool(np.all(np.isinf(wanted)))
+    large = isinstance(target, ChainState) or (endless and n_train > LARGEST_DENSE)
+    if method == "levels" or (method == "auto" and large):
+        if not endless:
+            raise InvalidTrainingError(
+                f"steps={steps!r}: by levels the losses are those after infinitely many steps. Use steps=np.inf, or "
+                "method='set' with an exact target."
+            )
+        return _by_levels(models, target, n_train, rate, hilbert)
+    if isinstance(target, ChainState):
+        raise InvalidTrainingError("A chain's state has no training set: use method='levels'.")
     train, test = target.split(n_train, seed)
     if not len(test):
         raise InvalidTrainingError(
             f"n_train={n_train} is the whole basis: leave configurations to test on."
         )
-    wanted = np.atleast_1d(np.asarray(steps, dtype=float))
     rates, mean, fluctuations = [], [], []
-    for model in track(models.values(), "ranking", show=show_progress, unit="architecture"):
-        kernel = infinite_width(model)
-        rates.append(rate * max_learning_rate(kernel, train.states))
-        dynamics = LinearDynamics(
-            kernel, train, learning_rate=rates[-1], show_progress=show_progress
-        )
-        losses = dynamics.losses(wanted, test)
-        mean.append(np.asarray(losses.L_mu))
-        fluctuations.append(np.asarray(losses.L_gamma))
+    with showing(show_progress):
+        for model in track(models.values(), "ranking", unit="architecture"):
+            kernel = infinite_width(model)
+            rates.append(rate * max_learning_rate(kernel, train.states))
+            dynamics = LinearDynamics(kernel, train, learning_rate=rates[-1])
+            losses = dynamics.losses(wanted, test)
+            mean.append(np.asarray(losses.L_mu))
+            fluctuations.append(np.asarray(losses.L_gamma))
+    zero = float(np.mean(np.abs(test.amplitudes) ** 2))
+    return _ranking(models, wanted, rates, mean, fluctuations, zero)
+
+
+rank = compare_architectures
+
+
+def _by_levels(
+    models: Mapping[str, Any],
+    target: Target | ChainState,
+    n_train: int,
+    rate: float,
+    hilbert: DiscreteHilbert | None,
+) -> Ranking:
+    if isinstance(target, Target):
+        space = target.hilbert
+    else:
+        space = Spin(0.5, target.n_sites) if hilbert is None else hilbert
+    rates, mean, fluctuations, zero = [], [], [], 0.0
+    with once():
+        for model in models.values():
+            known = levels(infinite_width(model), space)
+            power = target_power(target, levels=known)
+            curve = learning_curve(known, power, [n_train])
+            rates.append(rate / float(known.spectrum.max()))
+            mean.append(np.asarray(curve.L_mu))
+            fluctuations.append(np.asarray(curve.L_gamma))
+            zero = float(power.sum())
+    return _ranking(models, np.array([np.inf]), rates, mean, fluctuations, zero)
+
+
+def _ranking(
+    models: Mapping[str, Any],
+    steps: np.ndarray,
+    rates: list[float],
+    mean: list[np.ndarray],
+    fluctuations: list[np.ndarray],
+    zero: float,
+) -> Ranking:
     order = np.argsort(np.add(mean, fluctuations)[:, -1], kind="stable")
     return Ranking(
         names=tuple(np.array(list(models), dtype=object)[order]),
-        steps=wanted,
+        steps=steps,
         learning_rates=np.array(rates)[order],
         L_mu=np.array(mean)[order],
         L_gamma=np.array(fluctuations)[order],
-        zero=float(np.mean(np.abs(test.amplitudes) ** 2)),
+        zero=zero,
     )
 
 

@@ -10,8 +10,8 @@ from netket_qsntk.dynamics.optimizers import check_linear, constant_rate
 from netket_qsntk.dynamics.response import (
     GradientDescent,
     GradientFlow,
-    OptimizerResponse,
     Response,
+    optimizer_response,
 )
 from netket_qsntk.errors import (
     InvalidTrainingError,
@@ -70,7 +70,7 @@ def make_response(
                     "mode='flow' is the continuous-time limit of plain gradient descent: give learning_rate=η "
                     "or optax.sgd(η) with constant η, or use mode='gd'."
                 )
-            return OptimizerResponse(optimizer, n_train)
+            return optimizer_response(optimizer, n_train)
     if learning_rate is None or not learning_rate > 0:
         raise InvalidTrainingError(f"learning_rate={learning_rate}: expected a number > 0.")
     rate = 2 * learning_rate / n_train

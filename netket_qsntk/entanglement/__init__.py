@@ -13,6 +13,7 @@ from netket_qsntk.entanglement.ensembles import (
     ProductEnsemble,
     ProductKernel,
 )
+from netket_qsntk.entanglement.estimate import Estimate
 from netket_qsntk.entanglement.finite_width import (
     WidthExpansion,
     finite_width_purity,
@@ -23,12 +24,25 @@ from netket_qsntk.entanglement.from_models import ensemble, gaussian_ensemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.normalized import normalized_purity
+from netket_qsntk.entanglement.overlap_sampling import sampled_renyi
+from netket_qsntk.entanglement.participation import (
+    effective_samples,
+    log_participation_moment,
+    participation_entropy,
+)
+from netket_qsntk.entanglement.parting import Parting, parting
 from netket_qsntk.entanglement.partition import check_partition, fermion_modes
 from netket_qsntk.entanglement.reference import (
     VolumeLaw,
     fit_volume_law,
     maximum_entropy,
     page_entropy,
+)
+from netket_qsntk.entanglement.saddle import (
+    EntropyDensity,
+    entropy_density,
+    extensive_ensemble,
+    kernel_profile,
 )
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.scaling import ScalingRow, ScalingTable, entropy_scaling
@@ -42,9 +56,12 @@ from netket_qsntk.entanglement.spectrum import (
 
 __all__ = [
     "DenseEnsemble",
+    "EntropyDensity",
+    "Estimate",
     "GaussianEnsemble",
     "HammingEnsemble",
     "LogNormalEnsemble",
+    "Parting",
     "ProductEnsemble",
     "ProductKernel",
     "ScalingRow",
@@ -55,23 +72,31 @@ __all__ = [
     "average_tsallis",
     "check_partition",
     "draw_members",
-    "entanglement_spectrum",
+    "effective_samples",
     "ensemble",
+    "entanglement_spectrum",
     "entropies",
+    "entropy_density",
     "entropy_scaling",
+    "extensive_ensemble",
     "fermion_modes",
     "finite_width_purity",
     "fit_volume_law",
     "gaussian_ensemble",
+    "kernel_profile",
     "log_average_moment",
     "log_norm_moment",
+    "log_participation_moment",
     "log_site_moments",
     "maximum_entropy",
     "normalized_purity",
     "page_entropy",
+    "participation_entropy",
+    "parting",
     "purity",
     "renyi_entropy",
     "sample_wavefunctions",
+    "sampled_renyi",
     "tsallis_entropy",
     "width_expansion",
 ]

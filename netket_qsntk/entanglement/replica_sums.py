@@ -23,8 +23,8 @@ from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.replicas import Fillings, fillings, merged, pairs, site_classes
 from netket_qsntk.errors import SystemTooLargeError
 
-# Terms of a double sum over A and B: some tens of seconds.
-_MAX_TERMS = 2**30
+# Terms of a double sum over A and B: a minute.
+_MAX_TERMS = 2**28
 # Numbers held at a time.
 _CHUNK = 2**21
 

@@ -258,6 +258,15 @@ class KernelModule(InfiniteWidthKernel, eqx.Module):
     n_parts: int = eqx.field(static=True)
     trainable: Trainable = eqx.field(static=True)
 
+    def __hash__(self) -> int:
+        """By value, so that ``jax.jit(kernel.ntk)`` holds the kernel as the constant that it is."""
+        leaves, kind = jax.tree.flatten(self)
+        known = (
+            id(leaf) if isinstance(leaf, jax.core.Tracer) else np.asarray(leaf).tobytes()
+            for leaf in leaves
+        )
+        return hash((kind, *known))
+
 
 class Entries(eqx.Module):
     """One of a kernel's two functions, as what an operator without structure is made from."""

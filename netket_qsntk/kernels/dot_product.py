@@ -33,11 +33,15 @@ from netket_qsntk.kernels.tiles import starts
 from netket_qsntk.parallel.mpi import over_ranks
 
 Wanted = tuple[Which, ...]
+# Of so few entries both kernels are evaluated at once.
+_SMALL = 4096
 _BOTH: Wanted = ("nngp", "ntk")
 _SLOT = {"nngp": 0, "ntk": 1}
 
 # Integer products are done in float32, exact up to 2²⁴.
 _EXACT = 2**24
+# Tables of up to this size cost nothing worth saving.
+_SMALL = 2**12
 # Entries of a tile evaluated at once.
 _TILE = 2**18
 # Coordinates that one fused loop over pairs of real inputs goes through.
@@ -129,6 +133,11 @@ def _pair(x: Array, y: Array) -> Pair:
     return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
 
 
+def _known_pair(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Pair:
+    """``Pair.of`` on the host: a compiled ab - c² may be fused, and is then not zero where it is."""
+    return Pair(a, b, c, np.maximum((a + b) / 2 - c, 0.0), np.maximum(a * b - c * c, 0.0))
+
+
 @eqx.filter_jit
 def _gram(formula: Formula, d: ArrayLike, x: Array, y: Array, wanted: Wanted) -> tuple[Array, ...]:
     return _evaluate(formula, d, _pair(x, y), wanted)
@@ -136,7 +145,7 @@ def _gram(formula: Formula, d: ArrayLike, x: Array, y: Array, wanted: Wanted) ->
 
 def _dimension(formula: Formula, d: int) -> ArrayLike:
     """d, traced where that lets systems of all sizes share a program."""
-    return d if isinstance(formula, _Given) else jnp.asarray(float(d))
+    return d if isinstance(formula, _Given) else np.asarray(float(d))
 
 
 class DotProductKernel(KernelModule):
@@ -189,28 +198,35 @@ class DotProductKernel(KernelModule):
 
         Full accuracy where x·x + y·y - 2x·y and x·x y·y - (x·y)² are exact, as for (half-)integer inputs.
         """
-        nngp, ntk = self._values(d, xx, yy, xy, _BOTH)
+        nngp, ntk = (jnp.asarray(t) for t in self._values(d, xx, yy, xy, _BOTH))
         return nngp, ntk
 
-    def _values(self, d: int, xx: Any, yy: Any, xy: Any, wanted: Wanted) -> tuple[Array, ...]:
-        xx, yy, xy = (jnp.asarray(t, float) for t in (xx, yy, xy))
-        shape = jnp.broadcast_shapes(xx.shape, yy.shape, xy.shape)
-        xy = jnp.broadcast_to(xy, shape)
-        formula = self._for_inputs(d, xx, yy)
-        if is_traced((xx, yy, xy)) or not xy.size:
+    def _values(self, d: int, xx: Any, yy: Any, xy: Any, wanted: Wanted) -> tuple[Any, ...]:
+        """Of known numbers NumPy arrays, computed at a few lengths only, so that all sizes share a few programs."""
+        if is_traced((xx, yy, xy)):
+            xx, yy, xy = (jnp.asarray(t, float) for t in (xx, yy, xy))
+            xy = jnp.broadcast_to(xy, jnp.broadcast_shapes(xx.shape, yy.shape, xy.shape))
+            formula = self._for_inputs(d, xx, yy)
             return _evaluate(formula, _dimension(formula, d), Pair.of(xx, yy, xy), wanted)
-        # Lengths are rounded up, so that tables of nearly all sizes share a program.
-        if xy.ndim == 0:
-            xy = xy[None]
+        xx, yy, xy = (np.asarray(t, float) for t in (xx, yy, xy))
+        shape = np.broadcast_shapes(xx.shape, yy.shape, xy.shape)
+        formula = self._for_inputs(d, xx, yy)
+        xy = np.atleast_1d(np.broadcast_to(xy, shape))
+        if xy.size <= _SMALL:  # one program for tables, whatever is wanted of them
+            xx, yy = (np.broadcast_to(t, xy.shape) for t in (xx, yy))
         n = xy.shape[-1]
-        padding = max(64, 1 << (n - 1).bit_length()) - n
-        padded = (
-            jnp.pad(t, [(0, 0)] * (t.ndim - 1) + [(0, padding)], mode="edge")
+        padding = max(64, 1 << max(n - 1, 0).bit_length()) - n
+        moments = (
+            np.pad(t, [(0, 0)] * (t.ndim - 1) + [(0, padding)], mode="edge" if n else "constant")
             if t.ndim and t.shape[-1] == n
             else t
             for t in (xx, yy, xy)
         )
-        found = _evaluate(formula, _dimension(formula, d), Pair.of(*padded), wanted)
+        evaluated = _BOTH if xy.size <= _SMALL else wanted
+        found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), evaluated)
+        found = tuple(found[evaluated.index(which)] for which in wanted)
+        if not is_traced(self.formula):
+            found = tuple(map(np.asarray, found))
         return tuple(t[..., :n].reshape(shape) for t in found)
 
     def _for_inputs(self, d: int, *squares: Any) -> Formula:
@@ -261,8 +277,7 @@ class DotProductKernel(KernelModule):
         with jax.ensure_compile_time_eval():
             if scale:
                 places = np.rint(scale * u), np.rint(scale * v)
-                left, right, tables = self._tables(*places, scale, wanted)
-                look_up.fill(left, right, [np.asarray(table) for table in tables], out)
+                look_up.fill(*self._tables(*places, scale, wanted), out)
             else:
                 self._direct(u, v, wanted, out)
             # Aliased, not copied: nobody else holds these buffers.
@@ -283,11 +298,12 @@ class DotProductKernel(KernelModule):
         if is_traced(norms):
             return self._values(u.shape[-1], norms, norms, norms, wanted)
         few, where = np.unique(norms, return_inverse=True)
-        return tuple(t[where] for t in self._values(u.shape[-1], few, few, few, wanted))
+        found = self._values(u.shape[-1], few, few, few, wanted)
+        return tuple(jnp.asarray(t[where]) for t in found)
 
     def _tables(
         self, u: np.ndarray, v: np.ndarray, scale: int, wanted: Wanted
-    ) -> tuple[np.ndarray, np.ndarray, list[Array]]:
+    ) -> tuple[np.ndarray, np.ndarray, list[Any]]:
         """Rows and columns whose inner products are places in tables of the kernels; u and v hold integers."""
         (norms_u, row), (norms_v, column) = (
             np.unique((t * t).sum(-1), return_inverse=True) for t in (u, v)
@@ -307,7 +323,8 @@ class DotProductKernel(KernelModule):
         if np.array_equal(norms_u, norms_v):
             # One value for (x, y) and (y, x), whatever the formula's rounding makes of their order.
             first = (np.arange(len(norms_u))[:, None] <= np.arange(len(norms_u)))[..., None]
-            tables = tuple(jnp.where(first, t, t.swapaxes(0, 1)) for t in tables)
+            where = jnp.where if is_traced(tables) else np.where
+            tables = tuple(where(first, t, t.swapaxes(0, 1)) for t in tables)
         offset_u = (row * (len(norms_v) * len(dots)) + bound).astype(np.float32)
         offset_v = (column * len(dots)).astype(np.float32)
         # One extra coordinate on each side adds the offsets within the product.
@@ -371,9 +388,10 @@ def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
     for scale in (1, 2):
         values = 2 * u.shape[-1] * (scale * largest) ** 2 + 1
         if all(np.array_equal(np.rint(scale * t), scale * t) for t in (u, v)):
-            # The table index itself must be exact too.
+            # The table index itself must be exact too, and the table no larger than what is looked up in it.
             classes = [len(np.unique((t * t).sum(-1))) for t in (u, v)]
-            return scale if values * classes[0] * classes[1] < _EXACT else 0
+            entries = values * classes[0] * classes[1]
+            return scale if entries < min(_EXACT, max(_SMALL, len(u) * len(v))) else 0
     return 0
 
 

@@ -174,7 +174,12 @@ def _path_values(kernel: HasEntries, domain: _Domain, which: Which) -> Array:
     """Entries between one configuration and those with its first h coordinates changed: (d + 1,)."""
     up, down = domain.states
     path = np.where(np.arange(domain.d) < np.arange(domain.d + 1)[:, None], down, up)
-    return jnp.asarray(kernel.of_coordinates(path[:1], path, which)[0])
+    return jnp.asarray(_known(kernel.of_coordinates(path[:1], path, which))[0])
+
+
+def _known(entries: Array) -> Any:
+    """On the host, where nothing has to be compiled; traced entries as they are."""
+    return entries if isinstance(entries, jax.core.Tracer) else np.asarray(entries)
 
 
 def _product(kernel: HasEntries, domain: _Domain, which: Which) -> SiteProduct | str:
@@ -204,22 +209,23 @@ def _factors(kernel: HasEntries, domain: _Domain, which: Which) -> tuple[Array, 
     common = states[np.argmax(np.abs(states))]
     one_site = np.full((len(states), d), common)
     one_site[:, 0] = states
-    nngp = jnp.asarray(kernel.of_coordinates(one_site, one_site, "nngp"))
+    nngp = _known(kernel.of_coordinates(one_site, one_site, "nngp"))
     at = int(np.argmax(np.abs(states)))
     base = nngp[at, at]
-    factor = nngp / base
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = nngp / base
     if which == "nngp":
-        return factor, base, jnp.zeros_like(base)
+        return jnp.asarray(factor), jnp.asarray(base), jnp.zeros_like(jnp.asarray(base))
     # Θ/K = α + β u·v, fitted at configurations near one another, where K is not small.
     other = states[-1] if common == states[0] else states[0]
     near = np.full((min(d, 4) + 1, d), common)
     for changed, row in enumerate(near):
         row[:changed] = other
     inner = near @ near[0]
-    ratio = jnp.asarray(kernel.of_coordinates(near[:1], near, "ntk")[0]) / jnp.asarray(
-        kernel.of_coordinates(near[:1], near, "nngp")[0]
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        theta, k = (_known(kernel.of_coordinates(near[:1], near, w))[0] for w in ("ntk", "nngp"))
+        ratio = theta / k
     centred = inner - inner.mean()
-    slope = jnp.sum(jnp.asarray(centred) * ratio) / float(max(np.sum(centred**2), 1e-300))
-    scale = jnp.mean(ratio) - slope * float(inner.mean())
-    return factor, base * scale, base * slope
+    slope = (centred * ratio).sum() / max(np.sum(centred**2), 1e-300)
+    scale = ratio.mean() - slope * inner.mean()
+    return jnp.asarray(factor), jnp.asarray(base * scale), jnp.asarray(base * slope)

@@ -124,7 +124,7 @@ def _by_bits(symmetry: Projection, x: Array, y: Array, tables: Array) -> list[Ar
         if symmetry.is_trivial or np.all(symmetry.weights == symmetry.weights[0])
         else symmetry.weights
     )
-    rows = max(1, _PAIRS // (orbits.shape[1] * orbits.shape[2]))
+    rows = max(1, _PAIRS // (orbits.shape[0] * orbits.shape[2]))
     bits = words(x)
     pieces = []
     for start in range(0, x.shape[0], rows):

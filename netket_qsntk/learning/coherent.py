@@ -22,7 +22,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["Clusters", "conditions", "degrees", "solve", "transfer"]
+__all__ = [
+    "Clusters",
+    "conditions",
+    "degrees",
+    "level_transfer",
+    "log_determinant",
+    "solve",
+    "transfer",
+]
 
 _NEWTON = 100
 _HALVINGS = 30
@@ -233,3 +241,33 @@ def transfer(log_kappa: Array, clusters: Clusters, n: Array, ridge: Array) -> tu
     seen = ridge / (clusters.n_states * (clusters.spectrum + kappa[:, None]))
     basis = clusters.members * unlearned**2 * (1 - drift[:, None])
     return basis.sum(0), (clusters.members * seen**2 * response[:, None]).sum(0)
+
+
+def log_determinant(log_kappa: Array, clusters: Clusters, n: Array, ridge: Array) -> Array:
+    """Average of log det(Λ_BB + δ), stationary in κ: clusters in the medium, and the medium, each counted once."""
+    kappa = jnp.exp(log_kappa)
+    delta, left = cavities(clusters, kappa)
+    own = kappa @ clusters.members
+    medium = jnp.sum(clusters.multiplicities * jnp.log1p(clusters.spectrum / own))
+    learned, _ = degrees(clusters, kappa)
+    share = clusters.n_sectors / clusters.n_states
+    # log(1 - e) of the unlearned share, from e itself where that is small.
+    empty = jnp.sum(jnp.where(left > 0.5, jnp.log1p(-share * learned), jnp.log(left))) / share
+    both, one = _counts(clusters, n)
+    seen = both * jnp.sum(jnp.log(ridge + delta)) / clusters.n_sectors
+    return medium + empty + seen + one * jnp.log(ridge + jnp.mean(delta))
+
+
+def level_transfer(log_kappa: Array, clusters: Clusters, n: Array, ridge: Array) -> Array:
+    """Where the error of a unit of power in each level lies: M[v, w], mean square in level v; Σ_v M = q."""
+    kappa = jnp.exp(log_kappa)
+    jacobian = jax.jacfwd(lambda u: conditions(u, clusters, n, ridge))(log_kappa)
+
+    def bent(spectrum: Array) -> Array:
+        return conditions(log_kappa, clusters._replace(spectrum=spectrum), n, ridge)
+
+    by_level = -jax.jacrev(bent)(clusters.spectrum) * clusters.spectrum**2
+    drift = jax.vmap(lambda column: -_solved(jacobian, column), 1, 1)(by_level) / kappa[:, None]
+    unlearned = (kappa @ clusters.members) / (clusters.spectrum + kappa @ clusters.members)
+    own = clusters.members.T @ drift
+    return (jnp.eye(len(clusters.spectrum)) - own.T) * unlearned**2

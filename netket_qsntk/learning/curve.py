@@ -165,10 +165,11 @@ def clusters(levels: Levels, pairs: bool) -> Clusters:
     """The levels' sectors: even and odd, or one."""
     n = levels.n_functions
     if pairs:
-        members = jnp.stack([levels.parities == 1, levels.parities == -1]).astype(float)
+        members = np.stack([levels.parities == 1, levels.parities == -1]).astype(float)
     else:
-        members = jnp.ones((1, len(levels)))
-    return Clusters(levels.eigenvalues / n, levels.multiplicities, members, n)
+        members = np.ones((1, len(levels)))
+    counts, total = jnp.asarray(levels.multiplicities), jnp.asarray(n)
+    return Clusters(levels.eigenvalues / n, counts, jnp.asarray(members), total)
 
 
 def effective_sizes(levels: Levels, sizes: Array) -> Array:
@@ -214,16 +215,21 @@ def _curve(
     return losses, learned, learnability, residual
 
 
+def is_paired(levels: Levels) -> bool:
+    """Whether every configuration x has its flip -x beside it, and functions of both parities are there."""
+    kinds = levels.parities[levels.multiplicities > 0]
+    return bool(np.all(kinds != 0) and np.any(kinds != kinds[0]))
+
+
 def _choose(levels: Levels, method: Method) -> tuple[str, str]:
-    paired = bool(jnp.all(levels.parities != 0))
-    one = bool(jnp.all((levels.parities == levels.parities[0]) | (levels.multiplicities == 0)))
+    paired = is_paired(levels)
     if method == "single" or (method == "pairs" and paired):
         return method, "it was asked for"
     if method == "pairs":
         raise InvalidTrainingError(
             f"method='pairs': {levels.configurations} do not come in pairs x, -x. Use method='single'."
         )
-    if paired and not one:
+    if paired:
         return "pairs", "configurations come in pairs x, -x"
     return "single", "no configuration has its flip beside it"
 
@@ -236,7 +242,7 @@ def _check_inputs(levels: Levels, power: Any, sizes: np.ndarray, ridge: Any, met
             f"power has shape {np.shape(power)}, and {levels!r}: expected one number for each level, from "
             "qs.learning.target_power of a target on the same Hilbert space."
         )
-    n = float(levels.n_states)
+    n = levels.n_states
     if not (sizes.size and sizes.ndim == 1 and np.all((sizes > 0) & (sizes < n))):
         raise SplitError(
             f"n_train={sizes}: expected numbers above 0 and below the {n:g} configurations, some of which must stay "
@@ -279,11 +285,11 @@ def _warn(curve: LearningCurve, levels: Levels, power: Any, weights: np.ndarray)
 
 def _warn_of_chance(curve: LearningCurve, levels: Levels, weights: np.ndarray) -> None:
     share = np.asarray(curve.learnability)
-    half = (np.asarray(levels.multiplicities) * share * (1 - share)).sum(1)
+    half = (levels.multiplicities * share * (1 - share)).sum(1)
     parts = weights[None, 0] * (1 - share) ** 2
     learned = (parts * share).sum(1) / np.maximum(parts.sum(1), 1e-300)
     chance = _CHANCE / np.maximum(half, 1e-300) * learned
-    large = (chance > 0.1) & (half > 0) & (np.asarray(levels.n_states) < 1e6)
+    large = (chance > 0.1) & (half > 0) & (levels.n_states < 1e6)
     if large.any():
         alert(
             f"At n_train = {np.asarray(curve.n_train)[large]} few functions are half learned, and chance corrections "

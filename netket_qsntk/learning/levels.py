@@ -1,13 +1,14 @@
 """Levels of a kernel on all configurations, or on a sector: its eigenvalues with their multiplicities."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from netket.utils import HashableArray
+from numpy.typing import ArrayLike
 
 from netket_qsntk.errors import NoLevelsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
@@ -23,19 +24,15 @@ __all__ = ["Levels", "levels"]
 _MOST_SITES = 1000
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, repr=False)
-class Levels:
+class Levels(eqx.Module):
     """Eigenvalues of a kernel's matrix between all configurations, and how many eigenvectors each has.
 
-    A pytree: gradients pass through the eigenvalues.
+    A pytree whose leaves are the eigenvalues: derivatives pass through them.
 
     Attributes:
         eigenvalues: λ_w of the NTK, (levels,).
         nngp_eigenvalues: Those of the NNGP, (levels,).
-        multiplicities: m_w, (levels,) float64, exact up to 2⁵³.
-        n_states: Number of configurations N, float64.
-        parities: Behaviour of each level under the flip of all spins, (levels,): 1 even, -1 odd, 0 neither.
+        n_states: Number of configurations N.
         n_parts: 2 for complex ψ, 1 for real ψ.
         configurations: What the configurations are, in words.
         site_functions: For sites of more than two states the eigenvectors of one site, (q, q) as columns.
@@ -43,17 +40,47 @@ class Levels:
 
     eigenvalues: Array
     nngp_eigenvalues: Array
-    multiplicities: Array
-    n_states: Array
-    parities: Array
-    n_parts: int = field(default=2, metadata={"static": True})
-    configurations: str = field(default="", metadata={"static": True})
-    site_functions: Array | None = None
+    site_functions: Array | None
+    n_states: float = eqx.field(static=True)
+    n_parts: int = eqx.field(static=True)
+    configurations: str = eqx.field(static=True)
+    _counts: HashableArray = eqx.field(static=True)
+    _signs: HashableArray = eqx.field(static=True)
+
+    def __init__(
+        self,
+        eigenvalues: Array,
+        nngp_eigenvalues: Array,
+        multiplicities: ArrayLike,
+        n_states: float,
+        parities: ArrayLike,
+        n_parts: int = 2,
+        configurations: str = "configurations",
+        site_functions: Array | None = None,
+    ) -> None:
+        self.eigenvalues = jnp.asarray(eigenvalues)
+        self.nngp_eigenvalues = jnp.asarray(nngp_eigenvalues)
+        self.site_functions = site_functions
+        self.n_states = float(n_states)
+        self.n_parts = n_parts
+        self.configurations = configurations
+        self._counts = HashableArray(np.asarray(multiplicities, dtype=float))
+        self._signs = HashableArray(np.asarray(parities, dtype=int))
 
     @property
-    def n_functions(self) -> Array:
+    def multiplicities(self) -> np.ndarray:
+        """m_w, (levels,) float64, exact up to 2⁵³."""
+        return np.asarray(self._counts)
+
+    @property
+    def parities(self) -> np.ndarray:
+        """Behaviour of each level under the flip of all spins, (levels,): 1 even, -1 odd, 0 neither."""
+        return np.asarray(self._signs)
+
+    @property
+    def n_functions(self) -> float:
         """Σ m_w: N, or the number of symmetric functions (orbits of the group)."""
-        return jnp.sum(self.multiplicities)
+        return float(self.multiplicities.sum())
 
     @property
     def spectrum(self) -> Array:
@@ -147,9 +174,9 @@ def _of_distances(table: DistanceTable, n_parts: int, symmetry: Projection | Non
     return Levels(
         eigenvalues=scale * n_states * spectrum(table.ntk, scheme),
         nngp_eigenvalues=scale * n_states * spectrum(table.nngp, scheme),
-        multiplicities=jnp.asarray(counts),
-        n_states=jnp.asarray(n_states),
-        parities=jnp.asarray(np.array(scheme.parities)),
+        multiplicities=counts,
+        n_states=n_states,
+        parities=np.array(scheme.parities),
         n_parts=n_parts,
         configurations=words,
     )

@@ -46,7 +46,7 @@ def site_functions(table: SiteTable) -> tuple[np.ndarray, np.ndarray]:
     return values[::-1], vectors[:, ::-1]
 
 
-def product_levels(table: SiteTable) -> tuple[Array, Array, Array, Array, Array]:
+def product_levels(table: SiteTable) -> tuple[Array, Array, np.ndarray, float, np.ndarray]:
     """Eigenvalues of NTK and NNGP, multiplicities, number of states, and parities (none)."""
     values, vectors = site_functions(table)
     q = len(values)
@@ -67,7 +67,7 @@ def product_levels(table: SiteTable) -> tuple[Array, Array, Array, Array, Array]
     return (
         powers(values),
         powers(np.diag(nngp)),
-        jnp.asarray(counts),
-        jnp.asarray(float(q) ** table.d),
-        jnp.zeros(len(numbers), int),
+        counts,
+        float(q) ** table.d,
+        np.zeros(len(numbers), int),
     )

@@ -11,6 +11,7 @@ from jax import Array
 from netket_qsntk.errors import NoLevelsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.learning.schemes import Scheme, hamming_scheme, johnson_scheme
+from netket_qsntk.operators import HammingTable
 
 __all__ = ["DistanceTable", "SiteTable", "read_table"]
 
@@ -53,6 +54,12 @@ def read_table(
     low, high = states[0], states[-1]
     up = draws == high
     scheme = _scheme(hilbert, up)
+    known = [kernel.structure(hilbert, which=which) for which in ("nngp", "ntk")]
+    tables = [t.values for t in known if isinstance(t, HammingTable) and t.sitewise]
+    if len(tables) == 2:
+        nngp, ntk = (t[np.array(scheme.distances)] for t in tables)
+        return DistanceTable(scheme, nngp, ntk)
+    # A kernel of occupations 0 and 1 depends on more than the distance, but not at a fixed number.
     base = up[0]
     rows = np.stack([_at_distance(base, h) for h in scheme.distances])
     nngp, ntk = (

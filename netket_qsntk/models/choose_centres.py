@@ -108,11 +108,11 @@ def _rows_of(
         return lambda i: np.asarray(at(x[i : i + 1], x))[0], diagonal
     # In NumPy: the number of candidates differs from call to call, and XLA would compile for each.
     orbits, table = np.asarray(values["orbits"]), np.asarray(values["table"])
-    weights = np.asarray(values.get("weights", np.full(orbits.shape[2], 1 / orbits.shape[2])))
+    weights = np.asarray(values.get("weights", np.full(len(orbits), 1 / len(orbits))))
     own = np.asarray(words(x > float(values["middle"])))
 
     def look_up(bits: np.ndarray) -> np.ndarray:
-        h = np.bitwise_count(bits ^ orbits).sum(0, dtype=np.int32)
-        return np.take(table, h) @ weights
+        h = np.bitwise_count(bits ^ orbits).sum(1, dtype=np.int32)
+        return weights @ np.take(table, h)
 
-    return lambda i: look_up(own[:, i, None, None]), look_up(own[:, :, None])
+    return lambda i: look_up(own[:, i, None]), look_up(own)

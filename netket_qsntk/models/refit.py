@@ -55,8 +55,8 @@ def refit(
     r"""Move the trained function f = φ(x)·θ to centres chosen from samples (n, sites).
 
     The old centres with the largest :func:`contributions`, a fraction ``keep`` of the new number, stay; the others
-    are pivots of the samples (:func:`netket_qsntk.models.choose_centres`). θ' minimises Σ_s |f(s) - φ'(s)·θ'|² over three
-    quarters of the samples and the new centres, plus ``ridge`` times the largest eigenvalue of Σφ'φ'ᵀ times |θ'|²;
+    are pivots of the samples (:func:`netket_qsntk.models.choose_centres`). θ' minimises Σ_s |f(s) - φ'(s)·θ'|² over
+    three quarters of the samples and the new centres, plus ``ridge`` |θ'|² times the largest eigenvalue of Σφ'φ'ᵀ;
     the other samples measure the misfit.
     """
     rng = np.random.default_rng(seed)

@@ -1,121 +1,39 @@
-"""What every kernel operator can do."""
+"""What every kernel operator can do, and sums of operators of different structure."""
 
 import abc
-from typing import TYPE_CHECKING, Any
+import operator
+from functools import reduce
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import lineax as lx
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
-from netket_qsntk._units import human_bytes
-from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError
-from netket_qsntk.operators.decomposition import Eigendecomposition
+from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
+from netket_qsntk.operators.decomposition import BasisModes, Eigendecomposition
+from netket_qsntk.operators.linear_map import LinearMap, is_nonnegative
 
 
-class KernelOperator(lx.AbstractLinearOperator):
+class KernelOperator(LinearMap):
     """A real kernel between a batch of n configurations (rows) and one of m (columns), as products with vectors.
 
     A lineax operator: it goes into ``lineax.linear_solve`` and the like as it is, and carries the tags symmetric
     and positive semidefinite where they hold. A pytree: it goes through ``jax.jit`` as an argument. Sums, multiples,
     ``restrict`` and ``add_diagonal`` keep the structure.
-
-    A subclass defines :meth:`product`'s work on real arrays, :meth:`as_matrix`, :meth:`diagonal`, :meth:`restrict`
-    and :meth:`transpose`.
-
-    Attributes:
-        shape: (n, m).
-        dtype: float64 or float32.
-        symmetric: Rows and columns are the same batch.
-        positive: It is known to be positive semidefinite (a covariance or a sum of squares), up to rounding.
-        reason: Why this structure was chosen, or "" if nobody chose.
     """
 
-    if TYPE_CHECKING:
-        # Fields in some subclasses and properties in others: to a type checker, something that can be read.
-        @property
-        def reason(self) -> str: ...  # noqa: D102
-        @property
-        def symmetric(self) -> bool: ...  # noqa: D102
-        @property
-        def positive(self) -> bool: ...  # noqa: D102
-    else:
-        reason: eqx.AbstractVar[str]
-        symmetric: eqx.AbstractVar[bool]
-        positive: eqx.AbstractVar[bool]
-
-    @property
     @abc.abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """(n, m)."""
-
-    @property
-    @abc.abstractmethod
-    def dtype(self) -> Any:
-        """Dtype of the entries."""
-
-    @abc.abstractmethod
-    def _product(self, v: Array) -> Array:
-        """(…, m) -> (…, n) for real v of the operator's dtype."""
-
-    def _apply(self, v: Array) -> Array:
-        """``_product`` compiled; what is cheaper outside of compiled code overrides this."""
-        return _compiled_product(self, v)
-
-    @abc.abstractmethod
-    def restrict(self, rows: Any, columns: Any = None) -> "KernelOperator":
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "KernelOperator":
         """The block of some rows and columns, given by their numbers; ``columns=None`` takes the same numbers.
 
         On a symmetric operator ``restrict(rows)`` is symmetric again.
         """
 
     @abc.abstractmethod
-    def diagonal(self) -> Array:
-        """Entries (i, i): (min(n, m),)."""
-
-    @abc.abstractmethod
-    def scaled(self, factor: Any) -> "KernelOperator":
+    def scaled(self, factor: ArrayLike) -> "KernelOperator":
         """``factor`` times this, of the same structure; positive only if the factor is known to be >= 0."""
-
-    @abc.abstractmethod
-    def _describe(self) -> str:
-        """The structure, for ``repr``."""
-
-    def product(self, v: Array) -> Array:
-        """Products with vectors along the last axis: (…, m) -> (…, n), real or complex."""
-        v = jnp.asarray(v)
-        if v.ndim == 0 or v.shape[-1] != self.shape[1]:
-            raise OperatorShapeError(
-                f"This operator of shape {self.shape} multiplies vectors of length {self.shape[1]} along the last "
-                f"axis, got shape {v.shape}; for columns (m, k) use matvec."
-            )
-        if jnp.iscomplexobj(v):
-            parts = self._apply(jnp.stack([v.real, v.imag]).astype(self.dtype))
-            return jax.lax.complex(parts[0], parts[1])
-        return self._apply(v.astype(self.dtype))
-
-    def matvec(self, v: Any) -> Array:
-        """The product with a vector (m,) or with k columns (m, k), real or complex: (n,) or (n, k).
-
-        Raises:
-            OperatorShapeError: The first axis is not m, or there are more than two.
-        """
-        v = jnp.asarray(v)
-        if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
-            raise OperatorShapeError(
-                f"matvec of an operator of shape {self.shape} takes ({self.shape[1]},) or ({self.shape[1]}, k), "
-                f"got {v.shape}."
-            )
-        return self.product(v) if v.ndim == 1 else self.product(v.T).T
-
-    def as_matrix(self) -> Array:
-        """The matrix itself: 8nm bytes in float64."""
-        return self._product(jnp.eye(self.shape[1], dtype=self.dtype)).T
-
-    def trace(self) -> Array:
-        """Sum of the diagonal."""
-        return jnp.sum(self.diagonal())
 
     def eigh(self) -> Eigendecomposition:
         """The exact eigendecomposition, where the structure has one.
@@ -134,33 +52,21 @@ class KernelOperator(lx.AbstractLinearOperator):
         """Whether :meth:`eigh` exists and costs no more than a few products."""
         return False
 
-    def add_diagonal(self, value: Any) -> "KernelOperator":
-        """This plus ``value`` times the identity (noise of observations, a shift)."""
-        # Late: the sum is itself a kernel operator.
-        from netket_qsntk.operators.algebra import ScaledIdentity
+    def preconditioner(self, *, cutoff: float = 1e-12) -> "KernelOperator | None":
+        """An approximate inverse for iterations, positive definite; None where the structure has none."""
+        return None
 
+    def basis_modes(self) -> BasisModes | None:
+        """Modes of a whole basis around the batch (see :class:`Hypercube`); None where there is no such basis."""
+        return None
+
+    def add_diagonal(self, value: ArrayLike) -> "KernelOperator":
+        """This plus ``value`` times the identity (noise of observations, a shift)."""
         if not self.symmetric:
             raise OperatorShapeError(
                 f"add_diagonal needs the same rows and columns; {self!r} is a block between different batches."
             )
         return self + ScaledIdentity(value, self.shape[0], self.dtype)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays it holds."""
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self) if hasattr(leaf, "nbytes"))
-
-    def mv(self, vector: Array) -> Array:
-        """lineax's name for the product with one vector."""
-        return self._product(vector.astype(self.dtype))
-
-    def in_structure(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of a vector it takes (lineax)."""
-        return jax.ShapeDtypeStruct((self.shape[1],), self.dtype)
-
-    def out_structure(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of a vector it gives (lineax)."""
-        return jax.ShapeDtypeStruct((self.shape[0],), self.dtype)
 
     def _plus(self, other: "KernelOperator") -> "KernelOperator | None":
         """The sum as one operator of the same structure, or None if there is none."""
@@ -173,75 +79,200 @@ class KernelOperator(lx.AbstractLinearOperator):
             raise OperatorShapeError(
                 f"Operators of shapes {self.shape} and {other.shape} cannot be added."
             )
-        # Late: the sum is itself a kernel operator.
-        from netket_qsntk.operators.algebra import add
-
         return add(self, other)
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: "KernelOperator") -> "KernelOperator":
         return self + (-other)
 
     def __neg__(self) -> "KernelOperator":
         return self.scaled(-1.0)
 
-    def __mul__(self, factor: Any) -> Any:
+    def __mul__(self, factor: ArrayLike) -> "KernelOperator":
         return self.scaled(factor)
 
-    def __rmul__(self, factor: Any) -> Any:
+    def __rmul__(self, factor: ArrayLike) -> "KernelOperator":
         return self.scaled(factor)
 
-    def __truediv__(self, factor: Any) -> Any:
-        return self.scaled(1 / factor)
-
-    def __matmul__(self, other: Any) -> Any:
-        if isinstance(other, lx.AbstractLinearOperator):
-            return super().__matmul__(other)
-        return self.matvec(other)
-
-    def __repr__(self) -> str:
-        n, m = self.shape
-        tags = "".join(f", {tag}" for tag in ("symmetric", "positive") if getattr(self, tag))
-        memory = f"{human_bytes(self.nbytes)} (as a matrix {human_bytes(8 * n * m)})"
-        why = f", because {self.reason}" if self.reason else ""
-        return f"{type(self).__name__}({n} × {m}, {self._describe()}{tags}, memory={memory}{why})"
+    def __truediv__(self, factor: ArrayLike) -> "KernelOperator":
+        return self.scaled(1 / jnp.asarray(factor))
 
 
-@jax.jit
-def _compiled_product(operator: KernelOperator, v: Array) -> Array:
-    return operator._product(v)
+class ScaledIdentity(KernelOperator):
+    """A multiple of the identity on n configurations.
 
+    Example:
+        >>> import jax.numpy as jnp
+        >>> ScaledIdentity(2.0, 3).matvec(jnp.arange(3.0)).tolist()
+        [0.0, 2.0, 4.0]
+    """
 
-def is_nonnegative(factor: Any) -> bool:
-    """Whether a scalar is known to be >= 0: no under tracing, where nobody knows."""
-    return not isinstance(factor, jax.core.Tracer) and bool(factor >= 0)
+    factor: Array
+    size: int = eqx.field(static=True)
+    positive: bool = eqx.field(static=True)
+    reason: str = eqx.field(static=True)
 
+    def __init__(
+        self,
+        factor: ArrayLike,
+        size: int,
+        dtype: DTypeLike = float,
+        *,
+        positive: bool | None = None,
+    ) -> None:
+        self.positive = is_nonnegative(factor) if positive is None else positive
+        self.factor = jnp.asarray(factor, dtype)
+        self.size = size
+        self.reason = ""
 
-lx.is_symmetric.register(KernelOperator, lambda operator: operator.symmetric)
-lx.is_positive_semidefinite.register(
-    KernelOperator, lambda operator: operator.symmetric and operator.positive
-)
-for _never in (
-    lx.is_diagonal,
-    lx.is_tridiagonal,
-    lx.is_lower_triangular,
-    lx.is_upper_triangular,
-    lx.has_unit_diagonal,
-    lx.is_negative_semidefinite,
-):
-    _never.register(KernelOperator, lambda operator: False)
-lx.linearise.register(KernelOperator, lambda operator: operator)
-lx.conj.register(KernelOperator, lambda operator: operator)
-lx.diagonal.register(KernelOperator, lambda operator: operator.diagonal())
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return self.size, self.size
 
+    @property
+    def dtype(self) -> DTypeLike:
+        """Dtype of the factor."""
+        return self.factor.dtype
 
-@lx.materialise.register(KernelOperator)
-def _(operator: KernelOperator) -> lx.AbstractLinearOperator:
-    tags = [
-        tag
-        for tag, holds in (
-            (lx.symmetric_tag, operator.symmetric),
-            (lx.positive_semidefinite_tag, operator.symmetric and operator.positive),
+    @property
+    def symmetric(self) -> bool:
+        """True."""
+        return True
+
+    def _product(self, v: Array) -> Array:
+        return self.factor * v
+
+    def diagonal(self) -> Array:
+        """The factor, n times."""
+        return jnp.full(self.size, self.factor)
+
+    def transpose(self) -> "ScaledIdentity":
+        """Itself."""
+        return self
+
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "ScaledIdentity":
+        """The identity on fewer configurations.
+
+        Raises:
+            StructureError: Rows and columns differ, or one comes twice: that block is no multiple of an identity.
+        """
+        rows = np.asarray(rows)
+        if columns is not None or len(np.unique(rows)) != len(rows):
+            raise StructureError(
+                "A multiple of the identity is restricted to the same rows and columns, each once."
+            )
+        return ScaledIdentity(self.factor, len(rows), self.dtype, positive=self.positive)
+
+    def scaled(self, factor: ArrayLike) -> "ScaledIdentity":
+        """``factor`` times this."""
+        positive = self.positive and is_nonnegative(factor)
+        return ScaledIdentity(factor * self.factor, self.size, self.dtype, positive=positive)
+
+    def _plus(self, other: KernelOperator) -> KernelOperator | None:
+        if not isinstance(other, ScaledIdentity):
+            return None
+        return ScaledIdentity(
+            self.factor + other.factor,
+            self.size,
+            self.dtype,
+            positive=self.positive and other.positive,
         )
-        if holds
-    ]
-    return lx.MatrixLinearOperator(operator.as_matrix(), tags)
+
+    def _describe(self) -> str:
+        return "multiple of the identity"
+
+
+class Sum(KernelOperator):
+    """A sum of operators whose structures do not merge; made by ``+``.
+
+    Example:
+        >>> import jax.numpy as jnp, netket_qsntk as qs
+        >>> total = qs.operators.Hypercube([1.0, 0.5]) + qs.operators.Dense(jnp.eye(2))
+        >>> total.as_matrix().tolist()
+        [[2.0, 0.5], [0.5, 2.0]]
+    """
+
+    terms: tuple[KernelOperator, ...]
+
+    def __init__(self, *terms: KernelOperator) -> None:
+        self.terms = terms
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, m) of every term."""
+        return self.terms[0].shape
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """The widest dtype among the terms."""
+        return jnp.result_type(*(term.dtype for term in self.terms))
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether every term is."""
+        return all(term.symmetric for term in self.terms)
+
+    @property
+    def positive(self) -> bool:
+        """Whether every term is."""
+        return all(term.positive for term in self.terms)
+
+    @property
+    def reason(self) -> str:
+        """The terms' reasons."""
+        return "; ".join(term.reason for term in self.terms if term.reason)
+
+    def _product(self, v: Array) -> Array:
+        return reduce(operator.add, (term._product(v.astype(term.dtype)) for term in self.terms))
+
+    def _apply(self, v: Array) -> Array:
+        return reduce(operator.add, (term._apply(v.astype(term.dtype)) for term in self.terms))
+
+    def as_matrix(self) -> Array:
+        """Sum of the matrices."""
+        return reduce(operator.add, (term.as_matrix() for term in self.terms))
+
+    def diagonal(self) -> Array:
+        """Sum of the diagonals."""
+        return reduce(operator.add, (term.diagonal() for term in self.terms))
+
+    def transpose(self) -> "Sum":
+        """Sum of the transposes."""
+        return Sum(*(term.transpose() for term in self.terms))
+
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> KernelOperator:
+        """Sum of the blocks."""
+        return Sum(*(term.restrict(rows, columns) for term in self.terms))
+
+    def scaled(self, factor: ArrayLike) -> "Sum":
+        """Sum of the multiples."""
+        return Sum(*(term.scaled(factor) for term in self.terms))
+
+    def eigh(self) -> Eigendecomposition:
+        """None is known for a sum of different structures.
+
+        Raises:
+            NoExactSpectrumError: Always.
+        """
+        return super().eigh()
+
+    def _describe(self) -> str:
+        return "sum of " + " and ".join(type(term).__name__ for term in self.terms)
+
+
+def add(a: KernelOperator, b: KernelOperator) -> KernelOperator:
+    """a + b, merging every pair of terms that has a structure in common."""
+    merged: list[KernelOperator] = []
+    for term in (*_terms(a), *_terms(b)):
+        for i, other in enumerate(merged):
+            both = other._plus(term)
+            if both is not None:
+                merged[i] = both
+                break
+        else:
+            merged.append(term)
+    return merged[0] if len(merged) == 1 else Sum(*merged)
+
+
+def _terms(operator: KernelOperator) -> tuple[KernelOperator, ...]:
+    return operator.terms if isinstance(operator, Sum) else (operator,)

@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    build: Callable[[str], KernelOperator]
+    build: Callable[[str], Hypercube | Kronecker]
     work: float
 
 
@@ -79,7 +79,9 @@ def choose(
             continue
         operator = candidate.build(structure.reason)
         if operator.has_cheap_spectrum:
-            return candidate.build(f"{structure.reason}; on the whole basis its spectrum is exact")
+            return operator._with(
+                reason=f"{structure.reason}; on the whole basis its spectrum is exact"
+            )
         if dense_bytes > DENSE_BYTES * n_devices() or candidate.work < _ENTRY_COST * n * m:
             return operator
         why_not.append(

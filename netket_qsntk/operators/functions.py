@@ -1,12 +1,13 @@
 """Functions of a symmetric operator times vectors: gradient descent, gradient flow, or any other."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from scipy.fft import dct
 
 from netket_qsntk.alert import alert
@@ -15,7 +16,7 @@ from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.operators.krylov import Function, Krylov
 from netket_qsntk.operators.lanczos import lanczos, largest_eigenvalue
-from netket_qsntk.progress import track
+from netket_qsntk.progress import showing, track
 from netket_qsntk.text import summary
 
 
@@ -35,7 +36,7 @@ class FunctionResult(NamedTuple):
 
 def apply_function(
     operator: KernelOperator,
-    v: Any,
+    v: ArrayLike,
     function: Function,
     *,
     tol: float = 1e-10,
@@ -73,10 +74,10 @@ def apply_function(
     def reached(krylov: Krylov) -> bool:
         return bool(np.all(krylov.error(function) <= tol * size))
 
-    krylov = lanczos(operator, v, max_steps=max_steps, until=reached, show_progress=show_progress)
+    with showing(show_progress):
+        krylov = lanczos(operator, v, max_steps=max_steps, until=reached)
     error = krylov.error(function)
-    exhausted = not krylov.beta[:, -1].any()
-    if not exhausted and not reached(krylov):
+    if not krylov.is_exhausted and not reached(krylov):
         worst = float(np.max(error / np.where(size > 0, size, 1.0)))
         alert(
             f"Lanczos reached an estimated relative error of {worst:.1e} in {krylov.steps} products, not {tol:.1e}: "
@@ -88,7 +89,7 @@ def apply_function(
 
 def chebyshev(
     operator: KernelOperator,
-    v: Any,
+    v: ArrayLike,
     function: Function,
     *,
     interval: tuple[float, float] | None = None,
@@ -138,7 +139,8 @@ def chebyshev(
             NotConvergedWarning,
         )
     flat = coefficients.reshape(-1, coefficients.shape[-1])
-    total = _sum_series(operator, rows, flat.T, low, high, show_progress)
+    with showing(show_progress):
+        total = _sum_series(operator, rows, flat.T, low, high)
     value = columns.restore(total.reshape(*coefficients.shape[:-1], *rows.shape))
     error = np.reshape(tail, (*np.shape(tail), *([1] * size.ndim))) * size
     return FunctionResult(value, error, coefficients.shape[-1] - 1)
@@ -182,13 +184,12 @@ def _sum_series(
     coefficients: np.ndarray,
     low: float,
     high: float,
-    show_progress: bool,
 ) -> Array:
     """Σ_j c_j T_j(x) v with x = A mapped to [-1, 1]: coefficients (degree + 1, times), result (times, k, n)."""
     stretch, shift = 2 / (high - low), (high + low) / (high - low)
     total = jnp.asarray(coefficients[0])[:, None, None] * v
     previous, current = v, stretch * operator.product(v) - shift * v
-    terms = track(coefficients[1:], "Chebyshev series", show=show_progress, unit="product")
+    terms = track(coefficients[1:], "Chebyshev series", unit="product")
     for j, c in enumerate(terms, start=1):
         total = jax.block_until_ready(_add(total, c, current))
         if j + 1 < len(coefficients):

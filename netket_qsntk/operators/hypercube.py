@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.hamming import hamming_levels, hamming_values
@@ -63,12 +64,12 @@ class Hypercube(KernelOperator):
 
     def __init__(
         self,
-        values: Any,
-        x: Any = None,
-        y: Any = None,
+        values: ArrayLike,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        dtype: Any = None,
-        levels: Any = None,
+        dtype: DTypeLike | None = None,
+        levels: ArrayLike | None = None,
         positive: bool = False,
         reason: str = "",
     ) -> None:
@@ -99,7 +100,7 @@ class Hypercube(KernelOperator):
         return len(self.rows), len(self._columns)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Dtype of the arithmetic."""
         return self.values.dtype
 
@@ -141,7 +142,7 @@ class Hypercube(KernelOperator):
         """Rows and columns exchanged."""
         return self if self.symmetric else self._with(rows=self._columns, columns=self.rows)
 
-    def restrict(self, rows: Any, columns: Any = None) -> "Hypercube":
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "Hypercube":
         """The block of some rows and columns, a batch again."""
         other = self._columns.take(rows if columns is None else columns)
         same = self.symmetric and columns is None
@@ -151,7 +152,7 @@ class Hypercube(KernelOperator):
             positive=self.positive and same,
         )
 
-    def scaled(self, factor: Any) -> "Hypercube":
+    def scaled(self, factor: ArrayLike) -> "Hypercube":
         """``factor`` times this."""
         return self._with(
             values=factor * self.values,
@@ -159,7 +160,7 @@ class Hypercube(KernelOperator):
             positive=self.positive and is_nonnegative(factor),
         )
 
-    def add_diagonal(self, value: Any) -> KernelOperator:
+    def add_diagonal(self, value: ArrayLike) -> KernelOperator:
         """This plus ``value`` times the identity: k(0) grows, unless a configuration comes twice."""
         if not (self.symmetric and self.rows.distinct):
             return super().add_diagonal(value)
@@ -185,13 +186,18 @@ class Hypercube(KernelOperator):
     def preconditioner(self, *, cutoff: float = 1e-12) -> "Hypercube":
         """The inverse over the whole basis, restricted to the batch: an approximate inverse for iterations.
 
-        Eigenvalues below ``cutoff`` · λ_max count as that much, so that it stays positive definite.
+        Eigenvalues below ``cutoff`` · λ_max count as that much, so that it stays positive definite; those that are
+        rounding (:mod:`netket_qsntk.spectral`) as λ_max: the operator has nothing there, and noise is not magnified.
         """
         if not self.symmetric:
             raise OperatorShapeError("Only a symmetric operator has a preconditioner.")
-        floor = cutoff * jnp.max(self.levels)
-        inverse = self.map_spectrum(lambda levels: 1 / jnp.maximum(levels, floor))
-        return inverse._with(positive=True)
+        top = jnp.max(self.levels)
+        rounding = self.rows.size * jnp.finfo(self.dtype).eps * top
+
+        def inverse(levels: Array) -> Array:
+            return 1 / jnp.where(levels > rounding, jnp.maximum(levels, cutoff * top), top)
+
+        return self.map_spectrum(inverse)._with(positive=True)
 
     @property
     def has_cheap_spectrum(self) -> bool:
@@ -222,7 +228,7 @@ class Hypercube(KernelOperator):
         if not isinstance(other, Hypercube) or other.n_spins != self.n_spins:
             return None
         if self.symmetric != other.symmetric or not (
-            _same(self.rows, other.rows) and _same(self._columns, other._columns)
+            self.rows.is_same_as(other.rows) and self._columns.is_same_as(other._columns)
         ):
             return None
         return self._with(
@@ -245,7 +251,7 @@ class Hypercube(KernelOperator):
         return f"function of the Hamming distance, {what}, {jnp.dtype(self.dtype).name}"
 
 
-def _index(x: Any, d: int) -> BasisIndex:
+def _index(x: "ArrayLike | BasisIndex | None", d: int) -> BasisIndex:
     if x is None:
         return BasisIndex(None, 2**d)
     if isinstance(x, BasisIndex):
@@ -261,14 +267,3 @@ def _index(x: Any, d: int) -> BasisIndex:
             "Kronecker product or none (Tiled)."
         )
     return BasisIndex(spin_index(x), 2**d)
-
-
-def _same(a: BasisIndex, b: BasisIndex) -> bool:
-    """Whether two batches are known to be the same: by identity, or by value where values can be seen."""
-    if a is b or a.index is b.index:
-        return a.size == b.size
-    if a.index is None or b.index is None or a.index.shape != b.index.shape:
-        return False
-    if isinstance(a.index, jax.core.Tracer) or isinstance(b.index, jax.core.Tracer):
-        return False
-    return bool(jnp.array_equal(a.index, b.index))

@@ -17,18 +17,18 @@ repeated orthogonalisation.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import real_rows
 from netket_qsntk.operators.krylov import Krylov
-from netket_qsntk.progress import track
+from netket_qsntk.progress import showing, track
 from netket_qsntk.spectral import rounding_floor
 
 # Lanczos vectors are stored in blocks of this many, so that the store grows without being copied.
@@ -37,7 +37,7 @@ _BLOCK = 16
 
 def lanczos(
     operator: KernelOperator,
-    v: Any,
+    v: ArrayLike,
     *,
     max_steps: int = 300,
     until: Callable[[Krylov], bool] | None = None,
@@ -56,7 +56,7 @@ def lanczos(
         The basis. It ends early by itself where the Krylov space is exhausted.
 
     Raises:
-        OperatorShapeError: The operator is not symmetric, or v does not fit.
+        OperatorShapeError: The operator is not symmetric, v does not fit, or max_steps is below one.
 
     Example:
         >>> import jax.numpy as jnp, netket_qsntk as qs
@@ -68,6 +68,8 @@ def lanczos(
     """
     if not operator.symmetric:
         raise OperatorShapeError(f"Lanczos needs a symmetric operator, got {operator!r}.")
+    if max_steps < 1:
+        raise OperatorShapeError(f"max_steps={max_steps}: a Krylov basis has at least one vector.")
     n = operator.shape[0]
     rows, columns = real_rows(v, n)
     rows = rows.astype(operator.dtype)
@@ -164,6 +166,7 @@ def largest_eigenvalue(
     # Reproducible, with weight on the top mode of a positive kernel and on all others.
     n = operator.shape[0]
     start = jnp.ones(n) + 0.1 * jax.random.normal(jax.random.key(0), (n,))
-    krylov = lanczos(operator, start, max_steps=min(steps, n), show_progress=show_progress)
+    with showing(show_progress):
+        krylov = lanczos(operator, start, max_steps=min(steps, n))
     values, vectors = krylov.ritz()
     return float(values[0, -1]), float(krylov.beta[0, -1] * abs(vectors[0, -1, -1]))

@@ -6,18 +6,19 @@ the rest is sampled (the idea of Hutch++: Meyer et al., arXiv:2010.09649).
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from matfree import stochtrace
 
 from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.krylov import Function
 from netket_qsntk.operators.lanczos import lanczos
-from netket_qsntk.progress import track
+from netket_qsntk.progress import showing, track
 from netket_qsntk.text import summary
 
 
@@ -121,17 +122,12 @@ def trace_of_function(
         return Estimate(exact, jnp.zeros_like(exact), 0)
 
     def quadratic(z: Array) -> Array:
-        krylov = lanczos(operator, z.T, max_steps=steps, show_progress=show_progress)
+        krylov = lanczos(operator, z.T, max_steps=steps)
         return jnp.asarray(krylov.quadratic_form(function))
 
-    return estimate_trace(
-        quadratic,
-        operator.shape[0],
-        key=key,
-        n_samples=n_samples,
-        basis=basis,
-        show_progress=show_progress,
-    )
+    n = operator.shape[0]
+    with showing(show_progress):
+        return estimate_trace(quadratic, n, key=key, n_samples=n_samples, basis=basis)
 
 
 def xtrace(
@@ -200,7 +196,7 @@ def top_modes(operator: KernelOperator, count: int, *, steps: int | None = None)
     return krylov.vectors(count)
 
 
-def parities(x: Any, weight: int) -> Array:
+def parities(x: ArrayLike, weight: int) -> Array:
     """The parities of up to ``weight`` spins at configurations x (n, d) of ±1, orthonormalised: (q, n).
 
     The top modes of a function of the Hamming distance, whole levels of them: q = Σ_{w <= weight} C(d, w), the

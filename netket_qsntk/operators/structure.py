@@ -47,11 +47,11 @@ class HammingTable(eqx.Module):
         return self.values.shape[0] - 1
 
     def entries(self, u: Any, v: Any) -> Array:
-        """The kernel between coordinates u (n, d) and v (m, d): (n, m)."""
-        first, second = (jnp.asarray(t) == self.states[0] for t in (u, v))
-        equal = first.astype(jnp.float32) @ second.T.astype(jnp.float32)
-        up = (jnp.sum(first, -1)[:, None] + jnp.sum(second, -1)[None, :]).astype(jnp.float32)
-        return self.values[(up - 2 * equal + 0.5).astype(jnp.int32)]
+        """The kernel between known coordinates u (n, d) and v (m, d): (n, m)."""
+        first, second = (np.asarray(t) == self.states[0] for t in (u, v))
+        equal = first.astype(np.float32) @ second.T.astype(np.float32)
+        up = first.sum(-1)[:, None] + second.sum(-1)[None, :]
+        return _at(self.values, np.rint(up - 2 * equal).astype(np.int32))
 
     def as_product(self) -> "SiteProduct | None":
         """The same kernel as a product over sites, where k(h) = k(0) rʰ; else None, also for traced values."""
@@ -100,15 +100,20 @@ class SiteProduct(eqx.Module):
     reason: str = eqx.field(static=True)
 
     def entries(self, u: Any, v: Any) -> Array:
-        """The kernel between coordinates u (n, d) and v (m, d): (n, m)."""
-        u, v = jnp.asarray(u, float), jnp.asarray(v, float)
+        """The kernel between known coordinates u (n, d) and v (m, d): (n, m)."""
+        u, v = np.asarray(u, float), np.asarray(v, float)
         order = np.argsort(self.states)
-        increasing = jnp.asarray(np.asarray(self.states)[order])
-        i, j = (jnp.asarray(order)[jnp.searchsorted(increasing, t)] for t in (u, v))
-        product = jnp.ones((len(u), len(v)), self.factor.dtype)
+        increasing = np.asarray(self.states)[order]
+        i, j = (order[np.searchsorted(increasing, t)] for t in (u, v))
+        product = self.scale + self.slope * (u @ v.T)
         for site in range(self.d):
-            product = product * self.factor[i[:, site][:, None], j[:, site][None, :]]
-        return (self.scale + self.slope * (u @ v.T)) * product
+            product = product * _at(self.factor, (i[:, site][:, None], j[:, site][None, :]))
+        return product
+
+
+def _at(table: Array, index: Any) -> Array:
+    """Entries of a table: on the host where they are known, where nothing has to be compiled."""
+    return table[index] if isinstance(table, jax.core.Tracer) else np.asarray(table)[index]
 
 
 class Unstructured(eqx.Module):

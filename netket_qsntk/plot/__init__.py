@@ -7,6 +7,7 @@ colour alone; predictions are lines, measurements are points with error bars, or
 
 from netket_qsntk.plot.diagnostics import diagnostics
 from netket_qsntk.plot.entropy import entropy_scaling
+from netket_qsntk.plot.learnability import learnability
 from netket_qsntk.plot.learning import learning_curves
 from netket_qsntk.plot.ranking import ranking
 from netket_qsntk.plot.spectra import spectra
@@ -18,6 +19,7 @@ __all__ = [
     "COLOURS",
     "diagnostics",
     "entropy_scaling",
+    "learnability",
     "learning_curves",
     "ranking",
     "spectra",

@@ -1,7 +1,5 @@
 """The one way in which functions are drawn from a covariance."""
 
-from typing import Protocol, runtime_checkable
-
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -12,14 +10,6 @@ from netket_qsntk.operators.decomposition import Eigendecomposition
 
 # Without structure the NNGP kernel of up to this many configurations is diagonalised to draw from it.
 _LARGEST_STORED = 2**13
-
-
-@runtime_checkable
-class OnWholeBasis(Protocol):
-    """An operator that is the restriction of one with modes on the whole basis around its batch."""
-
-    def basis_modes(self) -> Eigendecomposition:
-        """Those modes, their superpositions given on the batch."""
 
 
 def draw(modes: Eigendecomposition, noise: ArrayLike) -> Array:
@@ -54,8 +44,9 @@ def initial_modes(nngp: KernelOperator, *, largest: int = _LARGEST_STORED) -> Ei
     Raises:
         SystemTooLargeError: It has no structure on its configurations, and there are too many to diagonalise it.
     """
-    if isinstance(nngp, OnWholeBasis):
-        return nngp.basis_modes()
+    modes = nngp.basis_modes()
+    if modes is not None:
+        return modes
     if nngp.has_cheap_spectrum or nngp.shape[0] <= largest:
         return nngp.eigh()
     raise SystemTooLargeError(

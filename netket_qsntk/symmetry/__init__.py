@@ -5,6 +5,7 @@ character of one of its irreducible representations.
 """
 
 from netket_qsntk.symmetry.burnside import multiplicities
+from netket_qsntk.symmetry.distinct import distinct
 from netket_qsntk.symmetry.projection import Projection, projection
 
-__all__ = ["Projection", "multiplicities", "projection"]
+__all__ = ["Projection", "distinct", "multiplicities", "projection"]

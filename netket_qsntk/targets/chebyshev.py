@@ -11,12 +11,12 @@ and m is little more than ρt. For a real Hamiltonian the polynomials are real, 
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike, DTypeLike
 from scipy.special import jv
 
 from netket_qsntk.progress import track
@@ -41,9 +41,7 @@ def chebyshev_terms(z: float, *, tolerance: float = _TOLERANCE) -> np.ndarray:
     return values[: max(1, int(np.count_nonzero(beyond > tolerance)))]
 
 
-def evolve(
-    hamiltonian: PauliHamiltonian, psi: Any, time: float, *, show_progress: bool = True
-) -> np.ndarray:
+def evolve(hamiltonian: PauliHamiltonian, psi: ArrayLike, time: float) -> np.ndarray:
     """e^{-iHt} ψ for ψ (n_states,): complex128, exact to rounding (about 1e-13 of the norm).
 
     Costs about ρt + 6 (ρt)^{1/3} products, ρ half the width of the spectrum's bounds. Memory is nine real vectors
@@ -63,7 +61,7 @@ def evolve(
     # Even terms, and odd ones, which carry the factor -i.
     totals = [terms[0] * rows, jnp.zeros_like(rows)]
     previous, current = rows, rows
-    products = track(terms[1:], "time evolution", show=show_progress, unit="product")
+    products = track(terms[1:], "time evolution", unit="product")
     for k, term in enumerate(products, start=1):
         weight = 2 * term * (-1) ** (k // 2)
         scale = 1.0 if k == 1 else 2.0
@@ -94,7 +92,7 @@ def _step(
     return following, total + weight * following
 
 
-def _rows(psi: np.ndarray, dtype: Any) -> Array:
+def _rows(psi: np.ndarray, dtype: DTypeLike) -> Array:
     """ψ as one real row, two (its parts), or one complex row: as few and as real as possible."""
     if jnp.issubdtype(dtype, jnp.complexfloating):
         return jnp.asarray(psi[None], complex)

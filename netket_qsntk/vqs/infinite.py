@@ -12,7 +12,7 @@ from flax import serialization
 from jax import Array
 
 from netket_qsntk.alert import once
-from netket_qsntk.dynamics import LinearDynamics, ProductDynamics
+from netket_qsntk.dynamics import LinearDynamics
 from netket_qsntk.errors import (
     InvalidEnsembleError,
     UndefinedAmplitudesError,
@@ -208,7 +208,7 @@ class InfiniteState(nk.vqs.VariationalState):
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
         assert self._training is not None  # noqa: S101  for the type checker
         dynamics, steps = self._training
-        if isinstance(dynamics, ProductDynamics):
+        if not dynamics.solution.stores_matrices:
             return self._by_products(dynamics, steps, self.process.sample(n_members, key))
         moments = self._moments()
         if "root" not in moments:

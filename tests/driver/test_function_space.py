@@ -184,7 +184,8 @@ def test_two_runs_are_one_and_a_checkpoint_continues_identically(case):
     saved = serialization.to_bytes(driver)
     logged(driver, 4)
     fresh = drive(first, optimizer, **{**options, "seed": 1})
-    fresh._initial = infinite().sample(3, seed=77)  # other draws, until it is restored
+    # Other draws, until it is restored.
+    fresh._optimizer_state = (*fresh._optimizer_state[:2], infinite().sample(3, seed=77))
     restored = serialization.from_bytes(fresh, saved)
     assert restored.step_count == 3
     rest = logged(restored, 4, obs={"energy": ISING})
@@ -278,7 +279,7 @@ def test_the_closed_form_by_products_agrees_with_the_dense_one(n_train):
         drive(TARGET, optimizer, n_members=None, n_train=n_train, solver=solver)
         for solver in ("dense", "products")
     )
-    assert isinstance(products.dynamics, qs.dynamics.ProductDynamics)
+    assert not products.dynamics.solution.stores_matrices
     a, b = dense.predict(steps), products.predict(steps)
     np.testing.assert_allclose(b["loss/train/mean_part"], a["loss/train/mean_part"], atol=1e-9)
     for key in set(a) - {"steps"}:
@@ -296,8 +297,7 @@ def test_the_closed_form_by_products_agrees_with_the_dense_one(n_train):
     logged(dense, 4)
     np.testing.assert_allclose(products.state.mean, dense.state.mean, atol=1e-8)
     np.testing.assert_allclose(products.state.to_array(), dense.state.to_array(), atol=1e-8)
-    with pytest.raises(E.SystemTooLargeError, match="dense"):
-        _ = products.state.covariance
+    np.testing.assert_allclose(products.state.covariance, dense.state.covariance, atol=1e-7)
 
 
 GOALS = {"energy": lambda: ISING, "tomography": tomography}

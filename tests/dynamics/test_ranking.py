@@ -102,3 +102,23 @@ def test_perfect_order_has_an_interval_that_narrows_with_more_architectures() ->
 def test_too_few_to_correlate_is_refused() -> None:
     with pytest.raises(InvalidTrainingError, match="at least four"):
         qs.dynamics.rank_correlation([1, 2, 3], [[1], [2], [3]])
+
+
+def test_architectures_by_levels_are_those_on_average_over_training_sets() -> None:
+    by_levels = qs.dynamics.compare_architectures(MODELS, TARGET, n_train=40, method="levels")
+    sets = [qs.dynamics.rank(MODELS, TARGET, n_train=40, seed=s) for s in range(30)]
+    for i, name in enumerate(by_levels.names):
+        losses = [found.loss(name) for found in sets]
+        error = np.std(losses, ddof=1) / len(losses) ** 0.5
+        assert abs(np.mean(losses) - by_levels.total[i, -1]) < max(
+            4 * error, 0.05 * np.mean(losses)
+        )
+
+
+def test_architectures_for_a_hundred_spins() -> None:
+    chain = qs.learning.ising_quench(100, J=-1.0, time=0.05)
+    found = qs.dynamics.compare_architectures(MODELS, chain, n_train=10**5)
+    assert len(found.names) == len(MODELS)
+    assert np.all(np.isfinite(found.total))
+    with pytest.raises(InvalidTrainingError, match="infinitely many"):
+        qs.dynamics.compare_architectures(MODELS, chain, n_train=10**5, steps=100)

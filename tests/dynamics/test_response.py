@@ -6,7 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from netket_qsntk.dynamics.response import GradientDescent, GradientFlow, OptimizerResponse
+from netket_qsntk.dynamics.response import (
+    AffineResponse,
+    GradientDescent,
+    GradientFlow,
+    ScheduledResponse,
+    optimizer_response,
+)
 from netket_qsntk.dynamics.settings import make_response
 from netket_qsntk.errors import (
     InvalidTrainingError,
@@ -52,7 +58,7 @@ def test_plain_sgd_takes_the_closed_form_and_the_others_their_recursion():
     assert isinstance(make_response(N_TRAIN, None, optax.sgd(RATE), "flow"), GradientFlow)
     for name in set(LINEAR) - {"sgd"}:
         response = make_response(N_TRAIN, None, LINEAR[name](RATE), "gd")
-        assert isinstance(response, OptimizerResponse), name
+        assert isinstance(response, AffineResponse | ScheduledResponse), name
 
 
 @pytest.mark.parametrize("t", [1, 1000, 10**9])
@@ -96,7 +102,7 @@ def test_infinity_is_the_limit_of_many_steps_and_null_modes_stay(kind):
 def test_a_diverging_mode_is_infinite_at_infinity_and_follows_its_powers_before():
     for response in (
         GradientDescent(0.1),
-        OptimizerResponse(optax.sgd(0.5, momentum=0.1), N_TRAIN),
+        optimizer_response(optax.sgd(0.5, momentum=0.1), N_TRAIN),
     ):
         r, a = response.curves(np.array([np.inf]), np.array([25.0]))
         assert not np.isfinite(r[0, 0])

@@ -196,3 +196,23 @@ def test_a_target_of_few_amplitudes_is_warned_about() -> None:
     target = qs.targets.Target(hilbert, np.eye(256)[3])
     with pytest.warns(E.FewAmplitudesWarning, match="dominated by 1"):
         qs.learning.learning_curve(levels, qs.learning.target_power(target), [40])
+
+
+def test_losses_have_derivatives_by_the_sigmas_of_a_network() -> None:
+    hilbert, power = nk.hilbert.Spin(0.5, 40), qs.learning.product_state([[1.0, 0.9]] * 40).powers()
+    kernel = qs.kernels.infinite_width(NETWORKS["relu, bias"])
+
+    def loss(kernel):
+        return qs.learning.learning_curve(qs.learning.levels(kernel, hilbert), power, [500]).total[
+            0
+        ]
+
+    slopes = jax.tree.leaves(jax.grad(loss)(kernel))
+    leaves, treedef = jax.tree.flatten(kernel)
+    for i, leaf in enumerate(leaves):
+        ends = []
+        for step in (1e-5, -1e-5):
+            moved = [*leaves[:i], leaf + step, *leaves[i + 1 :]]
+            ends.append(loss(treedef.unflatten(moved)))
+        slope = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(slopes[i].sum(), slope, rtol=1e-4, atol=1e-6 * float(ends[0]))

@@ -251,3 +251,8 @@ def test_solvers_want_symmetric_operators_that_fit(problem):
     ):
         with pytest.raises(OperatorShapeError):
             solve()
+
+
+def test_a_krylov_basis_without_a_vector_is_refused_by_name():
+    with pytest.raises(OperatorShapeError, match="max_steps=0"):
+        lanczos(Hypercube([1.0, 0.5]), np.ones(2), max_steps=0)

@@ -319,3 +319,9 @@ def test_modes_around_a_batch_carry_its_covariance(erf, fermions):
     kernel, x = fermions
     with pytest.raises(NoExactSpectrumError, match="insertion"):
         kernel.operator(x, which="ntk", hint="kronecker").basis_modes()
+
+
+def test_a_factor_of_integers_acts_as_the_same_numbers_in_floating_point():
+    operator = Kronecker(jnp.array([[2, 1], [1, 2]]), 2)
+    np.testing.assert_allclose(operator.matvec(jnp.full(4, 0.5)), 4.5)
+    np.testing.assert_allclose(operator.scaled(0.5).matvec(jnp.full(4, 0.5)), 2.25)

@@ -288,3 +288,14 @@ def test_a_basis_too_large_to_sum_over_says_what_to_use():
     larger = nk.operator.Ising(nk.hilbert.Spin(0.5, 28), nk.graph.Chain(28), h=0.5, J=-1.0)
     with pytest.raises(SystemTooLargeError, match="268435456 of them.*MCState"):
         targets.quench(larger, "plus", 1.0)
+
+
+@pytest.mark.parametrize("time", [0.3, -300.0])
+def test_late_times_by_diagonalisation_are_the_steps_of_early_ones(time, monkeypatch):
+    hi = nk.hilbert.Spin(0.5, 4)
+    hamiltonian = nk.operator.Ising(hi, nk.graph.Chain(4), h=0.7)
+    hamiltonian = hamiltonian + 0.3 * nk.operator.spin.sigmay(hi, 0)
+    found = targets.quench(hamiltonian, initial="plus", time=time)
+    monkeypatch.setattr("netket_qsntk.targets.evolution._LARGEST_DIAGONALISED", 0)
+    series = targets.quench(hamiltonian, initial="plus", time=time)
+    np.testing.assert_allclose(found.amplitudes, series.amplitudes, atol=1e-11)

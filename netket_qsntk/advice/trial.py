@@ -1,0 +1,106 @@
+"""A step tried before it is made: how far log ψ moves, and how far from a straight line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from netket_qsntk.advice.batch import Batch
+from netket_qsntk.advice.modes import TangentModes
+from netket_qsntk.advice.rows import LogPsi, real_view, values
+
+__all__ = ["TrialStep", "direction", "largest_step", "try_step"]
+
+# log ψ may change by this much from one configuration to another in one step: |ψ|² then by e².
+_LARGEST_CHANGE = 1.0
+
+
+@dataclass(frozen=True)
+class TrialStep:
+    """What one step of a given length does to log ψ on a batch.
+
+    Attributes:
+        learning_rate: η.
+        change: Standard deviation over |ψ|² of the change of log ψ.
+        nonlinearity: ‖f(θ-ηδ) - f(θ) + ηJδ‖/‖ηJδ‖, centred: small where the kernel stands still over the step.
+        overlap: Fidelity of ψ before and after, estimated on the batch.
+    """
+
+    learning_rate: float
+    change: float
+    nonlinearity: float
+    overlap: float
+
+
+@jax.jit
+def _pull_back(log_psi: LogPsi, parameters: Any, x: Array, cotangent: Array) -> Array:
+    """Σ_x Re(cotangent* ∂f(x)) in real coordinates."""
+    vector, back = real_view(parameters)
+    value, vjp = jax.vjp(lambda v: log_psi(back(v), x), vector)
+    weight = jnp.conj(cotangent) if jnp.iscomplexobj(value) else cotangent.real
+    return vjp(weight.astype(value.dtype))[0]
+
+
+def direction(
+    log_psi: LogPsi,
+    parameters: Any,
+    batch: Batch,
+    modes: TangentModes,
+    parts: int,
+    diag_shift: float | None,
+) -> tuple[Array, np.ndarray]:
+    """The step of SR (None: of gradient descent) for rate one: δ in real coordinates, and DCJδ on the batch."""
+    if modes.force is None:
+        raise ValueError("modes without energies have no force")
+    filtered = modes.force / (1.0 if diag_shift is None else modes.eigenvalues + diag_shift)
+    a = (modes.vectors @ filtered).reshape(len(batch), parts)
+    cotangent = np.sqrt(batch.weights) * (a[:, 0] + (1j * a[:, 1] if parts == 2 else 0))
+    # Cᵀ: the centring acts from the other side.
+    cotangent = cotangent - batch.weights * cotangent.sum()
+    moved = modes.vectors @ (modes.eigenvalues * filtered)
+    return _pull_back(log_psi, parameters, batch.x, jnp.asarray(cotangent)), moved
+
+
+def try_step(
+    log_psi: LogPsi,
+    parameters: Any,
+    batch: Batch,
+    step: Array,
+    moved: np.ndarray,
+    learning_rate: float,
+) -> TrialStep:
+    """Evaluate log ψ at θ - ηδ."""
+    vector, back = real_view(parameters)
+    before = np.asarray(values(log_psi, parameters, batch.x))
+    there = back((vector - learning_rate * step).astype(vector.dtype))
+    change = np.asarray(values(log_psi, there, batch.x)) - before
+    p = batch.weights
+    centred = change - p @ change
+    parts = len(moved) // len(batch)
+    rows = np.stack([centred.real, centred.imag][:parts], axis=1) * np.sqrt(p)[:, None]
+    line = learning_rate * moved
+    size = float(np.linalg.norm(line))
+    shifted = np.exp(change - change.real.max())
+    overlap = float(abs(p @ shifted) ** 2 / (p @ np.abs(shifted) ** 2))
+    deviation = float(np.linalg.norm(rows.reshape(-1) + line))
+    return TrialStep(
+        learning_rate,
+        float(np.linalg.norm(rows)),
+        deviation / size if size > 0 else 0.0,
+        overlap,
+    )
+
+
+def largest_step(attempt: Callable[[float], TrialStep], start: float, trials: int = 6) -> float:
+    """Largest rate found, from ``start`` downward by halves, at which log ψ changes by order one at most."""
+    rate = start
+    for _ in range(trials):
+        step = attempt(rate)
+        if np.isfinite(step.change) and step.change <= _LARGEST_CHANGE:
+            return rate
+        rate /= 2
+    return rate

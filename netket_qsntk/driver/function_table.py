@@ -1,0 +1,72 @@
+"""Wave functions that a function-space driver evolves, held as tables and shown as NetKet states."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+from jax import Array
+
+from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError
+from netket_qsntk.process import check_count
+from netket_qsntk.vqs import EnsembleState, InfiniteState
+
+# Wave functions that are drawn where nobody says how many.
+_N_DRAWS = 8
+
+
+def check_hilbert(hamiltonian: Any, state: Any) -> None:
+    """Raise :class:`HilbertMismatchError` unless both live on one Hilbert space."""
+    if hamiltonian.hilbert != state.hilbert:
+        raise HilbertMismatchError(
+            f"The Hamiltonian lives on {hamiltonian.hilbert}, the state on {state.hilbert}. Build both on the same "
+            "Hilbert space."
+        )
+
+
+def initial_log_psi(state: Any, n_members: int | None, seed: Any) -> Array:
+    """Log ψ of a state on the whole basis: (n_states,) of one network, (members, n_states) of several or of draws.
+
+    Args:
+        state: A NetKet state, an ensemble, or the infinite-width ensemble.
+        n_members: Wave functions drawn from the last; None is 8.
+        seed: Of the draws.
+    """
+    x = state.hilbert.all_states()
+    if isinstance(state, InfiniteState):
+        n = _N_DRAWS if n_members is None else check_count(n_members, "n_members")
+        process = state.process
+        return process.readout.log_psi(process.sample(n, seed), x)
+    if n_members is not None:
+        raise InvalidTrainingError(
+            f"n_members={n_members}: {type(state).__name__} has an initial function of its own, from which the run "
+            "starts. Pass qs.vqs.InfiniteState(hilbert, model) for draws."
+        )
+    return jnp.asarray(state.log_value(x))
+
+
+def table_state(hilbert: Any, log_psi: Array) -> Any:
+    """A state whose parameters are log ψ on the whole basis: FullSumState of one, EnsembleState of members."""
+    model = nk.models.LogStateVector(hilbert, param_dtype=log_psi.dtype)
+    variables = {"params": {"logstate": log_psi}}
+    if log_psi.ndim == 1:
+        return nk.vqs.FullSumState(hilbert, model, variables=variables)
+    return EnsembleState(
+        hilbert, model, len(log_psi), chunk_size=hilbert.n_states, variables=variables
+    )
+
+
+def stats_of(values: Any, variances: Any) -> nk.stats.Stats:
+    """Stats of one wave function (scalars: exact, with the variance of H) or over members (members,)."""
+    if jnp.ndim(values) == 0:
+        return nk.stats.Stats(mean=float(values), error_of_mean=0.0, variance=float(variances))
+    m = len(values)
+    spread = float(jnp.var(values, ddof=1)) if m > 1 else 0.0
+    return nk.stats.Stats(
+        mean=float(jnp.mean(values)), error_of_mean=(spread / m) ** 0.5, variance=spread
+    )
+
+
+def stacked(tree: Any) -> Any:
+    """Trees of one member each as one with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *tree)

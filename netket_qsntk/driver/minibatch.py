@@ -1,0 +1,72 @@
+"""The engine of minibatch training at infinite width: drawn networks on the batches of the finite drivers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+from jax import Array
+
+from netket_qsntk.driver.closed_form import Curve
+from netket_qsntk.driver.function_space import FunctionSpaceEngine, Memory
+from netket_qsntk.dynamics.compiled_flow import FlowState
+from netket_qsntk.dynamics.flow import check_steps
+from netket_qsntk.vqs import EnsembleState
+from netket_qsntk.vqs.members import over_members
+
+
+class MinibatchEngine(FunctionSpaceEngine):
+    """Steps ψ ← ψ - ηΘ(·, B_t) ∂L_{B_t}/∂ψ of drawn initial wave functions on given batches B_t.
+
+    The batches are those that :class:`~netket_qsntk.driver.QSNTKDriver` takes with the same seed, so that curves of
+    finite networks lie on the predicted ones, step by step, and scatter as the drawn wave functions do. What is
+    averaged over batches as well is :func:`netket_qsntk.learning.stochastic_curve`.
+
+    Args:
+        batch: Step -> numbers of the batch in the training set.
+        options: See :class:`~netket_qsntk.driver.function_space.FunctionSpaceEngine`.
+    """
+
+    def __init__(self, *options: Any, batch: Callable[[int], Array]) -> None:
+        super().__init__(*options)
+        self._batch = batch
+
+    def evaluate(
+        self, step: int, state: EnsembleState, *, full: bool
+    ) -> tuple[dict[str, nk.stats.Stats], dict[str, Array]]:
+        """The numbers of a step, over the whole training set, and the gradient of the batch's loss."""
+        numbers, gradient = super().evaluate(step, state, full=full)
+        whole = gradient["amplitudes"]
+        on_train = self._of_batch(step, self._on_train(whole))
+        if not self._is_whole:
+            on_train = jnp.zeros_like(whole).at[:, self._indices[0]].set(on_train)
+        return numbers, {"amplitudes": on_train}
+
+    def predict(self, steps: np.ndarray, memory: Memory) -> Curve:
+        """The numbers of any finite steps, from the initial wave functions."""
+        wanted, place = np.unique(check_steps(steps).astype(int), return_inverse=True)
+        initial, rows, at = memory[2], [], 0
+        here: FlowState = self.dynamics.start(self._on_train(initial))
+        for step in wanted.tolist():
+            while at < step:
+                gradient = self._of_batch(at, self.dynamics.evaluate(here.psi)[1])
+                here, at = self.dynamics.step(here, gradient), at + 1
+            losses = self.dynamics.evaluate(here.psi)[0]
+            rows.append(self._numbers(losses, here.psi, self._on_test(initial, here.alpha)))
+        out: Curve = {}
+        for key in rows[0]:
+            stats = [over_members(row[key]) for row in rows]
+            mean, error = np.array([[s.mean, s.error_of_mean] for s in stats]).T
+            out[key] = mean[place], error[place]
+        return out
+
+    def _of_batch(self, step: int, gradient: Array) -> Array:
+        """From the gradient of the mean over the training set to that over the batch."""
+        index = self._batch(step)
+        n = gradient.shape[-1]
+        weights = jnp.zeros(n).at[index].set(n / len(index))
+        return gradient * weights
+
+    def __repr__(self) -> str:
+        return f"minibatches in {super().__repr__()}"
