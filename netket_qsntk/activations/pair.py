@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 
 class Pair(NamedTuple):
@@ -39,7 +38,7 @@ class Pair(NamedTuple):
         zero = jnp.zeros_like(a)
         return cls(a, a, a, zero, zero)
 
-    def affine(self, weight: ArrayLike, bias: ArrayLike) -> "Pair":
+    def affine(self, weight: Array | float, bias: Array | float) -> "Pair":
         """Moments of (√weight·u + w, √weight·v + w) with w ~ N(0, bias) independent of both."""
         a, b, c = (weight * t + bias for t in self[:3])
         gap = weight * self.gap

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -18,8 +18,6 @@ from netket_qsntk.kernels.base import Trainable
 from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula, is_traced
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.networks import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
-
-# σ are NumPy arrays where a kernel is made: constants stay known inside jax.jit, where jnp.asarray would trace them.
 
 
 class ExponentialKernel(Formula):
@@ -159,6 +157,11 @@ class FourierEncoding(eqx.Module):
         return self.model.encode(x)
 
 
+def _leaf(sigma: Any) -> Array:
+    """σ as a leaf: NumPy's, which stays known inside ``jax.jit``, where ``jnp.asarray`` would trace it."""
+    return cast(Array, np.asarray(sigma, float))
+
+
 def _number(sigma: Any) -> str:
     return str(sigma) if is_traced(sigma) else f"{float(sigma):.6g}"
 
@@ -193,8 +196,8 @@ def _kernel(model: WaveFunction, formula: Formula, trainable: Trainable) -> DotP
 def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotProductKernel:
     _check(trainable)
     formula = ExponentialKernel(
-        sigma_a=np.asarray(model.sigma_a, float),
-        sigma_w=np.asarray(model.sigma_w, float),
+        sigma_a=_leaf(model.sigma_a),
+        sigma_w=_leaf(model.sigma_w),
         phase=isinstance(model, CosNet),
         standard=model.parametrization == "standard",
         trainable=trainable,
@@ -207,8 +210,8 @@ def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKerne
     _check(trainable)
     sigma_w, sigma_b = model.sigmas()
     formula = PerceptronKernel(
-        sigma_w=np.asarray(sigma_w, float),
-        sigma_b=np.asarray(sigma_b, float),
+        sigma_w=_leaf(sigma_w),
+        sigma_b=_leaf(sigma_b),
         biased=tuple(s > 0 for s in sigma_b),
         activation=model.nonlinearity,
         standard=model.parametrization == "standard",

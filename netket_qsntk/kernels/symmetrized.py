@@ -137,7 +137,7 @@ def two_states(*batches: Any) -> tuple[float, float] | None:
     """The two values that the sites of configurations take, larger first; None for more. Traced ones are spins ±1."""
     if any(isinstance(t, jax.core.Tracer) for t in batches):
         batches = tuple(t for t in batches if not isinstance(t, jax.core.Tracer))
-    values = np.unique(np.concatenate([np.unique(np.asarray(t)) for t in batches] or [[-1, 1]]))
+    values = np.unique(np.concatenate([np.unique(np.asarray(t)) for t in batches or ([-1, 1],)]))
     if len(values) == 1 and values[0]:
         return abs(float(values[0])), -abs(float(values[0]))
     return (float(values[1]), float(values[0])) if len(values) == 2 else None

@@ -19,9 +19,9 @@ from netket_qsntk.operators.decomposition import (
     ParityModes,
     parity_weights,
 )
+from netket_qsntk.operators.exchange import hamming_product, in_parts
 from netket_qsntk.operators.transforms import walsh_hadamard
 from netket_qsntk.parallel.mesh import n_devices
-from netket_qsntk.parallel.transforms import hamming_product, in_parts
 
 
 class Hypercube(KernelOperator):
@@ -192,7 +192,7 @@ class Hypercube(KernelOperator):
         if not self.symmetric:
             raise OperatorShapeError("Only a symmetric operator has a preconditioner.")
         top = jnp.max(self.levels)
-        rounding = self.rows.size * jnp.finfo(self.dtype).eps * top
+        rounding = 16 * self.rows.size * jnp.finfo(self.dtype).eps * jnp.abs(self.values[0])
 
         def inverse(levels: Array) -> Array:
             return 1 / jnp.where(levels > rounding, jnp.maximum(levels, cutoff * top), top)
