@@ -18,7 +18,8 @@ import netket as nk  # noqa: F401  switches JAX to float64
 import numpy as np
 
 from netket_qsntk import kernels, models, operators
-from netket_qsntk.operators import native, transforms
+from netket_qsntk._compat.cpu import walsh_hadamard as native
+from netket_qsntk.operators import transforms
 
 
 def seconds(call: Callable[[], Any], budget: float = 1.0) -> float:

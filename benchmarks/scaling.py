@@ -36,7 +36,7 @@ def measure() -> None:
 
         length = 2 ** (14 if SMALL else 22) * grow
         x = qs.parallel.share(np.ones(length))
-        (seconds,) = best(lambda x=x: qs.parallel.walsh_hadamard(x))
+        (seconds,) = best(lambda x=x: qs.operators.walsh_hadamard(x))
         sent = 2 * 8 * (length // p) * (p - 1) // p
         show(scaling, p, f"transform of {length}", seconds, sent)
 

@@ -46,6 +46,10 @@ class UnknownKernelError(QSNTKError, TypeError):
     """No infinite-width kernel is registered for this model."""
 
 
+class NoWidthLimitError(UnknownKernelError):
+    """A model whose kernel has no deterministic limit of infinite width; the message says why."""
+
+
 class NotANetworkError(QSNTKError, TypeError):
     """Something was expected to be a NetKet state or a pair (apply_fun, variables) and is not."""
 
@@ -160,6 +164,10 @@ class NotConvergedError(QSNTKError, RuntimeError):
 
 class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):
     """Samples of two states miss each other's weight: an estimated fidelity means little."""
+
+
+class NotANumberWarning(QSNTKWarning, RuntimeWarning):
+    """Something that is logged is no number; the message says what."""
 
 
 class FreezingWarning(QSNTKWarning, RuntimeWarning):

@@ -4,10 +4,14 @@ A callback's hook is given the driver, but NetKet 3.23 has no public name for th
 loss, its name in the log or the Hamiltonian of a driver.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import netket as nk
+import plum
+from netket._src.callbacks import auto_chunk_size
 
 
 def update_direction(driver: Any) -> Any:
@@ -36,3 +40,72 @@ def loss_gradient(driver: Any) -> Any:
 def loss_name(driver: Any) -> str | None:
     """The key under which a driver logs what it minimises."""
     return getattr(driver, "_loss_name", None)
+
+
+def refuse_chunk_tuning(kind: type) -> Callable[[Callable], Callable]:
+    """Register what ``nk.callbacks.AutoChunkSize`` is told of drivers of this kind."""
+
+    def register(refuse: Callable) -> Callable:
+        signature = plum.Signature(kind)
+        auto_chunk_size.get_forward_operator.register(refuse, signature=signature)
+        return refuse
+
+    return register
+
+
+def hamiltonian_of(driver: Any) -> Any:
+    """The operator whose expectation value a driver minimises, or None."""
+    if not isinstance(driver, nk.driver.VMC | nk.driver.VMC_SR):
+        return None
+    return driver._ham
+
+
+def diag_shift_of(driver: Any) -> float | None:
+    """λ of natural gradient descent at this step, None for plain gradients."""
+    if isinstance(driver, nk.driver.VMC_SR):
+        shift = driver.diag_shift
+    elif isinstance(driver, nk.driver.VMC) and isinstance(driver.preconditioner, nk.optimizer.SR):
+        shift = driver.preconditioner.diag_shift
+    else:
+        return None
+    return float(shift(driver.step_count) if callable(shift) else shift)
+
+
+def next_change(driver: Any, update: Any) -> Any:
+    """What the optimiser would add to the parameters for this update; its state is left alone."""
+    state = getattr(driver, "_optimizer_state", None)
+    if update is None or state is None:
+        return None
+    return driver.optimizer.update(update, state, driver.state.parameters)[0]
+
+
+def rewind(driver: Any, parameters: Any, optimizer_state: Any, momentum: Any) -> None:
+    """Put a driver back where it was: parameters, optimiser and what SR remembers of old updates."""
+    driver.state.parameters = parameters
+    driver._optimizer_state = optimizer_state
+    if momentum is not None:
+        driver._old_updates = momentum
+
+
+def memory_of(driver: Any) -> tuple[Any, Any]:
+    """What :func:`rewind` wants back: the optimiser's state and old updates."""
+    return getattr(driver, "_optimizer_state", None), getattr(driver, "_old_updates", None)
+
+
+def loss_stats(driver: Any) -> Any:
+    """Statistics of the loss of the step that was just computed, before they are logged."""
+    return getattr(driver, "_loss_stats", None)
+
+
+def injected_rate(driver: Any) -> float | None:
+    """The learning rate of an optimiser made by ``optax.inject_hyperparams``, None for others."""
+    state = getattr(driver, "_optimizer_state", None)
+    hyperparameters = getattr(state, "hyperparams", {})
+    rate = hyperparameters.get("learning_rate")
+    return None if rate is None else float(rate)
+
+
+def inject_rate(driver: Any, rate: float) -> None:
+    """Change it, from the next update on."""
+    held = driver._optimizer_state.hyperparams
+    held["learning_rate"] = jnp.full_like(held["learning_rate"], rate)

@@ -9,12 +9,22 @@ import numpy as np
 from jax import Array
 from netket.utils import struct
 
-from netket_qsntk import spectral
-from netket_qsntk._compat.netket_drivers import loss_gradient, loss_name, update_direction
-from netket_qsntk.driver import SampledDriver
+from netket_qsntk._compat.netket_drivers import loss_gradient, update_direction
+from netket_qsntk.advice.batch import present_samples
+from netket_qsntk.callbacks.along_steps import (
+    directional_derivative,
+    logged_loss,
+    members,
+    prediction_error,
+    push_forward,
+    square_norm,
+)
+from netket_qsntk.callbacks.energy_modes import energy_keys, gradient_of_sr
+from netket_qsntk.callbacks.kernel_summary import summarise
+from netket_qsntk.driver import QSNTKDriver
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
-from netket_qsntk.kernels import QSNTK, EmpiricalKernel
+from netket_qsntk.kernels import EmpiricalKernel
 from netket_qsntk.text import summary
 from netket_qsntk.vqs import InfiniteState
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
@@ -28,7 +38,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
 
     - ``largest_eigenvalue``, ``smallest_eigenvalue``, ``condition_number`` (of the eigenvalues above rounding),
       ``effective_rank`` (exponential of the entropy of the normalised eigenvalues);
-    - ``drift``: ‖Ω_t - Ω_0‖/‖Ω_0‖ (Frobenius), Ω_0 at the start of the first run. Small: lazy training, the
+    - ``drift``: ‖Ω_t - Ω_0‖/‖Ω_0‖ (Frobenius), Ω_0 at the start of the run. Small: lazy training, the
       kernel at the start predicts the run. Of order one: features are learned;
     - ``alignment``: the share of the change of the function that this update makes, ‖J dθ‖² on the batch, in the
       ``n_modes`` top modes;
@@ -38,17 +48,36 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
       is constant);
     - ``sharpness``: 2λ_max/m, the curvature of the mean square error; gradient descent is stable while
       η · sharpness < 2 (kernel of ψ only);
+    - ``prediction_error``: ‖f_t - f_s - J_s(θ_t - θ_s)‖/‖f_t - f_s‖ on the batch, s the evaluation before: how
+      wrong the kernel frozen at s was about the steps since (0: lazy; order one: useless);
     - one step after each of these, ``predicted_decrease`` of the loss, -Re⟨∇L, Δθ⟩ to first order, and
       ``realised_decrease``, where the driver has a gradient to give (VMC, VMC_SR, QSNTKDriver).
+
+    With drivers of an energy (VMC, VMC_SR) and a discrete Hamiltonian, from present samples
+    (:mod:`netket_qsntk.advice`):
+
+    - ``edge``: distance to the edge of stability for the driver's own optimiser, rate and diag_shift, 1 at the edge
+      and above 1 stable: its largest stable curvature (2/η for sgd, more with momentum) over µ_max, the largest
+      eigenvalue of (S+λ)⁻¹G, G the second variation of the energy; for optimisers that are not linear (adam) along
+      the step itself;
+    - ``sr_trained_modes``: Σ s/(s+λ), the effective number of modes that SR trains (from all samples where the
+      driver's solver returns its eigenvalues), and with ``eigenvalues`` the filter ``sr_filter`` itself;
+    - ``signal_to_noise`` of the energy's force on all modes together, ``resolved_modes``, those whose own force
+      stands above its noise, and with ``eigenvalues`` ``mode_signal_to_noise`` (samples only);
+    - ``effective_samples``: independent samples that the chains are worth; over a whole basis 1/Σp².
+
+    A run that continues one (the same driver, at the step where this callback left it) goes on; any other run starts
+    afresh, so that one callback serves many runs.
 
     The kernel is that of ψ where this package's drivers sum over the basis and of log ψ otherwise: sampled
     configurations carry the weight |ψ|², and J_logψ = J_ψ/ψ does not depend on the norm of ψ.
 
     Cost of one evaluation: the Jacobian of m configurations (m backward passes for each part of the function),
-    2(2m)²P operations for the kernel with P parameters and about 10(2m)³ for its eigendecomposition, with m for
-    2m where the function is real; with VMC_SR one more estimate of the energy gradient; ``sampled`` batches need
-    the kernel at the initial parameters too. With the defaults this is below a tenth of a VMC run with a
-    thousand samples (``examples/vmc_diagnostics.py`` measures it).
+    2(2m)²P operations for the kernel with P parameters and about 10(2m)³ for its eigendecomposition, with m for 2m
+    where the function is real; for the energy keys the Jacobian of m local energies and as many operations again;
+    with VMC_SR one product with S; ``sampled`` batches need the kernel at the initial parameters too. With the
+    defaults this is below a tenth of a VMC run with a thousand samples (``examples/vmc_diagnostics.py`` measures
+    it).
 
     Args:
         every: Steps between evaluations.
@@ -57,10 +86,12 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
             our drivers, a draw from |ψ|² for other states); ``"sampled"``: the present samples of an MCState each
             time; or an array (m, sites).
         of: ``"psi"``, ``"log_psi"``, or None for the choice above.
-        n_modes: Modes counted as top in ``alignment``.
+        n_modes: Modes counted as top in ``alignment``; a cluster of equal eigenvalues goes in whole.
         eigenvalues: Whether to log all of them too, largest first, as an array under ``ntk/eigenvalues``.
         member: Member looked at when the state is an ensemble.
         seed: Of the draw from |ψ|².
+        energy_modes: Whether to look at the energy where the driver has one.
+        memory: Bytes that the Jacobians of the energy keys may take; beyond, they are computed in chunks.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -83,6 +114,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     eigenvalues: bool = struct.field(pytree_node=False, serialize=False)
     member: int = struct.field(pytree_node=False, serialize=False)
     seed: int = struct.field(pytree_node=False, serialize=False)
+    energy_modes: bool = struct.field(pytree_node=False, serialize=False)
+    memory: int = struct.field(pytree_node=False, serialize=False)
+    _asked: str | None = struct.field(pytree_node=False, serialize=False)
+    _left: Any = struct.field(pytree_node=False, serialize=False)
+    _before: Any = struct.field(pytree_node=False, serialize=False)
     _x: Any = struct.field(pytree_node=False, serialize=False)
     _initial: Any = struct.field(pytree_node=False, serialize=False)
     _omega_0: Any = struct.field(pytree_node=False, serialize=False)
@@ -99,6 +135,8 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         eigenvalues: bool = False,
         member: int = 0,
         seed: int = 0,
+        energy_modes: bool = True,
+        memory: int = 2**30,
     ) -> None:
         super().__init__()
         if not (isinstance(every, int) and every >= 1):
@@ -111,19 +149,27 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
             )
         self.every, self.n_samples, self.batch = every, n_samples, batch
         self.of, self.n_modes, self.member, self.seed = of, n_modes, member, seed
-        self.eigenvalues = eigenvalues
-        self._x = None if isinstance(batch, str) else jnp.asarray(batch)
-        self._initial = self._omega_0 = self._pending = None
+        self.eigenvalues, self.energy_modes, self.memory = eigenvalues, energy_modes, memory
+        self._asked, self._left = of, None
+        self._forget()
 
     @property
     def callback_order(self) -> int:
         """Before the loggers (10), so that they see what this adds."""
         return 5
 
+    def _forget(self) -> None:
+        """As before any run."""
+        self.of = self._asked
+        self._x = None if isinstance(self.batch, str) else jnp.asarray(self.batch)
+        self._initial = self._omega_0 = self._pending = self._before = None
+
     def on_run_start(self, step: int, driver: Any) -> None:
-        """Choose the batch and remember the kernel of the start, once."""
+        """Choose the batch and remember the kernel of the start, unless this run continues the last one."""
+        if self._left != (id(driver), step):
+            self._forget()
         if self.of is None:
-            sums = isinstance(driver, SupervisedDriver) and not isinstance(driver, SampledDriver)
+            sums = isinstance(driver, SupervisedDriver) and not _samples(driver)
             self.of = "psi" if sums else "log_psi"
         if isinstance(driver.state, InfiniteState):
             raise InvalidTrainingError(
@@ -140,9 +186,13 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if self._initial is None:
             self._initial = jax.tree.map(jnp.array, self._function(driver).parameters)
 
+    def on_run_end(self, step: int, driver: Any) -> None:
+        """Remember where the run was left."""
+        self._left = (id(driver), driver.step_count)
+
     def before_parameter_update(self, step: int, log_data: dict[str, Any], driver: Any) -> None:
         """Evaluate and log, every so many steps; settle the prediction of the step before."""
-        loss = _loss(driver, log_data)
+        loss = logged_loss(driver, log_data)
         if self._pending is not None:
             loss_before, derivative = self._pending
             self._pending = None
@@ -154,26 +204,38 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         function = self._function(driver)
         x = self._x
         if x is None:
-            x = _spread(driver.state, self.n_samples)
+            x = present_samples(driver.state, self.n_samples)
             self._omega_0 = None
         # The driver has a bar of its own.
         kernel = EmpiricalKernel(function, show_progress=False).qsntk(x)
         if self._omega_0 is None:
             start = PureWaveFunction(function.psi, self._initial, function.model)
             self._omega_0 = EmpiricalKernel(start, show_progress=False).qsntk(x).omega_ri
-        update, gradient = update_direction(driver), loss_gradient(driver)
+        update = update_direction(driver)
+        gradient = gradient_of_sr(driver, update)
+        if gradient is None:
+            gradient = loss_gradient(driver)
         velocity = self._push(update, driver, function, x)
         # Plain gradient descent is given the gradient itself.
         slope = velocity if gradient is update else self._push(gradient, driver, function, x)
-        size = 0.0 if gradient is None else _square_norm(self._of_member(gradient, driver))
+        size = 0.0 if gradient is None else square_norm(self._of_member(gradient, driver))
         summary = summarise(kernel, self._omega_0, velocity, slope, size, self.n_modes)
         if self.of == "psi":
             summary["sharpness"] = 2 * summary["largest_eigenvalue"] / len(x)
+        if self._before is not None:
+            summary["prediction_error"] = prediction_error(
+                function, *self._before, centred=self.of == "log_psi"
+            )
+        if self.energy_modes and members(driver.state) is None:
+            summary |= energy_keys(
+                driver, update, self.n_samples, self.memory, self.seed, self.eigenvalues
+            )
         if not self.eigenvalues:
             del summary["eigenvalues"]
+        self._before = x, jax.tree.map(jnp.array, function.parameters)
         log_data.update({f"ntk/{name}": value for name, value in summary.items()})
         if loss is not None:
-            change = _directional_derivative(driver, gradient)
+            change = directional_derivative(driver, gradient)
             self._pending = None if change is None else (loss, change)
 
     def __repr__(self) -> str:
@@ -182,7 +244,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
 
     def _function(self, driver: Any) -> PureWaveFunction:
         state = driver.state
-        if getattr(state, "n_members", None) is not None:
+        if members(state) is not None:
             state = state.get_state(self.member)
         wavefunction = pure_wavefunction(state)
         if self.of == "psi":
@@ -191,13 +253,13 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return PureWaveFunction(log_psi, wavefunction.parameters)
 
     def _choose(self, driver: Any) -> Array:
-        if isinstance(driver, SampledDriver):
+        if _samples(driver):
             return driver.configurations(self.n_samples)
         if isinstance(driver, SupervisedDriver):
             return jnp.asarray(driver.train.states[: self.n_samples])
         state = driver.state
         if isinstance(state, nk.vqs.MCState):
-            return _spread(state, self.n_samples)
+            return present_samples(state, self.n_samples)
         states = np.asarray(state.hilbert.all_states())
         weight = np.abs(np.asarray(state.to_array())) ** 2
         size = min(self.n_samples, int(np.count_nonzero(weight)))
@@ -212,104 +274,13 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if direction is None:
             return None
         own = self._of_member(direction, driver)
-        return _push_forward(function.psi, function.parameters, own, x)
+        return push_forward(function.psi, function.parameters, own, x)
 
     def _of_member(self, direction: Any, driver: Any) -> Any:
-        if getattr(driver.state, "n_members", None) is None:
+        if members(driver.state) is None:
             return direction
         return jax.tree.map(lambda leaf: leaf[self.member], direction)
 
 
-def summarise(
-    kernel: QSNTK,
-    start: Array,
-    velocity: Array | None,
-    slope: Array | None,
-    size: float,
-    n_modes: int,
-) -> dict[str, Any]:
-    """What is logged of one kernel (m configurations).
-
-    Args:
-        kernel: At the present parameters.
-        start: Ω_RI at the initial ones.
-        velocity: J dθ of the update, (m,), or None.
-        slope: J∇L, (m,), or None.
-        size: ‖∇L‖².
-        n_modes: Modes counted as top.
-    """
-    omega = kernel.omega_ri
-    is_real = not np.any(kernel.theta_22)
-    eigenvalues, vectors = np.linalg.eigh(np.asarray(kernel.theta_11 if is_real else omega))
-    top = eigenvalues[-1]
-    live = eigenvalues[eigenvalues > spectral.floor_of(eigenvalues)]
-    norm = [float(jnp.linalg.norm(t)) for t in (kernel.theta_11, kernel.theta_22, kernel.theta_12)]
-    product = np.sqrt(norm[0] * norm[1])
-    out = {
-        "largest_eigenvalue": float(top),
-        "smallest_eigenvalue": float(max(eigenvalues[0], 0.0)),
-        "condition_number": spectral.condition_number(live),
-        "effective_rank": spectral.effective_rank(eigenvalues),
-        "drift": float(jnp.linalg.norm(omega - start) / jnp.linalg.norm(start)),
-        "decoupling_error": norm[2] / product if product > 0 else 0.0,
-        "eigenvalues": eigenvalues[::-1],
-    }
-    if velocity is not None:
-        components = _components(vectors, velocity)
-        total = components.sum()
-        out["alignment"] = float(components[-n_modes:].sum() / total) if total > 0 else 0.0
-    if slope is not None:
-        live_top = live[-n_modes:]
-        along = _components(vectors, slope)[len(eigenvalues) - len(live_top) :] / live_top
-        out["gradient_alignment"] = float(along.sum() / size) if size > 0 else 0.0
-    return out
-
-
-def _components(vectors: np.ndarray, change: Array) -> np.ndarray:
-    """Squared components along the modes of a change of the function, (m,) complex."""
-    is_real = len(vectors) == len(change)
-    parts = [np.real(change)] if is_real else [np.real(change), np.imag(change)]
-    return (vectors.T @ np.concatenate(parts)) ** 2
-
-
-def _square_norm(direction: Any) -> float:
-    return float(sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in jax.tree.leaves(direction)))
-
-
-@jax.jit
-def _push_forward(psi: Any, parameters: Any, update: Any, x: Array) -> Array:
-    update = jax.tree.map(lambda u, p: u.astype(p.dtype), update, parameters)
-    return jax.jvp(lambda p: psi(p, x) + 0j, (parameters,), (update,))[1]
-
-
-def _spread(state: nk.vqs.MCState, n: int) -> Array:
-    """n of the state's samples from all of its chains, evenly: those of one chain resemble one another."""
-    samples = state.samples.reshape(-1, state.hilbert.size)
-    rows = np.linspace(0, len(samples) - 1, min(n, len(samples))).astype(int)
-    return jnp.array(samples[rows])
-
-
-def _loss(driver: Any, log_data: dict[str, Any]) -> float | None:
-    """The minimised quantity as it was logged, or the first ``Stats`` of a driver that names none."""
-    named = log_data.get(loss_name(driver) or "")
-    for value in (named, *log_data.values()):
-        if isinstance(value, nk.stats.Stats):
-            return float(np.real(value.mean))
-    return None
-
-
-def _directional_derivative(driver: Any, gradient: Any) -> Any:
-    """Function of new parameters: first-order change of the loss from the present ones; None if unknown."""
-    if gradient is None:
-        return None
-    start = jax.tree.map(jnp.array, driver.state.parameters)
-    # NetKet's convention and ours: ∂L/∂Re θ + i ∂L/∂Im θ for a complex parameter.
-    members = getattr(driver.state, "n_members", None) or 1
-
-    def change(parameters: Any) -> float:
-        total = 0.0
-        for g, new, old in zip(*map(jax.tree.leaves, (gradient, parameters, start)), strict=True):
-            total += float(jnp.sum(jnp.conj(g) * (new - old)).real)
-        return total / members
-
-    return change
+def _samples(driver: Any) -> bool:
+    return isinstance(driver, QSNTKDriver) and driver.sampling is not None

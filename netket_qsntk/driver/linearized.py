@@ -16,14 +16,18 @@ from netket_qsntk.driver.closed_form import (
     CurveReader,
     check_optimizer,
 )
+from netket_qsntk.driver.function_table import table_state
 from netket_qsntk.driver.readout import of_readout
 from netket_qsntk.dynamics import LinearizedDynamics
+from netket_qsntk.dynamics.natural_gradient_linearized import LinearizedNaturalGradient
+from netket_qsntk.dynamics.natural_gradient_settings import Schedule
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import EmpiricalKernel
-from netket_qsntk.losses import MSE
+from netket_qsntk.losses import MSE, Infidelity
 from netket_qsntk.progress import showing, track
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.wavefunction import pure_wavefunction
+from netket_qsntk.vqs.members import Members
+from netket_qsntk.wavefunction import PureWaveFunction
 
 
 class LinearizedDriver(ClosedFormDriver):
@@ -36,12 +40,19 @@ class LinearizedDriver(ClosedFormDriver):
     The parameters of the state are not touched. Optimisers: optax.sgd with any schedule, momentum, Nesterov and
     weight decay; for others the linearised model has no closed form.
 
+    That is for the mean square error. With an energy (a Hermitian operator in the place of the target), an infidelity
+    or tomography the same frozen kernel is followed step by step, by gradient descent or, with ``diag_shift``, by
+    NetKet's SR (:class:`~netket_qsntk.dynamics.NaturalGradientFlow`); networks of log ψ are linearised in log ψ.
+
     Args:
+        diag_shift: λ of SR, or a schedule; None is gradient descent.
+        momentum: μ of SPRING, or a schedule.
         show_progress: Whether a bar counts the networks that are diagonalised before ``run``.
 
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
-        InvalidTrainingError: A loss other than ``"mse"``, or minibatches.
+        InvalidTrainingError: Minibatches; SR of the mean square error; other losses on a part of the basis, or of
+            the readout layer alone.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs, optax
@@ -55,6 +66,7 @@ class LinearizedDriver(ClosedFormDriver):
         ((3,), True)
     """
 
+    _sr: Any = struct.field(pytree_node=False, serialize=False)
     _solved: Any = struct.field(pytree_node=False, serialize=False)
     _reader: Any = struct.field(pytree_node=False, serialize=False)
     _show_progress: bool = struct.field(pytree_node=False, serialize=False)
@@ -65,41 +77,65 @@ class LinearizedDriver(ClosedFormDriver):
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
+        diag_shift: Schedule | None = None,
+        momentum: Schedule | None = None,
         show_progress: bool = True,
         **options: Any,
     ) -> None:
         check_optimizer(optimizer, variational_state)
         super().__init__(target, optimizer, variational_state=variational_state, **options)
-        if not isinstance(self.loss, MSE):
-            raise InvalidTrainingError(
-                f"LinearizedDriver solves the mean square error; training on {type(self.loss).__name__} is not "
-                "linear in function space. Use loss='mse', or train with QSNTKDriver or InfiniteWidthDriver."
-            )
+        self._sr = diag_shift, momentum
+        self._check_steps()
         self._show_progress, self._solved = show_progress, (None, [])
         self._dynamics  # noqa: B018  errors and warnings come now, not in the run
 
     @property
-    def _dynamics(self) -> list[LinearizedDynamics]:
+    def _is_solved(self) -> bool:
+        """Whether training is linear in ψ, and solved in closed form."""
+        return isinstance(self.loss, MSE)
+
+    def _check_steps(self) -> None:
+        if self._is_solved:
+            if self._sr != (None, None):
+                raise InvalidTrainingError(
+                    f"diag_shift={self._sr[0]}, momentum={self._sr[1]}: SR is for losses that do not depend on the "
+                    "norm of ψ. Leave them out for loss='mse', or give an energy or loss='infidelity'."
+                )
+            return
+        if len(self.test) or self.trainable != "all":
+            raise InvalidTrainingError(
+                f"LinearizedDriver with {type(self.loss).__name__}: expected the whole basis and all parameters, got "
+                f"n_train={self.n_train} and trainable={self.trainable!r}. Use n_train=None, trainable='all', or "
+                "loss='mse'."
+            )
+
+    @property
+    def _dynamics(self) -> list[Any]:
         # A checkpoint brings another state object, with other parameters perhaps.
         state, dynamics = self._solved
         if state is not self.state:
             with showing(self._show_progress), once():
                 dynamics = [
-                    LinearizedDynamics(kernel, self.train, self.test, optimizer=self.optimizer)
-                    for kernel in track(self._kernels(), "linearisation", unit="network")
+                    self._linearized(network)
+                    for network in track(self._networks(), "linearisation", unit="network")
                 ]
             self._solved, self._reader = (self.state, dynamics), CurveReader(self._predict)
         return dynamics
 
-    def _kernels(self) -> list[EmpiricalKernel]:
-        state = self.state
-        if isinstance(state, EnsembleState):
-            networks = [state.wavefunction(i) for i in range(state.n_members)]
-        else:
-            networks = [pure_wavefunction(state)]
+    def _networks(self) -> list[PureWaveFunction]:
+        networks = list(Members.of(self.state))
         if self.trainable == "readout":
             networks = [of_readout(network) for network in networks]
-        return [EmpiricalKernel(n) for n in networks]
+        return networks
+
+    def _linearized(self, network: PureWaveFunction) -> Any:
+        if self._is_solved:
+            kernel = EmpiricalKernel(network)
+            return LinearizedDynamics(kernel, self.train, self.test, optimizer=self.optimizer)
+        shift, momentum = self._sr
+        return LinearizedNaturalGradient(
+            network, self.loss, optimizer=self.optimizer, diag_shift=shift, momentum=momentum
+        )
 
     def _now(self) -> dict[str, nk.stats.Stats]:
         members = len(
@@ -112,6 +148,9 @@ class LinearizedDriver(ClosedFormDriver):
 
         ``run(obs=...)`` evaluates observables on it: ``driver.state`` stays at the initial networks.
         """
+        if not self._is_solved:
+            log_psi = jnp.stack([d.log_psi(self.step_count) for d in self._dynamics])
+            return table_state(self.state.hilbert, log_psi)
         order = np.argsort(np.concatenate(self._indices))
         targets = [jnp.asarray(data.amplitudes) for data in (self.train, self.test)]
         psi = []
@@ -130,16 +169,42 @@ class LinearizedDriver(ClosedFormDriver):
         )
 
     def _predict(self, steps: np.ndarray) -> Curve:
+        if not self._is_solved:
+            steps = check_finite(steps)
+            values = np.stack([dynamics.losses(steps) for dynamics in self._dynamics])
+            out: Curve = {"loss/train": _over_members(values)}
+            if self.target is not None and isinstance(self.loss, Infidelity):
+                out["fidelity"] = _over_members(1 - values)
+            return out
         curves = [dynamics.curves(steps) for dynamics in self._dynamics]
-        out: Curve = {}
+        out = {}
         for key, name in (("loss/train", "train"), ("loss/test", "test"), ("fidelity", "fidelity")):
             if key == "loss/test" and not len(self.test):
                 continue
             values = np.stack([np.asarray(curve._asdict()[name]) for curve in curves])
-            m = len(values)
-            error = values.std(0, ddof=1) / np.sqrt(m) if m > 1 else np.zeros(len(steps))
-            out[key] = values.mean(0), error
+            out[key] = _over_members(values)
         return out
 
     def __repr__(self) -> str:
         return self._summary(f"n_train={self.n_train}")
+
+
+def check_finite(steps: np.ndarray) -> np.ndarray:
+    """Steps of a training that has no closed form.
+
+    Raises:
+        InvalidTrainingError: One of them is infinite.
+    """
+    if not np.isfinite(steps).all():
+        raise InvalidTrainingError(
+            f"steps={steps}: the energy is not linear in ψ, and its training has no closed form at ∞. Give "
+            "finite steps."
+        )
+    return steps
+
+
+def _over_members(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard errors (steps,) of (members, steps)."""
+    m = len(values)
+    error = values.std(0, ddof=1) / np.sqrt(m) if m > 1 else np.zeros(values.shape[1])
+    return values.mean(0), error

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import optax
-from jax import Array
 from netket.utils import struct
 
 from netket_qsntk.driver.function_table import (
@@ -17,6 +16,7 @@ from netket_qsntk.driver.function_table import (
 )
 from netket_qsntk.dynamics import NaturalGradientFlow
 from netket_qsntk.dynamics.flow import check_steps
+from netket_qsntk.dynamics.natural_gradient_linearized import optimized
 from netket_qsntk.dynamics.natural_gradient_settings import Schedule
 from netket_qsntk.dynamics.natural_gradient_step import Place
 from netket_qsntk.dynamics.optimizers import check_linear
@@ -105,17 +105,13 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
 
     def update_parameters(self, dp: Any) -> None:
         """One step of the optimiser on α; log ψ follows by Θ."""
-        self._place, self._displacement, self._optimizer_state = self._moved(
-            self._place, self._displacement, self._optimizer_state, dp
+        update, self._optimizer_state = self.optimizer.update(
+            dp, self._optimizer_state, {"logstate": self._displacement}
         )
-        self.state.parameters = {"logstate": self._flow.log_psi(self._place.f)}
-
-    def _moved(
-        self, place: Place, displacement: Array, memory: Any, dp: Any
-    ) -> tuple[Place, Array, Any]:
-        update, memory = self.optimizer.update(dp, memory, {"logstate": displacement})
         moved = update["logstate"]
-        return place._replace(f=place.f + self._flow.apply(moved)), displacement + moved, memory
+        self._place = self._place._replace(f=self._place.f + self._flow.apply(moved))
+        self._displacement = self._displacement + moved
+        self.state.parameters = {"logstate": self._flow.log_psi(self._place.f)}
 
     def predict(self, steps: Any) -> dict[str, Any]:
         """What ``run`` would log at these steps, without a run.
@@ -131,17 +127,13 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
             InvalidTrainingError: Steps not finite, negative, or not in increasing order.
         """
         wanted = check_steps(steps).astype(int)
-        place = self._flow.start(self._start)
-        displacement = jnp.zeros_like(place.f)
-        memory = self.optimizer.init({"logstate": displacement})
-        found: dict[int, nk.stats.Stats] = {}
-        for t in range(int(wanted[-1]) + 1 if len(wanted) else 0):
-            step = self._flow.direction(place, t)
-            if t in wanted:
-                found[t] = stats_of(step.value, step.variance)
-            place, displacement, memory = self._moved(
-                step.place, displacement, memory, {"logstate": step.place.alpha}
-            )
+        run = optimized(self._flow, self._flow.start(self._start), self.optimizer)
+        last = int(max(wanted, default=-1))
+        found = {
+            t: stats_of(step.value, step.variance)
+            for t, (step, _) in zip(range(last + 1), run, strict=False)
+            if t in wanted
+        }
         stats = [found[t] for t in wanted]
         out = {
             "steps": np.asarray(wanted, float),

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from netket_qsntk.dynamics import compiled_flow as compiled
 from netket_qsntk.dynamics.compiled_flow import FlowState
+from netket_qsntk.dynamics.meter import following
 from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.errors import InvalidTrainingError
@@ -205,10 +206,7 @@ class FunctionSpaceFlow:
         return run if len(distinct) == len(steps) else run[np.searchsorted(distinct, steps)]
 
     def _integrate(self, initial: Array, steps: np.ndarray, done: tqdm) -> Array:
-        # Late: half a second that only a flow needs.
-        import diffrax
-
-        from netket_qsntk.dynamics.meter import following
+        import diffrax  # late: half a second that only a flow needs
 
         if steps[-1] == 0:
             return jnp.broadcast_to(initial, (len(steps), *initial.shape))

@@ -134,17 +134,17 @@ class LinearDynamics:
         return self.solution.rank
 
     @property
-    def modes(self) -> Modes:
-        """Modes of the dense solution.
+    def modes(self) -> Modes | LevelSolution:
+        """What knows the ``eigenvalues`` of Θ_BB, zero where they are rounding, and their ``rank``.
 
         Raises:
-            SystemTooLargeError: Nothing was diagonalised.
+            SystemTooLargeError: Only products are known.
         """
-        if not isinstance(self.solution, DenseSolution):
-            raise SystemTooLargeError(
-                f"No eigenvectors are stored: {self.solution!r}. Use .rank, or solver='dense'."
-            )
-        return self.solution.modes
+        if isinstance(self.solution, DenseSolution):
+            return self.solution.modes
+        if isinstance(self.solution, LevelSolution):
+            return self.solution
+        raise SystemTooLargeError(f"{self.solution!r} know no modes: use solver='dense'.")
 
     def mean(self, steps: ArrayLike, x: ArrayLike) -> Array:
         """μ_x: (steps, n) complex, at configurations x (n, sites)."""

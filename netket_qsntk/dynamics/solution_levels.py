@@ -43,8 +43,8 @@ class LevelSolution(Solution):
         self.kernel, self.train, self.response, self.reason = kernel, train, response, reason
         self._operator, self._modes, prior = operators
         levels, counts = (np.asarray(t) for t in self._modes.levels())
-        n = len(train.states)
-        self.levels, self.counts = spectral.without_rounding(levels, n), counts
+        floor = spectral.floor_of_levels(levels, counts)
+        self.levels, self.counts = np.where(levels > floor, levels, 0.0), counts
         self.prior = np.maximum(np.asarray(prior.levels()[0]), 0.0)
         self.largest = float(self.levels.max())
         self._amplitudes = np.asarray(train.amplitudes)
@@ -72,8 +72,13 @@ class LevelSolution(Solution):
 
     @property
     def rank(self) -> int:
-        """Number of modes above the floor of rounding."""
+        """Number of modes whose level is no rounding (:func:`netket_qsntk.spectral.floor_of_levels`)."""
         return int(self.counts[self.levels > 0].sum())
+
+    @property
+    def eigenvalues(self) -> Array:
+        """Of every mode, zero where they are rounding: (n,)."""
+        return self._modes.on_modes(jnp.asarray(self.levels))
 
     def mean(self, steps: np.ndarray, x: ArrayLike) -> Array:
         """U (1 - r) Uᵀ ψ_T at x."""
@@ -150,9 +155,12 @@ class LevelSolution(Solution):
         """The modes at other configurations of the same basis."""
         if x is self.train.states:
             return self._modes
-        hint = "hypercube" if isinstance(self._operator, Hypercube) else "kronecker"
-        cross = self.kernel.operator(x, self.train.states, hint=hint)
-        return eqx.tree_at(lambda modes: modes.rows, self._modes, cross.rows, is_leaf=_is_none)
+        if len(x):
+            hint = "hypercube" if isinstance(self._operator, Hypercube) else "kronecker"
+            rows = self.kernel.operator(x, self.train.states, hint=hint).rows
+        else:
+            rows = self._modes.rows.take(np.zeros(0, int))
+        return eqx.tree_at(lambda modes: modes.rows, self._modes, rows, is_leaf=_is_none)
 
     def _level_products(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Σ (Uᵀu)* (Uᵀv) over the modes of each level: (levels,)."""

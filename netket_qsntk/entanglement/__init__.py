@@ -53,6 +53,7 @@ from netket_qsntk.entanglement.spectrum import (
     renyi_entropy,
     tsallis_entropy,
 )
+from netket_qsntk.entanglement.training import entropies_along
 
 __all__ = [
     "DenseEnsemble",
@@ -76,6 +77,7 @@ __all__ = [
     "ensemble",
     "entanglement_spectrum",
     "entropies",
+    "entropies_along",
     "entropy_density",
     "entropy_scaling",
     "extensive_ensemble",

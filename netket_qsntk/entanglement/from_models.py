@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from netket.hilbert import DiscreteHilbert, HomogeneousHilbert
 
@@ -83,7 +84,7 @@ def ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble | LogNorm
         fields = _structured(process) or _dense(process.kernel, hilbert)
         return LogNormalEnsemble(fields) if readout.is_log else fields
     dense = _dense(process.kernel, hilbert)
-    reference = np.asarray(readout.reference(np.asarray(hilbert.all_states())))
+    reference = np.asarray(readout.reference(jnp.asarray(hilbert.all_states())))
     if readout.is_log:
         return LogNormalEnsemble(dense, reference)
     factor = np.exp(reference)

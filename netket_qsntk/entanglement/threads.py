@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from netket_qsntk._compat.blas_threads import one_blas_thread
+from netket_qsntk._compat.cpu.blas_threads import one_blas_thread
 
 # Numbers that a core works on at a time: 2^16 complex ones are 1 MB, within its level-2 cache.
 _NUMBERS = 2**16

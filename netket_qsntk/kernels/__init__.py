@@ -2,12 +2,14 @@
 
 from netket_qsntk._compat import load_neural_tangents
 from netket_qsntk.kernels import architectures as _architectures  # noqa: F401  registers the models
+from netket_qsntk.kernels import netket_models as _netket  # noqa: F401  registers NetKet's own
 from netket_qsntk.kernels import symmetrized_models as _symmetrized  # noqa: F401  registers Symmetrized
 from netket_qsntk.kernels.base import Entries, InfiniteWidthKernel
 from netket_qsntk.kernels.definiteness import DefinitenessReport, positive_definiteness
 from netket_qsntk.kernels.dot_product import DotProductKernel, Formula
 from netket_qsntk.kernels.empirical import EmpiricalKernel, empirical
 from netket_qsntk.kernels.learning_rate import max_learning_rate
+from netket_qsntk.kernels.monte_carlo import monte_carlo
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.spectrum import Spectrum, spectrum
@@ -28,6 +30,7 @@ __all__ = [
     "load_neural_tangents",
     "empirical",
     "EmpiricalKernel",
+    "monte_carlo",
     "max_learning_rate",
     "spectrum",
     "Spectrum",

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -13,13 +13,11 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Activation, Pair
-from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.errors import InvalidModelError, UnknownKernelError
 from netket_qsntk.kernels.base import Trainable
 from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula, is_traced
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.networks import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
-
-# σ are NumPy arrays where a kernel is made: constants stay known inside jax.jit, where jnp.asarray would trace them.
 
 
 class ExponentialKernel(Formula):
@@ -78,19 +76,44 @@ class PerceptronKernel(Formula):
 
     def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
         """(NNGP, NTK) for inputs of length d with these inner products."""
+        shape = pair.c.shape
+        weight = self.sigma_w**2
+        bias = self.sigma_b**2
+        # What each layer's own parameters add to the NTK: c_w τ + c_b.
+        trained = (
+            np.ones(len(self.biased)) if self.trainable == "all" else np.zeros(len(self.biased))
+        )
+        trained[-1] = 1.0
+        own_weight, own_bias = (
+            (np.ones_like(trained), np.asarray(self.biased, float))
+            if self.standard
+            else (weight, bias)
+        )
+        layers = weight, bias, trained * own_weight, trained * own_bias
+
+        def layer(
+            carry: tuple[Pair, Array], sigmas: tuple[Array, ...]
+        ) -> tuple[tuple[Pair, Array], None]:
+            moments, ntk = carry
+            sw, sb, cw, cb = sigmas
+            moments, slope = self.activation.dual(moments)
+            ntk = sw * slope * ntk + cw * moments.c + cb
+            return (moments.affine(sw, sb), ntk), None
+
         a, b, c, gap, determinant = pair
-        moments, ntk = Pair(a / d, b / d, c / d, gap / d, determinant / d**2), jnp.zeros(())
-        last = len(self.biased) - 1
-        for i, biased in enumerate(self.biased):
-            sw, sb = self.sigma_w[i], self.sigma_b[i]
-            if i > 0:
-                moments, slope = self.activation.dual(moments)
-                ntk = sw**2 * slope * ntk
-            if i == last or self.trainable == "all":
-                c_w, c_b = (1.0, float(biased)) if self.standard else (sw**2, sb**2)
-                ntk = ntk + c_w * moments.c + c_b
-            moments = moments.affine(sw**2, sb**2)
-        return moments.c, ntk
+        moments = Pair(
+            a / d,
+            b / d,
+            c / d,
+            jnp.broadcast_to(gap / d, shape),
+            jnp.broadcast_to(determinant / d**2, shape),
+        )
+        sigmas = tuple(jnp.asarray(t, float) for t in layers)
+        ntk = sigmas[2][0] * moments.c + sigmas[3][0]
+        carry = moments.affine(sigmas[0][0], sigmas[1][0]), ntk
+        # One compiled layer, however many there are.
+        carry, _ = jax.lax.scan(layer, carry, tuple(t[1:] for t in sigmas))
+        return carry[0].c, carry[1]
 
     def for_inputs(self, largest: float) -> "PerceptronKernel":
         """The same with a quadrature for inputs with x·x/d up to ``largest``, at every layer."""
@@ -99,10 +122,8 @@ class PerceptronKernel(Formula):
         sigma_w, sigma_b = (
             tuple(float(s) for s in np.asarray(t)) for t in (self.sigma_w, self.sigma_b)
         )
-        # Rounded up to a power of √2, so that nearly all inputs share a quadrature.
-        largest = 2.0 ** (math.ceil(2 * math.log2(max(largest, 1.0))) / 2)
-        activation = _resolved(self.activation, sigma_w, sigma_b, largest)
-        return dataclasses.replace(self, activation=activation)
+        activation = _resolved(self.activation, sigma_w, sigma_b, float(largest))
+        return dataclasses.replace(self, activation=activation.checked())
 
     def __repr__(self) -> str:
         layers = len(self.biased) - 1
@@ -122,9 +143,7 @@ def _resolved(
     for w, b in zip(sigma_w[:-1], sigma_b[:-1], strict=True):
         variance = w**2 * square + b**2
         deviation = max(deviation, math.sqrt(variance))
-        with jax.ensure_compile_time_eval():
-            a = jnp.asarray(variance)
-            square = float(activation.resolved(deviation).dual(Pair.of(a, a, a))[0].c)
+        square = activation.mean_square(math.sqrt(variance))
     return activation.resolved(deviation)
 
 
@@ -136,6 +155,11 @@ class FourierEncoding(eqx.Module):
     def __call__(self, x: Any) -> Array:
         """(n, sites) -> (n, 2 features)."""
         return self.model.encode(x)
+
+
+def _leaf(sigma: Any) -> Array:
+    """σ as a leaf: NumPy's, which stays known inside ``jax.jit``, where ``jnp.asarray`` would trace it."""
+    return cast(Array, np.asarray(sigma, float))
 
 
 def _number(sigma: Any) -> str:
@@ -153,7 +177,12 @@ def _parametrization(standard: bool) -> str:
     return ", parametrization='standard'" if standard else ""
 
 
-def _check(trainable: str) -> None:
+def _check(model: WaveFunction, trainable: str) -> None:
+    if model.parametrization == "mup":
+        raise UnknownKernelError(
+            f"{type(model).__name__}(parametrization='mup') learns features at any width: its wide limit is no "
+            "kernel. Use parametrization='ntk', or qs.kernels.empirical(state, x) for the kernel of one network."
+        )
     if trainable not in ("all", "readout"):
         raise InvalidModelError(f"trainable={trainable!r}: expected 'all' or 'readout'.")
 
@@ -170,10 +199,10 @@ def _kernel(model: WaveFunction, formula: Formula, trainable: Trainable) -> DotP
 @infinite_width.register(CosNet)
 @infinite_width.register(GaussNet)
 def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotProductKernel:
-    _check(trainable)
+    _check(model, trainable)
     formula = ExponentialKernel(
-        sigma_a=np.asarray(model.sigma_a, float),
-        sigma_w=np.asarray(model.sigma_w, float),
+        sigma_a=_leaf(model.sigma_a),
+        sigma_w=_leaf(model.sigma_w),
         phase=isinstance(model, CosNet),
         standard=model.parametrization == "standard",
         trainable=trainable,
@@ -183,18 +212,19 @@ def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotP
 
 @infinite_width.register
 def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKernel:
-    _check(trainable)
+    _check(model, trainable)
     sigma_w, sigma_b = model.sigmas()
     formula = PerceptronKernel(
-        sigma_w=np.asarray(sigma_w, float),
-        sigma_b=np.asarray(sigma_b, float),
+        sigma_w=_leaf(sigma_w),
+        sigma_b=_leaf(sigma_b),
         biased=tuple(s > 0 for s in sigma_b),
         activation=model.nonlinearity,
         standard=model.parametrization == "standard",
         trainable=trainable,
     )
-    # For quadratures of traced inputs, of which nothing is known: spins to 2, four bosons a site, all fermions.
-    return _kernel(model, formula.for_inputs(16.0), trainable)
+    # An activation that no quadrature is accurate for warns now, at |x|²/d = 1.
+    formula.for_inputs(1.0)
+    return _kernel(model, formula, trainable)
 
 
 @infinite_width.register

@@ -5,7 +5,7 @@ compiled program, and ``jax.grad`` reaches them.
 """
 
 import abc
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import equinox as eqx
 import jax
@@ -200,12 +200,9 @@ class InfiniteWidthKernel(abc.ABC):
         stored = Stored(dense, shared, tiled)
         structured = hint is None or hint in ("hypercube", "kronecker")
         structure = structures.find(self, x, y, which) if structured else _NOT_LOOKED
-        if isinstance(structure, structures.Unstructured):
-            return choose(
-                structure, np.asarray(x), None if same else np.asarray(y), stored, hint=hint
-            )
-        u, v = (None if t is None else np.asarray(self.coordinates(t)) for t in (x, y))
-        return choose(structure, u, v, stored, hint=hint)
+        plain = isinstance(structure, structures.Unstructured)
+        at = np.asarray if plain else self.coordinates
+        return choose(structure, at(x), None if same else at(y), stored, hint=hint)
 
     def qsntk(self, x: Any, y: Any = None) -> QSNTK:
         """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0."""
@@ -221,12 +218,12 @@ class InfiniteWidthKernel(abc.ABC):
         if not isinstance(other, InfiniteWidthKernel):
             return NotImplemented
         _check_alike("+", self, other)
-        return self._plus(other) or Sum((self, other))
+        return self._plus(other) or Sum(self.n_parts, self.trainable, (self, other))
 
     def __mul__(self, other: "InfiniteWidthKernel | ArrayLike") -> "InfiniteWidthKernel":
         if isinstance(other, InfiniteWidthKernel):
             _check_alike("*", self, other)
-            return Product((self, other))
+            return Product(self.n_parts, self.trainable, (self, other))
         return Scaled(self, other)
 
     def __rmul__(self, factor: ArrayLike) -> "InfiniteWidthKernel":
@@ -291,10 +288,6 @@ class _Composed(KernelModule):
 
     terms: tuple[InfiniteWidthKernel, ...]
 
-    def __init__(self, terms: tuple[InfiniteWidthKernel, ...]) -> None:
-        self.terms = terms
-        self.n_parts, self.trainable = terms[0].n_parts, terms[0].trainable
-
     @staticmethod
     @abc.abstractmethod
     def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
@@ -350,7 +343,10 @@ class Scaled(KernelModule):
     def __init__(self, kernel: InfiniteWidthKernel, factor: ArrayLike) -> None:
         # NumPy's, so that inside jax.jit a known factor stays known.
         known = not isinstance(factor, jax.core.Tracer)
-        self.kernel, self.factor = kernel, np.asarray(factor, float) if known else factor
+        self.kernel, self.factor = (
+            kernel,
+            cast(Array, np.asarray(factor, float) if known else factor),
+        )
         self.n_parts, self.trainable = kernel.n_parts, kernel.trainable
         if self.factor.ndim or (known and not 0 < float(self.factor) < np.inf):
             raise InvalidModelError(

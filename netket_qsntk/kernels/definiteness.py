@@ -192,12 +192,18 @@ def _reason(kernel: InfiniteWidthKernel, u: np.ndarray) -> str:
         )
     if not np.allclose((u * u).sum(-1), (u[:1] * u[:1]).sum(-1), rtol=1e-12):
         return "Case 3 is for inputs on one sphere; these have different norms: the verdict is numerical."
+    if formula.activation.is_polynomial:
+        return (
+            "Case 3 is for activations that are no polynomials. With this one the NTK is a polynomial in x·y, of "
+            "finite rank over all inputs: the verdict is numerical."
+        )
     if all(formula.biased[:-1]):
         return (
             "Case 3: a deep network with biases and a non-polynomial activation, inputs on a sphere: "
             "positive definite on distinct inputs (Jacot et al., 2018)."
         )
     return (
-        "Case 3 needs biases: without them x and -x are tied by the parity of the activation, and the "
-        "NTK of a shallow network is singular on the hypercube."
+        "Case 3 needs a bias in every hidden layer. Without them x and -x are tied where the even or the odd part of "
+        "the activation is a polynomial (relu, gelu, tanh), and the NTK is singular on the hypercube: the verdict is "
+        "numerical."
     )

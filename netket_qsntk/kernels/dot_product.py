@@ -2,14 +2,14 @@
 
 K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products
 take a few dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and
-the n × m matrix is an integer product and a look-up (:mod:`netket_qsntk.kernels.look_up`): it costs little more than
-writing it to memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
+the n × m matrix is an integer product and a look-up (:mod:`netket_qsntk._compat.cpu.look_up`): it costs little
+more than writing it to memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
 """
 
 import abc
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -18,9 +18,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from netket_qsntk._compat.cpu import look_up
 from netket_qsntk.activations import Pair
 from netket_qsntk.errors import InvalidConfigurationsError
-from netket_qsntk.kernels import look_up
 from netket_qsntk.kernels.base import (
     InfiniteWidthKernel,
     KernelModule,
@@ -33,11 +33,15 @@ from netket_qsntk.kernels.tiles import starts
 from netket_qsntk.parallel.mpi import over_ranks
 
 Wanted = tuple[Which, ...]
+# Of so few entries both kernels are evaluated at once.
+_SMALL = 4096
 _BOTH: Wanted = ("nngp", "ntk")
 _SLOT = {"nngp": 0, "ntk": 1}
 
 # Integer products are done in float32, exact up to 2²⁴.
 _EXACT = 2**24
+# Tables of up to this size cost nothing worth saving.
+_SMALL = 2**12
 # Entries of a tile evaluated at once.
 _TILE = 2**18
 # Coordinates that one fused loop over pairs of real inputs goes through.
@@ -131,7 +135,8 @@ def _pair(x: Array, y: Array) -> Pair:
 
 def _known_pair(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Pair:
     """``Pair.of`` on the host: a compiled ab - c² may be fused, and is then not zero where it is."""
-    return Pair(a, b, c, np.maximum((a + b) / 2 - c, 0.0), np.maximum(a * b - c * c, 0.0))
+    gap, determinant = np.maximum((a + b) / 2 - c, 0.0), np.maximum(a * b - c * c, 0.0)
+    return Pair(*(cast(Array, t) for t in (a, b, c, gap, determinant)))
 
 
 @eqx.filter_jit
@@ -208,6 +213,8 @@ class DotProductKernel(KernelModule):
         shape = np.broadcast_shapes(xx.shape, yy.shape, xy.shape)
         formula = self._for_inputs(d, xx, yy)
         xy = np.atleast_1d(np.broadcast_to(xy, shape))
+        if xy.size <= _SMALL:  # one program for tables, whatever is wanted of them
+            xx, yy = (np.broadcast_to(t, xy.shape) for t in (xx, yy))
         n = xy.shape[-1]
         padding = max(64, 1 << max(n - 1, 0).bit_length()) - n
         moments = (
@@ -216,9 +223,11 @@ class DotProductKernel(KernelModule):
             else t
             for t in (xx, yy, xy)
         )
-        found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), wanted)
+        evaluated = _BOTH if xy.size <= _SMALL else wanted
+        found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), evaluated)
+        found = tuple(found[evaluated.index(which)] for which in wanted)
         if not is_traced(self.formula):
-            found = tuple(map(np.asarray, found))
+            return tuple(np.asarray(t)[..., :n].reshape(shape) for t in found)
         return tuple(t[..., :n].reshape(shape) for t in found)
 
     def _for_inputs(self, d: int, *squares: Any) -> Formula:
@@ -360,10 +369,12 @@ class DotProductKernel(KernelModule):
 
 def _same(one: Any, two: Any) -> bool:
     """Whether two encodings are known to be the same function."""
-    first, second = (jax.tree.flatten(t) for t in (one, two))
-    return first[1] == second[1] and all(
+    kinds: list[Any] = [jax.tree.structure(t) for t in (one, two)]
+    if kinds[0] != kinds[1]:
+        return False
+    return all(
         a is b or (not is_traced((a, b)) and np.array_equal(a, b))
-        for a, b in zip(first[0], second[0], strict=True)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
     )
 
 
@@ -380,9 +391,10 @@ def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
     for scale in (1, 2):
         values = 2 * u.shape[-1] * (scale * largest) ** 2 + 1
         if all(np.array_equal(np.rint(scale * t), scale * t) for t in (u, v)):
-            # The table index itself must be exact too.
+            # The table index itself must be exact too, and the table no larger than what is looked up in it.
             classes = [len(np.unique((t * t).sum(-1))) for t in (u, v)]
-            return scale if values * classes[0] * classes[1] < _EXACT else 0
+            entries = values * classes[0] * classes[1]
+            return scale if entries < min(_EXACT, max(_SMALL, len(u) * len(v))) else 0
     return 0
 
 

@@ -1,7 +1,8 @@
 """From a model to its infinite-width kernel; users register architectures of their own here."""
 
+from collections.abc import Callable
 from functools import singledispatch
-from typing import Any
+from typing import Any, Protocol, cast
 
 from netket_qsntk.errors import UnknownKernelError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable
@@ -16,6 +17,16 @@ _HOW = (
 )
 
 
+class _Registry(Protocol):
+    """What :func:`infinite_width` looks like: a function with a decorator for other architectures."""
+
+    register: Callable[..., Any]
+
+    def __call__(self, model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
+        """The kernel of a model."""
+        ...
+
+
 @singledispatch
 def _make(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
     raise UnknownKernelError(
@@ -23,6 +34,12 @@ def _make(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
     )
 
 
+def _registry(function: Any) -> _Registry:
+    function.register = _make.register
+    return cast(_Registry, function)
+
+
+@_registry
 def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
     """The Gaussian-process (NNGP) and neural tangent kernel of a model at infinite width.
 
@@ -67,7 +84,3 @@ def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKer
             f"for {registered.__name__} is not its own. {_HOW}"
         )
     return _make(model, trainable)
-
-
-infinite_width.register = _make.register  # type: ignore[attr-defined]
-infinite_width.dispatch = _make.dispatch  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ then compared with entries at random configurations of the product basis and of 
 a subclass may override what its parent promised, and an encoding may mix sites.
 """
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import equinox as eqx
 import jax
@@ -146,7 +146,7 @@ def _with_numbers_of(
 
 def _concrete(kernel: Any) -> Any:
     """The kernel with typical numbers in the place of traced ones: its kind does not depend on them."""
-    leaves, treedef = jax.tree.flatten(kernel)
+    leaves, treedef = jax.tree.leaves(kernel), cast(Any, jax.tree.structure(kernel))
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return kernel
     with jax.ensure_compile_time_eval():

@@ -8,4 +8,7 @@ from netket_qsntk.networks import Symmetrized
 
 @infinite_width.register
 def _symmetrized(model: Symmetrized, trainable: Trainable = "all") -> InfiniteWidthKernel:
-    return SymmetrizedKernel(infinite_width(model.network, trainable), model.symmetry)
+    kernel = infinite_width(model.network, trainable)
+    if model.symmetry.dimension > 1:
+        kernel = kernel * (1 / model.symmetry.dimension)
+    return SymmetrizedKernel(kernel, model.symmetry)

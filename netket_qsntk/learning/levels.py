@@ -144,7 +144,7 @@ def levels(
     if isinstance(kernel, SymmetrizedKernel):
         if group is not None or character is not None:
             raise NoLevelsError("The kernel is symmetrised already: leave group and character out.")
-        kernel, group = kernel.kernel, kernel.symmetry
+        group, kernel = kernel.symmetry, kernel.kernel
     if hilbert.size > _MOST_SITES:
         raise NoLevelsError(
             f"{hilbert.size} sites: the number of configurations is no float64. Expected at most {_MOST_SITES}."

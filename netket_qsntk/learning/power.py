@@ -11,8 +11,8 @@ from netket_qsntk.learning.chain_states import ChainState
 from netket_qsntk.learning.levels import Levels
 from netket_qsntk.learning.product_levels import occupations
 from netket_qsntk.learning.schemes import hamming_scheme, johnson_scheme
-from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
 from netket_qsntk.readout import Readout
+from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
 from netket_qsntk.symmetry import projection
 from netket_qsntk.targets import Target, all_states
 
@@ -218,7 +218,7 @@ def _check_symmetry(target: Target, values: np.ndarray, group: Any) -> None:
         image = states[:, move] if sign > 0 else -states[:, move]
         total += np.conj(chi) * values[target.hilbert.states_to_numbers(image)]
     projected = total * symmetry.dimension / symmetry.order
-    lost = np.linalg.norm(projected - values) / max(np.linalg.norm(values), 1e-300)
+    lost = np.linalg.norm(projected - values) / max(float(np.linalg.norm(values)), 1e-300)
     if lost > 1e-6:
         raise SymmetryError(
             f"{lost**2:.1%} of the target's norm has not the symmetry of {symmetry!r}, and no symmetrised network "

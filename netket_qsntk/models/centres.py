@@ -89,7 +89,7 @@ def evaluator(
 
 def rows(made: Variables, kernel: InfiniteWidthKernel | None, x: Array, which: Which) -> Array:
     """k(x, Y) between configurations (n, d) and the centres: (n, M)."""
-    if "table" not in made:
+    if "table" not in made and kernel is not None:
         y = made["configurations"]
         return kernel.ntk(x, y) if which == "ntk" else kernel.nngp(x, y)
     bits = words(

@@ -81,7 +81,7 @@ class InfiniteWidth(nn.Module):
         if not isinstance(self.centres, HashableArray):
             y = centre.check_configurations(self.centres)
             symmetry = centre.taken_apart(self.kernel)[1]
-            centre.check_memory(*y.shape, symmetry)
+            centre.check_memory(y.shape[0], y.shape[1], symmetry)
             centre.check_distinct(y, symmetry)
             self.centres = HashableArray(y.astype(np.int8) if np.array_equal(y, np.rint(y)) else y)
         if self.parts is None:

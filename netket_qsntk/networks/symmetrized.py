@@ -1,6 +1,6 @@
 """A network projected on a representation of a symmetry group."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,12 +89,12 @@ class Symmetrized(nn.Module):
     @property
     def parts(self) -> Parts:
         """How f₁ and f₂ are built."""
-        return self.network.parts
+        return cast(Parts, self.network.parts)
 
     @property
     def parametrization(self) -> Parametrization:
         """That of the network."""
-        return self.network.parametrization
+        return cast(Parametrization, self.network.parametrization)
 
     @property
     def param_dtype(self) -> Any:

@@ -5,11 +5,13 @@ from netket_qsntk.operators.basis import BasisIndex
 from netket_qsntk.operators.conjugate_residuals import Solution, conjugate_residuals
 from netket_qsntk.operators.decomposition import BasisModes, Eigendecomposition
 from netket_qsntk.operators.dense import Dense
+from netket_qsntk.operators.exchange import walsh_hadamard
 from netket_qsntk.operators.functions import FunctionResult, apply_function, chebyshev
 from netket_qsntk.operators.hypercube import Hypercube
 from netket_qsntk.operators.kronecker import Kronecker
 from netket_qsntk.operators.krylov import Krylov
 from netket_qsntk.operators.lanczos import lanczos, largest_eigenvalue
+from netket_qsntk.operators.projected import Projected
 from netket_qsntk.operators.shared import Shared
 from netket_qsntk.operators.stochastic import (
     Estimate,
@@ -22,13 +24,14 @@ from netket_qsntk.operators.stochastic import (
 )
 from netket_qsntk.operators.structure import HammingTable, SiteProduct, Structure, Unstructured
 from netket_qsntk.operators.tiled import Tiled
-from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
+from netket_qsntk.operators.transforms import apply_factors
 
 __all__ = [
     "KernelOperator",
     "Dense",
     "Hypercube",
     "Kronecker",
+    "Projected",
     "Tiled",
     "Shared",
     "Sum",

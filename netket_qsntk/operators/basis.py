@@ -1,12 +1,11 @@
 """Where the configurations of a batch sit in a product basis."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import StructureError
 
@@ -31,7 +30,7 @@ class BasisIndex(eqx.Module):
     size: int = eqx.field(static=True)
     distinct: bool = eqx.field(static=True)
 
-    def __init__(self, index: Any, size: int, *, distinct: bool | None = None) -> None:
+    def __init__(self, index: ArrayLike, size: int, *, distinct: bool | None = None) -> None:
         self.size = size
         if index is None:
             self.index, self.distinct = None, True
@@ -80,14 +79,14 @@ class BasisIndex(eqx.Module):
         """Vectors over the basis (…, size) at the batch: (…, n)."""
         return f if self.index is None else f.at[..., self.index].get(mode="promise_in_bounds")
 
-    def take(self, selection: Any) -> "BasisIndex":
+    def take(self, selection: ArrayLike) -> "BasisIndex":
         """The batch of some of these configurations, chosen by their numbers 0 … n - 1."""
         selection = np.asarray(selection)
         chosen = selection if self.index is None else np.asarray(self.index)[selection]
         return BasisIndex(chosen, self.size)
 
 
-def spin_index(x: Any) -> np.ndarray:
+def spin_index(x: ArrayLike) -> np.ndarray:
     """Position of ±1 spins (n, d) in ``nk.hilbert.Spin(1/2, d).all_states()``: all up first, last site fastest.
 
     Example:
@@ -101,12 +100,12 @@ def spin_index(x: Any) -> np.ndarray:
     return index
 
 
-def local_values(*batches: Any) -> np.ndarray:
+def local_values(*batches: ArrayLike) -> np.ndarray:
     """The different values of all sites of all batches, largest first (NetKet's order for spins)."""
     return np.unique(np.concatenate([np.unique(np.asarray(x)) for x in batches]))[::-1]
 
 
-def product_index(x: Any, values: Any) -> np.ndarray:
+def product_index(x: ArrayLike, values: ArrayLike) -> np.ndarray:
     """Position of configurations (n, d) in the product basis of ``values`` on each site, last site fastest.
 
     Raises:

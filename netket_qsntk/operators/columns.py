@@ -1,10 +1,11 @@
 """Right-hand sides as rows of real vectors: what every solver works on."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import OperatorShapeError
 
@@ -30,7 +31,7 @@ class Columns(NamedTuple):
         return rows[..., 0] if self.is_vector else rows
 
 
-def real_rows(v: Any, n: int) -> tuple[Array, Columns]:
+def real_rows(v: ArrayLike, n: int) -> tuple[Array, Columns]:
     """A right-hand side (n,) or (n, columns), real or complex, as real rows (k, n).
 
     Raises:

@@ -5,12 +5,14 @@ Conjugate residuals are the variant of conjugate gradients that makes the residu
 right-hand side is not in its range; conjugate gradients diverge there.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
+from tqdm import tqdm
 
 from netket_qsntk.alert import alert
 from netket_qsntk.errors import NotConvergedWarning, OperatorShapeError
@@ -53,10 +55,10 @@ class _State(NamedTuple):
 
 def conjugate_residuals(
     operator: KernelOperator,
-    b: Any,
+    b: ArrayLike,
     *,
     preconditioner: KernelOperator | None = None,
-    start: Any = None,
+    start: ArrayLike | None = None,
     tol: float = 1e-10,
     max_steps: int = 1000,
     warn: bool = True,
@@ -131,7 +133,7 @@ def _iterate(
     start: Array,
     tol: float,
     max_steps: int,
-    done: Any,
+    done: tqdm,
 ) -> tuple[Array, int]:
     """The solution for each row, and the number of products."""
 

@@ -1,12 +1,11 @@
 """A kernel held as a matrix."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
@@ -39,7 +38,7 @@ class Dense(KernelOperator):
 
     def __init__(
         self,
-        matrix: Any,
+        matrix: ArrayLike,
         *,
         symmetric: bool | None = None,
         positive: bool = False,
@@ -66,7 +65,7 @@ class Dense(KernelOperator):
         return n, m
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Dtype of the matrix."""
         return self.matrix.dtype
 
@@ -81,7 +80,7 @@ class Dense(KernelOperator):
         """The transposed matrix; itself if symmetric."""
         return self if self.symmetric else Dense(self.matrix.T, symmetric=False, reason=self.reason)
 
-    def restrict(self, rows: Any, columns: Any = None) -> "Dense":
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "Dense":
         """The block of some rows and columns."""
         block = self.matrix[jnp.asarray(rows)][:, jnp.asarray(rows if columns is None else columns)]
         symmetric = self.symmetric and columns is None
@@ -91,7 +90,7 @@ class Dense(KernelOperator):
         """Its diagonal."""
         return jnp.diagonal(self.matrix)
 
-    def scaled(self, factor: Any) -> "Dense":
+    def scaled(self, factor: ArrayLike) -> "Dense":
         """``factor`` times the matrix."""
         positive = self.positive and is_nonnegative(factor)
         return Dense(
@@ -108,7 +107,7 @@ class Dense(KernelOperator):
             reason=self.reason,
         )
 
-    def add_diagonal(self, value: Any) -> "Dense":
+    def add_diagonal(self, value: ArrayLike) -> "Dense":
         """The matrix plus ``value`` times the identity."""
         if not self.symmetric:
             raise OperatorShapeError("add_diagonal needs a symmetric operator.")

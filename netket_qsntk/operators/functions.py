@@ -1,12 +1,13 @@
 """Functions of a symmetric operator times vectors: gradient descent, gradient flow, or any other."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from scipy.fft import dct
 
 from netket_qsntk.alert import alert
@@ -35,7 +36,7 @@ class FunctionResult(NamedTuple):
 
 def apply_function(
     operator: KernelOperator,
-    v: Any,
+    v: ArrayLike,
     function: Function,
     *,
     tol: float = 1e-10,
@@ -88,7 +89,7 @@ def apply_function(
 
 def chebyshev(
     operator: KernelOperator,
-    v: Any,
+    v: ArrayLike,
     function: Function,
     *,
     interval: tuple[float, float] | None = None,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.hamming import hamming_levels, hamming_values
@@ -18,9 +19,9 @@ from netket_qsntk.operators.decomposition import (
     ParityModes,
     parity_weights,
 )
+from netket_qsntk.operators.exchange import hamming_product, in_parts
 from netket_qsntk.operators.transforms import walsh_hadamard
 from netket_qsntk.parallel.mesh import n_devices
-from netket_qsntk.parallel.transforms import hamming_product, in_parts
 
 
 class Hypercube(KernelOperator):
@@ -63,12 +64,12 @@ class Hypercube(KernelOperator):
 
     def __init__(
         self,
-        values: Any,
-        x: Any = None,
-        y: Any = None,
+        values: ArrayLike,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        dtype: Any = None,
-        levels: Any = None,
+        dtype: DTypeLike | None = None,
+        levels: ArrayLike | None = None,
         positive: bool = False,
         reason: str = "",
     ) -> None:
@@ -99,7 +100,7 @@ class Hypercube(KernelOperator):
         return len(self.rows), len(self._columns)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Dtype of the arithmetic."""
         return self.values.dtype
 
@@ -141,7 +142,7 @@ class Hypercube(KernelOperator):
         """Rows and columns exchanged."""
         return self if self.symmetric else self._with(rows=self._columns, columns=self.rows)
 
-    def restrict(self, rows: Any, columns: Any = None) -> "Hypercube":
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "Hypercube":
         """The block of some rows and columns, a batch again."""
         other = self._columns.take(rows if columns is None else columns)
         same = self.symmetric and columns is None
@@ -151,7 +152,7 @@ class Hypercube(KernelOperator):
             positive=self.positive and same,
         )
 
-    def scaled(self, factor: Any) -> "Hypercube":
+    def scaled(self, factor: ArrayLike) -> "Hypercube":
         """``factor`` times this."""
         return self._with(
             values=factor * self.values,
@@ -159,7 +160,7 @@ class Hypercube(KernelOperator):
             positive=self.positive and is_nonnegative(factor),
         )
 
-    def add_diagonal(self, value: Any) -> KernelOperator:
+    def add_diagonal(self, value: ArrayLike) -> KernelOperator:
         """This plus ``value`` times the identity: k(0) grows, unless a configuration comes twice."""
         if not (self.symmetric and self.rows.distinct):
             return super().add_diagonal(value)
@@ -191,7 +192,7 @@ class Hypercube(KernelOperator):
         if not self.symmetric:
             raise OperatorShapeError("Only a symmetric operator has a preconditioner.")
         top = jnp.max(self.levels)
-        rounding = self.rows.size * jnp.finfo(self.dtype).eps * top
+        rounding = 16 * self.rows.size * jnp.finfo(self.dtype).eps * jnp.abs(self.values[0])
 
         def inverse(levels: Array) -> Array:
             return 1 / jnp.where(levels > rounding, jnp.maximum(levels, cutoff * top), top)
@@ -250,7 +251,7 @@ class Hypercube(KernelOperator):
         return f"function of the Hamming distance, {what}, {jnp.dtype(self.dtype).name}"
 
 
-def _index(x: Any, d: int) -> BasisIndex:
+def _index(x: "ArrayLike | BasisIndex | None", d: int) -> BasisIndex:
     if x is None:
         return BasisIndex(None, 2**d)
     if isinstance(x, BasisIndex):

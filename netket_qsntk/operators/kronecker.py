@@ -15,6 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
@@ -62,14 +63,14 @@ class Kronecker(KernelOperator):
 
     def __init__(
         self,
-        factor: Any,
+        factor: ArrayLike,
         n_sites: int,
-        x: Any = None,
-        y: Any = None,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        local_states: Any = None,
-        scale: Any = 1.0,
-        insertion: tuple[Any, Any] | None = None,
+        local_states: ArrayLike | None = None,
+        scale: ArrayLike = 1.0,
+        insertion: tuple[ArrayLike, ArrayLike] | None = None,
         positive: bool = False,
         reason: str = "",
     ) -> None:
@@ -101,7 +102,7 @@ class Kronecker(KernelOperator):
         return len(self.rows), len(self._columns)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Dtype of the factor."""
         return self.factor.dtype
 
@@ -171,7 +172,7 @@ class Kronecker(KernelOperator):
         """Rows and columns exchanged."""
         return self if self.symmetric else self._with(rows=self._columns, columns=self.rows)
 
-    def restrict(self, rows: Any, columns: Any = None) -> "Kronecker":
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "Kronecker":
         """The block of some rows and columns, a batch again."""
         same = self.symmetric and columns is None
         return self._with(
@@ -180,7 +181,7 @@ class Kronecker(KernelOperator):
             positive=self.positive and same,
         )
 
-    def scaled(self, factor: Any) -> "Kronecker":
+    def scaled(self, factor: ArrayLike) -> "Kronecker":
         """``factor`` times this."""
         inserted = (
             None if self.insertion is None else (factor * self.insertion[0], self.insertion[1])
@@ -254,7 +255,9 @@ class Kronecker(KernelOperator):
         return f"{kind}, {where} of {q}^{self.n_sites} = {q**self.n_sites} states"
 
 
-def _index(x: Any, q: int, n_sites: int, local_states: Any) -> BasisIndex:
+def _index(
+    x: "ArrayLike | BasisIndex | None", q: int, n_sites: int, local_states: ArrayLike | None
+) -> BasisIndex:
     if isinstance(x, BasisIndex):
         return x
     if x is None:

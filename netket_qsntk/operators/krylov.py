@@ -1,13 +1,13 @@
 """A Krylov basis and the functions of an operator that can be read off it."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk._units import human_bytes
 from netket_qsntk.operators.base import KernelOperator
@@ -76,7 +76,7 @@ class Krylov(eqx.Module):
         ]
         return np.stack(rows, axis=-2)
 
-    def combine(self, coefficients: Any) -> Array:
+    def combine(self, coefficients: ArrayLike) -> Array:
         """The vectors with these components (…, k, m) on the basis: (…, n), or (…, n, columns)."""
         padding = -self.steps % self.blocks[0].shape[1]
         c = np.asarray(coefficients)
@@ -151,7 +151,7 @@ class Krylov(eqx.Module):
         ]
         return np.concatenate(rows, axis=-2)[:, : self.steps, : self.steps]
 
-    def overlap(self, w: Any) -> np.ndarray:
+    def overlap(self, w: ArrayLike) -> np.ndarray:
         """Inner products of the basis with other vectors of the same form as v: (k, m)."""
         rows, _ = real_rows(w, self.blocks[0].shape[-1])
         parts = [np.asarray(_inner(block, rows[:, None]))[..., 0] for block in self.blocks]

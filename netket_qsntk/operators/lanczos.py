@@ -17,12 +17,12 @@ repeated orthogonalisation.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator
@@ -37,7 +37,7 @@ _BLOCK = 16
 
 def lanczos(
     operator: KernelOperator,
-    v: Any,
+    v: ArrayLike,
     *,
     max_steps: int = 300,
     until: Callable[[Krylov], bool] | None = None,

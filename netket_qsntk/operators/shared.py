@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
@@ -60,7 +61,7 @@ class Shared(KernelOperator):
         return self.matrix.shape
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Dtype of the matrix."""
         return self.matrix.dtype
 
@@ -80,7 +81,7 @@ class Shared(KernelOperator):
         """The transposed matrix in rows; itself if symmetric."""
         return self if self.symmetric else Shared(self.matrix.transposed(), reason=self.reason)
 
-    def restrict(self, rows: Any, columns: Any = None) -> Dense:
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> Dense:
         """The block of some rows and columns, on one device."""
         rows = np.asarray(rows)
         columns = rows if columns is None else np.asarray(columns)
@@ -90,7 +91,7 @@ class Shared(KernelOperator):
         symmetric = self.symmetric and columns is rows
         return Dense(block, symmetric=symmetric, positive=self.positive, reason=self.reason)
 
-    def scaled(self, factor: Any) -> "Shared":
+    def scaled(self, factor: ArrayLike) -> "Shared":
         """``factor`` times the matrix."""
         return self._with(factor * self.matrix, self.positive and is_nonnegative(factor))
 
@@ -111,6 +112,6 @@ class Shared(KernelOperator):
         return f"rows on {n_devices()} devices, {jnp.dtype(self.dtype).name}"
 
 
-def stored(matrix: Any, **properties: Any) -> KernelOperator:
+def stored(matrix: ArrayLike, **properties: Any) -> KernelOperator:
     """A matrix as an operator where it lies: :class:`Shared` in parts, :class:`Dense` elsewhere."""
     return (Shared if isinstance(matrix, SharedMatrix) else Dense)(matrix, **properties)

@@ -6,11 +6,12 @@ the rest is sampled (the idea of Hutch++: Meyer et al., arXiv:2010.09649).
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from matfree import stochtrace
 
 from netket_qsntk.errors import OperatorShapeError
@@ -195,7 +196,7 @@ def top_modes(operator: KernelOperator, count: int, *, steps: int | None = None)
     return krylov.vectors(count)
 
 
-def parities(x: Any, weight: int) -> Array:
+def parities(x: ArrayLike, weight: int) -> Array:
     """The parities of up to ``weight`` spins at configurations x (n, d) of ±1, orthonormalised: (q, n).
 
     The top modes of a function of the Hamming distance, whole levels of them: q = Σ_{w <= weight} C(d, w), the

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import StructureError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
@@ -17,11 +18,11 @@ from netket_qsntk.parallel.mesh import collect, map_shared, n_devices, rows_from
 class EntriesFunction(Protocol):
     """Entries of a kernel, as they are asked for."""
 
-    def __call__(self, x: Any, y: Any = None) -> Array:
+    def __call__(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Between configurations (n, sites) and (m, sites): (n, m)."""
         ...
 
-    def diagonal(self, x: Any) -> Array:
+    def diagonal(self, x: ArrayLike) -> Array:
         """At (x, x): (n,)."""
         ...
 
@@ -70,11 +71,11 @@ class Tiled(KernelOperator):
     def __init__(
         self,
         entries: EntriesFunction,
-        x: Any,
-        y: Any = None,
+        x: ArrayLike,
+        y: ArrayLike | None = None,
         *,
         block: int | None = None,
-        scale: Any = 1.0,
+        scale: ArrayLike = 1.0,
         positive: bool = False,
         reason: str = "",
     ) -> None:
@@ -94,7 +95,7 @@ class Tiled(KernelOperator):
         return self.x.shape[0], self._columns.shape[0]
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """float64; float32 where JAX's 64-bit mode is off."""
         return self.scale.dtype
 
@@ -164,7 +165,7 @@ class Tiled(KernelOperator):
         """Rows and columns exchanged."""
         return self if self.symmetric else self._with(x=self._columns, y=self.x)
 
-    def restrict(self, rows: Any, columns: Any = None) -> "Tiled":
+    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "Tiled":
         """The block of some rows and columns."""
         same = self.symmetric and columns is None
         chosen = jnp.asarray(rows if columns is None else columns)
@@ -174,7 +175,7 @@ class Tiled(KernelOperator):
             positive=self.positive and same,
         )
 
-    def scaled(self, factor: Any) -> "Tiled":
+    def scaled(self, factor: ArrayLike) -> "Tiled":
         """``factor`` times this."""
         return self._with(
             scale=factor * self.scale, positive=self.positive and is_nonnegative(factor)

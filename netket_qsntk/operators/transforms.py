@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from netket_qsntk._compat.cpu import walsh_hadamard as native
 from netket_qsntk.errors import OperatorShapeError
-from netket_qsntk.operators import native
 
 # Sites are merged until their matrices have about this many rows: few passes over the vector, and products that
 # run at full speed. Larger groups cost more arithmetic than they save passes.
@@ -93,8 +93,8 @@ def walsh_hadamard(x: Array) -> Array:
     .. math:: y_S = \sum_x (-1)^{|S \& x|}\, x_x
 
     the coefficients on parities of subsets S of d spins. Applied twice it multiplies by 2^d. On the CPU it is
-    compiled code (:mod:`netket_qsntk.operators.native`); elsewhere, and where that is missing, products with small
-    Hadamard matrices.
+    compiled code (:mod:`netket_qsntk._compat.cpu.walsh_hadamard`); elsewhere, and where that is missing, products
+    with small Hadamard matrices.
 
     Args:
         x: (…, 2^d), float32 or float64.

@@ -10,7 +10,8 @@ parts are collected.
   worker, :func:`rows_from_host` lays out rows that each process computes by itself (kernels by look-up).
 - :class:`SharedMatrix` keeps a kernel in rows on the devices; products with vectors and with other such matrices
   leave it there, :func:`eigh` too where it can. ``gather()`` makes it whole, with a warning that gives the size.
-- :func:`walsh_hadamard` is a transform of a vector in parts: local on the low bits, an exchange over the others.
+- :func:`netket_qsntk.operators.walsh_hadamard` of a vector in parts leaves it there: local on the low bits, an
+  exchange over the others.
 - :func:`estimate` says what a job needs on each device before it starts.
 - :mod:`mpi` shares the same axes out over MPI ranks, where ``jax.distributed`` is not to be had;
   :mod:`processes` checks and guards runs of several processes.
@@ -38,7 +39,6 @@ from netket_qsntk.parallel.mesh import (
     share,
 )
 from netket_qsntk.parallel.rows import SharedMatrix
-from netket_qsntk.parallel.transforms import walsh_hadamard
 
 __all__ = [
     "Estimate",
@@ -55,5 +55,4 @@ __all__ = [
     "processes",
     "rows_from_host",
     "share",
-    "walsh_hadamard",
 ]

@@ -9,6 +9,7 @@ import jax
 
 from netket_qsntk._compat.processes import wait_for_all
 from netket_qsntk.errors import LonelyCollectiveError, ProcessesError
+from netket_qsntk.parallel.mpi import current
 
 # What launchers say about the number of processes: djaxrun, Open MPI, Slurm, MPICH.
 _LAUNCHERS = ("JAX_NUM_PROCESSES", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", "PMI_SIZE")
@@ -48,9 +49,7 @@ def check() -> Processes:
         if jax.process_count() > 1:
             sys.excepthook = _end_at_once
         return Processes(jax.process_index(), jax.process_count())
-    from netket_qsntk.parallel import mpi
-
-    if mpi.current() is None:
+    if current() is None:
         for name in _LAUNCHERS:
             if os.environ.get(name, "1") not in ("", "0", "1"):
                 raise ProcessesError(

@@ -76,7 +76,7 @@ def _classes(symmetry: Projection) -> "Counter[tuple[tuple[int, ...], int]]":
     chi = np.asarray(symmetry.characters)
     whole = symmetry.is_real and np.array_equal(chi, np.rint(chi))
     for move, sign, value in symmetry.elements():
-        totals[_cycle_type(move), sign] += int(value) if whole else np.conj(value)
+        totals[_cycle_type(move), sign] += round(value.real) if whole else np.conj(value)
     return totals
 
 

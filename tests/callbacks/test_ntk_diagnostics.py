@@ -166,3 +166,129 @@ def test_bad_options_say_what_was_expected():
         qs.callbacks.NTKDiagnostics(batch="all")
     with pytest.raises(InvalidTrainingError, match="MCState"):
         run(vmc(nk.vqs.FullSumState(HI, nk.models.RBM())), steps=1, batch="sampled")
+
+
+def test_one_callback_serves_many_runs_each_from_its_own_start():
+    shared = qs.callbacks.NTKDiagnostics(every=1, n_samples=8)
+    for model, seed in ((nk.models.RBM(), 0), (nk.models.RBM(), 1), (nk.models.Jastrow(), 0)):
+        logs = []
+        for diagnostics in (shared, qs.callbacks.NTKDiagnostics(every=1, n_samples=8)):
+            log = nk.logging.RuntimeLog()
+            driver = vmc(nk.vqs.FullSumState(HI, model, seed=seed))
+            driver.run(3, out=log, callback=diagnostics, show_progress=False)
+            logs.append(log.data)
+        for key in ("ntk/drift", "ntk/predicted_decrease"):
+            assert logs[0][key].iters.tolist() == logs[1][key].iters.tolist()
+            np.testing.assert_allclose(logs[0][key].values, logs[1][key].values, rtol=1e-12)
+        assert logs[0]["ntk/drift"].values[0] == 0
+    of = qs.driver.QSNTKDriver(
+        qs.targets.ground_state(H),
+        optax.sgd(0.1),
+        variational_state=nk.vqs.FullSumState(HI, nk.models.RBM()),
+    )
+    of.run(1, callback=shared, show_progress=False)
+    assert shared.of == "psi"
+    vmc(nk.vqs.FullSumState(HI, nk.models.RBM())).run(1, callback=shared, show_progress=False)
+    assert shared.of == "log_psi"
+
+
+def test_a_run_that_goes_on_keeps_its_start():
+    driver = vmc(nk.vqs.FullSumState(HI, nk.models.RBM(), seed=0), rate=0.1)
+    diagnostics, log = qs.callbacks.NTKDiagnostics(every=1, n_samples=8), nk.logging.RuntimeLog()
+    driver.run(2, out=log, callback=diagnostics, show_progress=False)
+    driver.run(2, out=log, callback=diagnostics, show_progress=False)
+    drift = np.asarray(log.data["ntk/drift"].values)
+    assert drift[2] > drift[1] > 0
+
+
+@pytest.mark.parametrize("n_modes", [4, 5, 6])
+def test_shares_of_equal_modes_do_not_depend_on_the_order_of_the_batch(n_modes):
+    # The eigenvalues of a holomorphic network come in pairs.
+    x = np.asarray(HI.all_states())[:12]
+    shares = []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(12)
+        state = nk.vqs.FullSumState(HI, nk.models.RBM(alpha=1, param_dtype=complex), seed=0)
+        logged = run(vmc(state), steps=1, every=1, batch=x[order], n_modes=n_modes)
+        shares.append([logged["ntk/alignment"][0], logged["ntk/gradient_alignment"][0]])
+    np.testing.assert_allclose(shares[1:], [shares[0]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
+def test_single_precision_models_are_diagnosed(dtype):
+    model = nk.models.RBM(param_dtype=dtype)
+    driver = vmc(monte_carlo(model), nk.driver.VMC_SR, diag_shift=1e-2)
+    logged = run(driver, steps=3, every=1)
+    assert all(np.all(np.isfinite(values)) for values in logged.values())
+
+
+def test_energy_keys_are_those_of_the_modes_that_the_driver_trains():
+    from netket_qsntk.advice.batch import connect, draw_batch
+    from netket_qsntk.advice.modes import tangent_modes
+    from netket_qsntk.advice.tangent import tangent
+    from netket_qsntk.wavefunction import pure_wavefunction
+
+    state = nk.vqs.FullSumState(HI, nk.models.MLP(hidden_dims=(8,), param_dtype=float), seed=1)
+    network, batch = pure_wavefunction(state), draw_batch(state, 20, whole=80)
+    seen = tangent(
+        network.log_psi, network.parameters, batch, connect(H, batch), parts=1, memory=2**30
+    )
+    modes = tangent_modes(seen, batch)
+    logged = run(
+        vmc(state, nk.driver.VMC_SR, rate=0.02, diag_shift=1e-2), steps=1, eigenvalues=True
+    )
+    assert logged["ntk/edge"][0] == pytest.approx(modes.max_learning_rate(1e-2) / 0.02, rel=1e-6)
+    assert logged["ntk/sr_trained_modes"][0] == pytest.approx(modes.trained(1e-2), rel=1e-6)
+    np.testing.assert_allclose(
+        logged["ntk/sr_filter"][0][: len(modes.eigenvalues)], modes.filter(1e-2), rtol=1e-6
+    )
+    momentum = nk.driver.VMC(H, optax.sgd(0.01, momentum=0.5), variational_state=state)
+    start = tangent_modes(
+        tangent(
+            network.log_psi,
+            pure_wavefunction(state).parameters,
+            batch := draw_batch(state, 20, whole=80),
+            connect(H, batch),
+            parts=1,
+            memory=2**30,
+        ),
+        batch,
+    )
+    logged = run(momentum, steps=1)
+    assert logged["ntk/edge"][0] == pytest.approx(1.5 * start.max_learning_rate() / 0.01, rel=1e-6)
+
+
+@pytest.mark.parametrize("complex_parameters", [False, True])
+def test_gradient_read_off_the_step_of_sr_is_the_gradient(complex_parameters):
+    from netket_qsntk.callbacks.energy_modes import gradient_of_sr
+
+    model = nk.models.RBM(param_dtype=complex if complex_parameters else float)
+    state = monte_carlo(model)
+    driver = vmc(state, nk.driver.VMC_SR, diag_shift=1e-2)
+    driver.reset_step()
+    _, update = driver.compute_loss_and_update()
+    exact = state.expect_and_grad(H)[1]
+    for ours, theirs in zip(
+        jax.tree.leaves(gradient_of_sr(driver, update)), jax.tree.leaves(exact), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+def test_prediction_error_is_small_for_lazy_and_large_for_long_steps():
+    slow = run(vmc(nk.vqs.FullSumState(HI, nk.models.Jastrow(), seed=1)), steps=7)
+    # A Jastrow factor is linear in its parameters.
+    assert slow["ntk/prediction_error"][0] == pytest.approx(0, abs=1e-10)
+    long = run(vmc(nk.vqs.FullSumState(HI, nk.models.RBM(), seed=3), rate=0.2), steps=13)
+    assert long["ntk/prediction_error"][-1] > 0.1
+
+
+def test_long_steps_are_beyond_the_edge_for_every_optimiser():
+    for make in (optax.sgd, optax.adam, lambda r: optax.sgd(optax.constant_schedule(r))):
+        edges = []
+        for rate in (1e-3, 10.0):
+            state = nk.vqs.FullSumState(
+                HI, nk.models.MLP(hidden_dims=(8,), param_dtype=float), seed=1
+            )
+            driver = nk.driver.VMC(H, make(rate), variational_state=state)
+            edges.append(run(driver, steps=1)["ntk/edge"][0])
+        assert edges[0] > 1 > edges[1]

@@ -22,7 +22,18 @@ ENSEMBLES = {
     "real product": ent.ProductEnsemble.from_parts(KAPPA),
     "hamming": ent.HammingEnsemble.from_parts(0.5 ** np.arange(SITES + 1.0)),
     "dense": ent.DenseEnsemble(np.eye(2**SITES), HILBERT),
+    "log-normal": ent.LogNormalEnsemble.hamming(0.1 * 0.5 ** np.arange(SITES + 1.0)),
 }
+
+
+class STILL:
+    """A flow that leaves everything as it is."""
+
+    @staticmethod
+    def run(initial, steps):
+        return np.stack([initial] * len(steps))
+
+
 OF_AMPLITUDES = {
     "entropies": ent.entropies,
     "purity": ent.purity,
@@ -54,6 +65,10 @@ for _name, _f in OF_AMPLITUDES.items():
 for _name, _f in OF_ENSEMBLES.items():
     for _kind, _ensemble in ENSEMBLES.items():
         CALLS[f"{_name}, {_kind}"] = lambda sites, f=_f, e=_ensemble: f(e, sites)
+CALLS["sampled_renyi"] = lambda sites: ent.sampled_renyi(ENSEMBLES["log-normal"], sites)
+CALLS["entropies_along"] = lambda sites: ent.entropies_along(
+    STILL, AMPLITUDES, [0], HILBERT, sites, output="psi"
+)
 for _name, _f in OF_MODELS.items():
     CALLS[_name] = lambda sites, f=_f: f(NETWORK, HILBERT, sites)
 for _name, _f in OBSERVABLES.items():
@@ -135,6 +150,8 @@ def test_logarithms_have_a_base(base):
         lambda: ent.renyi_entropy([0.5, 0.5], log_base=base),
         lambda: ent.annealed_renyi(ENSEMBLES["product"], [0], log_base=base),
         lambda: ent.page_entropy(4, 4, log_base=base),
+        lambda: ent.sampled_renyi(ENSEMBLES["log-normal"], [0], log_base=base),
+        lambda: ent.participation_entropy(ENSEMBLES["log-normal"], log_base=base),
         lambda: ent.maximum_entropy(4, 4, log_base=base),
         lambda: ent.entropy_scaling(NETWORK, [SITES], [3], n_members=2, log_base=base),
         lambda: EntanglementEntropy(HILBERT, [0], log_base=base),
@@ -170,6 +187,9 @@ TOO_LARGE = {
     ),
     "members, averaged": lambda: qs.vqs.EnsembleState(LARGE, NETWORK, 2, seed=0).expect(
         EnsembleEntropy(LARGE, HALF, 2, "annealed")
+    ),
+    "quenched participation": lambda: ent.participation_entropy(
+        ent.LogNormalEnsemble(large_product()), average="quenched"
     ),
     "infinite width": lambda: qs.vqs.InfiniteState(LARGE, NETWORK).expect(
         EntanglementEntropy(LARGE, HALF, 2)

@@ -6,8 +6,8 @@ import netket as nk
 import numpy as np
 import pytest
 
-from netket_qsntk._compat import blas_threads
-from netket_qsntk._compat.blas_threads import one_blas_thread
+from netket_qsntk._compat.cpu import blas_threads
+from netket_qsntk._compat.cpu.blas_threads import one_blas_thread
 from netket_qsntk.entanglement import entanglement_spectrum, entropies, threads
 
 HILBERT = nk.hilbert.Spin(0.5, 6)

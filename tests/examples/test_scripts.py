@@ -41,6 +41,10 @@ SMALL = {
         "--length 2 --steps 4 --samples 64 --every 2 --batch 8",
         ["vmc_diagnostics.png"],
     ),
+    "wide_network_on_a_lattice": (
+        "--length 8 --centres 10 20 --samples 64 --steps 12 --every 5",
+        ["wide_network_on_a_lattice.png"],
+    ),
 }
 
 

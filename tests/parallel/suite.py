@@ -82,7 +82,7 @@ def shared_matrix() -> dict[str, object]:
     square, _ = qs.parallel.SharedMatrix.of_kernel(kernel, x[:13])
     v, w = rng.normal(size=9), rng.normal(size=(13, 2))
     values, vectors = qs.parallel.eigh(square)
-    transform = qs.parallel.walsh_hadamard(qs.parallel.share(rng.normal(size=256)))
+    transform = qs.operators.walsh_hadamard(qs.parallel.share(rng.normal(size=256)))
     return {
         "rows": ntk.matvec(v),
         "nngp": nngp.matvec(v),

@@ -8,7 +8,6 @@ xla/ffi/api/c_api.h), and XLA checks the version it is written for at registrati
 missing, :func:`available` is False and the transform falls back to XLA's operations.
 """
 
-import ctypes
 import logging
 from functools import cache
 
@@ -17,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from netket_qsntk._compat.cpu.switch import compiled
+
 _LOGGER = logging.getLogger(__name__)
 _TARGETS = {"float64": "qsntk_walsh_hadamard_f64", "float32": "qsntk_walsh_hadamard_f32"}
 
@@ -24,26 +25,29 @@ _TARGETS = {"float64": "qsntk_walsh_hadamard_f64", "float32": "qsntk_walsh_hadam
 @cache
 def available() -> bool:
     """Whether the compiled transform can be used in this process; compiles and registers it at the first call."""
-    capsule = ctypes.pythonapi.PyCapsule_New
-    capsule.restype = ctypes.py_object
-    capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    if not compiled():
+        return False
     try:
-        from netket_qsntk.operators.native_loops import HANDLERS
+        from netket_qsntk._compat.cpu.walsh_hadamard_loops import HANDLERS
 
         for name, handler in HANDLERS.items():
             jax.ffi.register_ffi_target(
-                _TARGETS[name], capsule(handler.address, None, None), platform="cpu", api_version=1
+                _TARGETS[name], jax.ffi.pycapsule(handler.ctypes), platform="cpu", api_version=1
             )
         with (
             jax.ensure_compile_time_eval(),
             jax.default_device(jax.local_devices(backend="cpu")[0]),
         ):
-            found = _call(jnp.arange(8, dtype=jnp.float32))
-        return bool(np.array_equal(found, [28, -4, -8, 0, -16, 0, 0, 0]))
+            found = [_call(jnp.arange(8, dtype=name)) for name in _TARGETS if name in _dtypes()]
+        return all(np.array_equal(t, [28, -4, -8, 0, -16, 0, 0, 0]) for t in found)
     except Exception as error:
         # Nothing here is worth failing for: XLA's operations compute the same numbers.
         _LOGGER.info("No compiled Walsh-Hadamard transform, XLA's operations are used: %s", error)
         return False
+
+
+def _dtypes() -> tuple[str, ...]:
+    return ("float64", "float32") if jax.config.jax_enable_x64 else ("float32",)
 
 
 def _call(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """Loops of the compiled Walsh-Hadamard transform, and the C function through which XLA calls them.
 
-Imported by :mod:`netket_qsntk.operators.native` alone, and late: numba compiles them at import (once; the machine
-code is cached beside this file or in the user's cache directory).
+Imported by :mod:`netket_qsntk._compat.cpu.walsh_hadamard` alone, and late: numba compiles them at import
+(once; the machine code is cached beside this file or in the user's cache directory).
 """
 
 from typing import Any
@@ -17,7 +17,9 @@ _BLOCK = 2**14
 
 # Positions, in 8-byte words, within XLA_FFI_CallFrame, XLA_FFI_Buffer and XLA_FFI_Metadata.
 _EXTENSION, _ARGUMENTS, _RESULTS = 1, 9, 14
-_DATA, _RANK, _DIMENSIONS = 3, 4, 5
+_COUNT, _RESULT_COUNT, _FRAME_WORDS = 7, 12, 15
+_DTYPE, _DATA, _RANK, _DIMENSIONS = 2, 3, 4, 5
+_DTYPES = {"float32": 11, "float64": 12}
 _EXTENSION_TYPE, _METADATA, _VERSION = 1, 3, 3
 _IS_METADATA = 1
 _API_VERSION = 1 << 32  # two 32-bit integers: major 0, minor 1
@@ -91,6 +93,8 @@ def _transform(x: Any, y: Any) -> None:
 
 
 def _handler(dtype: Any, size: int) -> Any:
+    code = _DTYPES[dtype.name]
+
     @numba.cfunc(types.int64(types.voidptr), cache=True)
     def call(address: Any) -> int:
         """XLA_FFI_Handler: transforms the last axis of its one argument into its one result."""
@@ -101,13 +105,21 @@ def _handler(dtype: Any, size: int) -> Any:
                 metadata = numba.carray(_pointer(extension[_METADATA]), 4, np.int64)
                 metadata[_VERSION] = _API_VERSION
                 return 0
+        # What is not laid out as expected is left alone: the trial run of `available` then finds no transform.
+        if frame[0] < 8 * _FRAME_WORDS or frame[_COUNT] != 1 or frame[_RESULT_COUNT] != 1:
+            return 0
         source = numba.carray(_pointer(frame[_ARGUMENTS]), 1, np.int64)[0]
         target = numba.carray(_pointer(frame[_RESULTS]), 1, np.int64)[0]
         buffer = numba.carray(_pointer(source), 6, np.int64)
-        result = numba.carray(_pointer(target), 6, np.int64)[_DATA]
-        last = buffer[_RANK] - 1
+        written = numba.carray(_pointer(target), 6, np.int64)
+        for described in (buffer, written):
+            if described[0] < 48 or described[_DTYPE] & 0xFFFFFFFF != code or described[_RANK] < 1:
+                return 0
+        result, last = written[_DATA], buffer[_RANK] - 1
         shape = numba.carray(_pointer(buffer[_DIMENSIONS]), last + 1, np.int64)
         n, rows = shape[last], 1
+        if n < 8 or n & (n - 1) != 0:
+            return 0
         for axis in range(last):
             rows *= shape[axis]
         for row in range(rows):
