@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from netket_qsntk._compat.neural_tangents_patches import patch
-from netket_qsntk.errors import NeuralTangentsError
+from netket_qsntk.errors import MissingDependencyError
 
 __all__ = ["load_neural_tangents"]
 
@@ -45,7 +45,7 @@ def load_neural_tangents() -> Any:
         The module ``neural_tangents``.
 
     Raises:
-        NeuralTangentsError: It is not installed, in another version, or does not import; the message tells
+        MissingDependencyError: It is not installed, in another version, or does not import; the message tells
             which version works.
 
     Example:
@@ -65,17 +65,17 @@ def load_neural_tangents() -> Any:
 def _import() -> types.ModuleType:
     spec = importlib.util.find_spec(_NAME)
     if spec is None:
-        raise NeuralTangentsError(f"neural-tangents is not installed. {_WORKING}")
+        raise MissingDependencyError(f"neural-tangents is not installed. {_WORKING}")
     _forget()
     version = _version("neural-tangents")
     if version != _PINNED:
-        raise NeuralTangentsError(f"neural-tangents {version} is installed. {_WORKING}")
+        raise MissingDependencyError(f"neural-tangents {version} is installed. {_WORKING}")
     try:
         with _lent_names():
             return importlib.import_module(_NAME)
     except Exception as error:
         _forget()
-        raise NeuralTangentsError(
+        raise MissingDependencyError(
             f"neural-tangents {version} does not import with jax "
             f"{jax.__version__} ({type(error).__name__}: {error}). {_WORKING}"
         ) from error

@@ -17,7 +17,6 @@ from netket_qsntk.errors import (
     InaccurateKernelWarning,
     InvalidTrainingError,
     NotConvergedWarning,
-    SplitError,
     TargetPowerError,
 )
 from netket_qsntk.learning.coherent import Clusters, degrees, solve, transfer
@@ -110,7 +109,7 @@ def learning_curve(
         solved it holds nan.
 
     Raises:
-        SplitError: Sizes that are not between 0 and N.
+        InvalidTrainingError: Sizes that are not between 0 and N.
         TargetPowerError: Powers that do not fit the levels.
         InvalidTrainingError: A negative ridge, an unknown method, pairs where there are none.
 
@@ -244,7 +243,7 @@ def _check_inputs(levels: Levels, power: Any, sizes: np.ndarray, ridge: Any, met
         )
     n = levels.n_states
     if not (sizes.size and sizes.ndim == 1 and np.all((sizes > 0) & (sizes < n))):
-        raise SplitError(
+        raise InvalidTrainingError(
             f"n_train={sizes}: expected numbers above 0 and below the {n:g} configurations, some of which must stay "
             "unseen."
         )
