@@ -4,6 +4,8 @@ One definition for the whole package, on host arrays of eigenvalues λ (levels w
 
 - *Rounding floor*: n ε λ_max, n the number of modes and ε that of the dtype: the error of an eigenvalue by LAPACK's
   bound. Eigenvalues at or below it cannot be told from zero: their modes never train.
+  Where a structure gives the eigenvalues, and no LAPACK, they are known better, to a few ε tr Θ
+  (:func:`floor_of_levels`): n times less where one mode has most of the trace.
 - *Mode factor*: gradient descent with rate η on L = (1/|B|) Σ |ψ - ψ_T|² multiplies the residual of a mode by
   1 - z a step, z = 2ηλ/|B| (arXiv:2112.00723, Eq. 13, in this package's convention). It decays for 0 < z < 2.
 - *At the limit* z = 2 a residual changes its sign for ever. η is mostly computed from the same λ_max, so rounding
@@ -20,6 +22,7 @@ __all__ = [
     "decay_rates",
     "effective_rank",
     "floor_of",
+    "floor_of_levels",
     "learning_rate_limit",
     "limit_tolerance",
     "log_factors",
@@ -50,6 +53,23 @@ def floor_of(eigenvalues: ArrayLike, n: int | None = None) -> float:
     if not values.size:
         return 0.0
     return rounding_floor(np.abs(values).max(), len(values) if n is None else n, values.dtype)
+
+
+def floor_of_levels(levels: ArrayLike, counts: ArrayLike) -> float:
+    """16 ε tr Θ: the rounding error of eigenvalues that a structure gives without a diagonalisation.
+
+    Entries k(x, y) are known to a few ε k(0), and a level is a sum of n of them with weights of modulus one at most.
+
+    Args:
+        levels: (k,).
+        counts: How often each comes.
+
+    Example:
+        >>> floor_of_levels(np.array([2.25, 0.75, 0.25]), np.array([1, 2, 1]))
+        1.4210854715202004e-14
+    """
+    values = np.asarray(levels)
+    return float(16 * np.finfo(values.dtype).eps * np.abs(values) @ np.asarray(counts))
 
 
 def without_rounding(eigenvalues: ArrayLike, n: int | None = None) -> np.ndarray:

@@ -20,7 +20,7 @@ from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.operators import Hypercube, KernelOperator, Kronecker, conjugate_residuals
 from netket_qsntk.operators.shared import stored
 from netket_qsntk.progress import showing, track
-from netket_qsntk.spectral import without_rounding
+from netket_qsntk.spectral import floor_of_levels
 
 # Columns that are solved for together, without a stored kernel.
 _COLUMNS = 16
@@ -169,15 +169,13 @@ class _Levels(_Inverse):
         self, kernel: InfiniteWidthKernel, train: Data, noise: float, operator: KernelOperator
     ) -> None:
         super().__init__(kernel, train)
-        self._modes, self._operator, self._noise = operator.eigh(), operator, noise
+        self._modes, self._operator = operator.eigh(), operator
+        levels, counts = (np.asarray(t) for t in self._modes.levels())
+        known = np.where(levels > floor_of_levels(levels, counts), levels, 0.0)
+        self._values = _reciprocal(known + noise)
 
     def __call__(self, b: Array) -> Array:
-        n = len(self._train.states)
-
-        def inverse(levels: Array) -> np.ndarray:
-            return _reciprocal(without_rounding(np.asarray(levels), n) + self._noise)
-
-        return self._modes.apply(inverse, b.T).T
+        return self._modes.apply(lambda _: self._values, b.T).T
 
     def __repr__(self) -> str:
         return f"known modes of {self._operator!r}"

@@ -43,8 +43,8 @@ class LevelSolution(Solution):
         self.kernel, self.train, self.response, self.reason = kernel, train, response, reason
         self._operator, self._modes, prior = operators
         levels, counts = (np.asarray(t) for t in self._modes.levels())
-        n = len(train.states)
-        self.levels, self.counts = spectral.without_rounding(levels, n), counts
+        floor = spectral.floor_of_levels(levels, counts)
+        self.levels, self.counts = np.where(levels > floor, levels, 0.0), counts
         self.prior = np.maximum(np.asarray(prior.levels()[0]), 0.0)
         self.largest = float(self.levels.max())
         self._amplitudes = np.asarray(train.amplitudes)
@@ -72,7 +72,7 @@ class LevelSolution(Solution):
 
     @property
     def rank(self) -> int:
-        """Number of modes above the floor of rounding."""
+        """Number of modes whose level is no rounding (:func:`netket_qsntk.spectral.floor_of_levels`)."""
         return int(self.counts[self.levels > 0].sum())
 
     @property

@@ -192,7 +192,7 @@ class Hypercube(KernelOperator):
         if not self.symmetric:
             raise OperatorShapeError("Only a symmetric operator has a preconditioner.")
         top = jnp.max(self.levels)
-        rounding = self.rows.size * jnp.finfo(self.dtype).eps * top
+        rounding = 16 * self.rows.size * jnp.finfo(self.dtype).eps * jnp.abs(self.values[0])
 
         def inverse(levels: Array) -> Array:
             return 1 / jnp.where(levels > rounding, jnp.maximum(levels, cutoff * top), top)

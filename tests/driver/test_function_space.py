@@ -336,3 +336,13 @@ def test_the_distance_of_finite_networks_to_the_flow_falls_with_the_width(goal):
     for (_, gap, error), smaller in zip(rows[:-1], sizes[1:], strict=True):
         assert smaller < abs(gap) + 2 * error
     assert sizes[-1] < 0.2 * sizes[0] + 3 * rows[-1][2]
+
+
+def test_an_energy_is_built_once(monkeypatch):
+    built = []
+    init = qs.losses.Energy.__init__
+    monkeypatch.setattr(
+        qs.losses.Energy, "__init__", lambda self, *args: built.append(1) or init(self, *args)
+    )
+    drive(ISING)
+    assert len(built) == 1

@@ -1,5 +1,8 @@
 """Training by products alone equals the dense solution, and its error bars hold."""
 
+import copy
+import pickle
+
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
@@ -240,3 +243,22 @@ def test_a_limit_that_was_not_reached_is_an_error_and_weight_decay_has_its_own()
     np.testing.assert_allclose(
         products.mean([np.inf], test.states), dense.mean([np.inf], test.states), atol=1e-8
     )
+
+
+@pytest.mark.parametrize("solver", ["levels", "dense", "products"])
+def test_every_solution_copies_and_pickles(solver):
+    kernel = qs.kernels.infinite_width(qs.models.CosNet(1, 1.0, 2.0))
+    hi = nk.hilbert.Spin(0.5, 3)
+    target = qs.targets.Target(hi, np.arange(1.0, 9.0))
+    train, test = target.split(8 if solver == "levels" else 6, seed=0)
+    optimizer = optax.sgd(0.1, momentum=0.5)
+    dynamics = qs.dynamics.LinearDynamics(
+        kernel, train, optimizer=optimizer, solver=solver, n_draws=2
+    )
+    expected = dynamics.losses([0, 5], test).total
+    for again in (
+        copy.copy(dynamics),
+        copy.deepcopy(dynamics),
+        pickle.loads(pickle.dumps(dynamics)),
+    ):
+        np.testing.assert_array_equal(again.losses([0, 5], test).total, expected)

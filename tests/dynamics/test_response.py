@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from netket_qsntk.dynamics.optimizers import ScheduledRun
 from netket_qsntk.dynamics.response import (
     AffineResponse,
     GradientDescent,
@@ -160,3 +161,36 @@ def test_a_mode_that_trains_in_one_step_is_finite_in_float32():
     r, a = response.curves(np.arange(3, dtype=np.float32), np.array([2.0], np.float32))
     np.testing.assert_allclose(r[:, 0], [1, 0, 0], atol=1e-6)
     np.testing.assert_allclose(a[:, 0], [0, 0.5, 0.5], atol=1e-6)
+
+
+def test_a_curve_that_is_read_in_blocks_runs_each_step_of_a_schedule_once(monkeypatch):
+    ran = []
+    advance = ScheduledRun.advance
+    monkeypatch.setattr(
+        ScheduledRun,
+        "advance",
+        lambda run, times: ran.append(times[-1] - run.time) or advance(run, times),
+    )
+    response = make_response(N_TRAIN, None, LINEAR["schedule"](RATE), "gd")
+    whole = make_response(N_TRAIN, None, LINEAR["schedule"](RATE), "gd").curves(
+        np.arange(100.0), EIGENVALUES
+    )
+    ran.clear()
+    for block in np.split(np.arange(100.0), [10, 40]):
+        r, a = response.curves(block, EIGENVALUES)
+        few = response.displacements(block[::3], EIGENVALUES[[2, 4]])
+        np.testing.assert_array_equal(few, a[::3, [2, 4]])
+        np.testing.assert_allclose(r, whole[0][block.astype(int)], rtol=1e-12)
+    assert sum(ran) == 99
+
+
+def test_late_steps_of_momentum_cost_no_more_than_early_ones_and_are_exact():
+    response = make_response(N_TRAIN, None, optax.sgd(0.1, momentum=0.9), "gd")
+    t, values = 10**7, np.array([1e-6, 1e-5])
+    r, _ = response.curves(np.array([float(t)]), values)
+    with mpmath.workdps(50):
+        for ours, value in zip(r[0], values, strict=True):
+            rate = mpmath.mpf(0.1) * 2 / N_TRAIN * mpmath.mpf(value)
+            step = mpmath.matrix([[1 - rate, mpmath.mpf(0.9)], [-rate, mpmath.mpf(0.9)]])
+            exact = (step**t)[0, 0]
+            assert abs(ours - float(exact)) < 1e-8
