@@ -58,8 +58,8 @@ class InfiniteWidthDriver(ClosedFormDriver):
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: Minibatches of, or a solver for, another loss than the mean square error, an unknown solver,
-            members for that one, or a number of members that is none.
+        InvalidTrainingError: Minibatches of, or a solver for, another loss than the mean square error, an unknown
+            solver, members for that one, or a number of members that is none.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs, optax
@@ -111,8 +111,8 @@ class InfiniteWidthDriver(ClosedFormDriver):
         else:
             if solver != "auto":
                 raise InvalidTrainingError(
-                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all else is "
-                    "integrated step by step. Leave solver out."
+                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all "
+                    "else is integrated step by step. Leave solver out."
                 )
             count = _number_of_members(n_members, variational_state)
             initial = infinite.sample(count, options.get("seed", 0))

@@ -26,7 +26,8 @@ from netket_qsntk.kernels import EmpiricalKernel
 from netket_qsntk.losses import MSE, Infidelity
 from netket_qsntk.progress import showing, track
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
+from netket_qsntk.vqs.members import Members
+from netket_qsntk.wavefunction import PureWaveFunction
 
 
 class LinearizedDriver(ClosedFormDriver):
@@ -104,8 +105,8 @@ class LinearizedDriver(ClosedFormDriver):
         if len(self.test) or self.trainable != "all":
             raise InvalidTrainingError(
                 f"LinearizedDriver with {type(self.loss).__name__}: expected the whole basis and all parameters, got "
-                f"n_train={self.n_train} and trainable={self.trainable!r}. Use n_train=None, trainable='all', or "
-                "loss='mse'."
+                f"n_train={self.n_train} and trainable={self.trainable!r}. Use n_train=None and trainable='all', "
+                "loss='mse', or train with QSNTKDriver."
             )
 
     @property
@@ -122,11 +123,7 @@ class LinearizedDriver(ClosedFormDriver):
         return dynamics
 
     def _networks(self) -> list[PureWaveFunction]:
-        state = self.state
-        if isinstance(state, EnsembleState):
-            networks = [state.wavefunction(i) for i in range(state.n_members)]
-        else:
-            networks = [pure_wavefunction(state)]
+        networks = list(Members.of(self.state))
         if self.trainable == "readout":
             networks = [of_readout(network) for network in networks]
         return networks
