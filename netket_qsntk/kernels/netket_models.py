@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.activations import Activation, Pair, activation
-from netket_qsntk.errors import InvalidModelError, NoWidthLimitError, UnknownKernelError
+from netket_qsntk.errors import InvalidModelError, UnknownKernelError
 from netket_qsntk.kernels.base import KernelModule, Trainable, check_configurations
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.registry import infinite_width
@@ -173,7 +173,7 @@ def initial_variance(initializer: Any, what: str) -> Variance:
 
 def _real(model: Any) -> None:
     if jnp.issubdtype(model.param_dtype, jnp.complexfloating):
-        raise NoWidthLimitError(
+        raise UnknownKernelError(
             f"{type(model).__name__}(param_dtype={np.dtype(model.param_dtype)}): the kernel of complex weights has "
             "no deterministic limit. For a complex Gaussian z the average of |tanh z|² diverges: tanh has poles, near "
             "which its square falls off as 1/distance², so that ever wider networks meet ever larger terms. At small "

@@ -7,7 +7,7 @@ import numpy as np
 from netket.utils.types import PyTree
 from scipy.sparse import csr_matrix
 
-from netket_qsntk.errors import HilbertMismatchError, UnsupportedObservableError
+from netket_qsntk.errors import HilbertMismatchError, ObservableError
 from netket_qsntk.targets.matrix import sparse_matrix
 from netket_qsntk.vqs.ensemble import EnsembleState
 from netket_qsntk.vqs.infinite import InfiniteState
@@ -87,7 +87,7 @@ def _of_members(state: EnsembleState, compute: PyTree) -> tuple[nk.stats.Stats, 
 def _local_estimators(
     state: EnsembleState, operator: nk.operator.AbstractOperator, chunk_size: int | None = None
 ) -> None:
-    raise UnsupportedObservableError(
+    raise ObservableError(
         f"Local estimators belong to the samples of one wave function, and this is an ensemble of {state.n_members}, "
         "summed over. Use state.expect(operator), or nk.vqs.MCState(sampler, state.model, "
         "variables=state.get_state(i).variables)."
@@ -98,7 +98,7 @@ def _local_estimators(
 def _expect_infinite_observable(
     state: InfiniteState, observable: nk.observable.AbstractObservable
 ) -> nk.stats.Stats:
-    raise UnsupportedObservableError(
+    raise ObservableError(
         f"{type(observable).__name__} is no operator: its average over an infinite ensemble is no trace with a "
         "covariance. Use an operator, or EnsembleState(hilbert, model, n_members), which averages any observable."
     )
@@ -130,7 +130,7 @@ def _expect_infinite(
 def _no_samples(
     state: InfiniteState, operator: nk.operator.AbstractOperator, chunk_size: object
 ) -> nk.stats.LocalEstimatorsBatch:
-    raise UnsupportedObservableError(
+    raise ObservableError(
         "InfiniteState has no samples x of one wave function, and so no local estimators: state.expect(operator) "
         "averages over the ensemble, and nk.vqs.MCState(sampler, model) samples one network."
     )
