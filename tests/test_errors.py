@@ -143,7 +143,9 @@ CASES = {
         ["qs.kernels.infinite_width.register", "qs.kernels.from_stax"],
     ),
     "limit, driver": (
-        lambda: driver("InfiniteWidthDriver", state=ensemble(model=nk.models.RBMMultiVal(n_classes=2))),
+        lambda: driver(
+            "InfiniteWidthDriver", state=ensemble(model=nk.models.RBMMultiVal(n_classes=2))
+        ),
         E.UnknownKernelError,
         ["RBMMultiVal"],
         ["qs.kernels.from_stax"],
