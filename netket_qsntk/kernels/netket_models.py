@@ -10,7 +10,7 @@ import inspect
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -260,7 +260,7 @@ def _jastrow(model: nk.models.Jastrow, trainable: Trainable = "all") -> PairKern
     variance = initial_variance(model.kernel_init, "kernel_init").scale
     # A complex normal number has half of its variance in each part.
     return PairKernel(
-        variance=np.asarray(variance / (2 if is_complex else 1)),
+        variance=cast(Array, np.asarray(variance / (2 if is_complex else 1))),
         n_parts=2 if is_complex else 1,
         trainable="all",
     )

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
-from jax import Array
-from jax.typing import ArrayLike
 from netket.utils.types import PyTree
 from scipy.sparse import csr_matrix
 
@@ -32,7 +30,7 @@ def _values(
     return np.asarray(_real_if_hermitian(operator, values))
 
 
-def _real_if_hermitian(operator: nk.operator.AbstractOperator, values: ArrayLike) -> Array:
+def _real_if_hermitian(operator: nk.operator.AbstractOperator, values: np.ndarray) -> np.ndarray:
     return values.real if operator.is_hermitian else values
 
 
@@ -124,7 +122,7 @@ def _expect_infinite(
     # Tr O(Γ + μμ†) over the nonzero elements of O
     elements = covariance[matrix.col, matrix.row] + mean[matrix.col] * mean[matrix.row].conj()
     norm = np.trace(covariance) + np.vdot(mean, mean).real
-    value = _real_if_hermitian(operator, jnp.asarray(np.sum(matrix.data * elements) / norm))
+    value = _real_if_hermitian(operator, np.asarray(np.sum(matrix.data * elements) / norm))
     return nk.stats.Stats(mean=value.item(), error_of_mean=0.0, variance=0.0)
 
 

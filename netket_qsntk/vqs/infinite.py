@@ -76,7 +76,8 @@ class InfiniteState(nk.vqs.VariationalState):
     ) -> None:
         super().__init__(hilbert)
         self.mutable = False
-        self.parameters = {}
+        nothing: dict[str, Array] = {}
+        self.parameters = nothing
         self._model = model
         self.process = GaussianProcess.of(model, hilbert, trainable=trainable)
         self.n_draws = check_count(n_draws, "n_draws", least=2)
@@ -152,7 +153,7 @@ class InfiniteState(nk.vqs.VariationalState):
         check_summable(self.hilbert, task="The mean of an InfiniteState")
         if self._training is not None and "mean" not in self._cache:
             dynamics, steps = self._training
-            self._cache["mean"] = dynamics.mean([steps], self.hilbert.all_states())[0]
+            self._cache["mean"] = dynamics.mean(np.asarray([steps]), self.hilbert.all_states())[0]
         return self._cache["mean"] if "mean" in self._cache else self.process.mean()
 
     @property
