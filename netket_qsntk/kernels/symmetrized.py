@@ -89,9 +89,9 @@ class SymmetrizedKernel(KernelModule):
     def operator(
         self, x: Any, y: Any = None, *, which: Which = "ntk", hint: Hint | None = None
     ) -> KernelOperator:
-        """As for every kernel; of many spins, transforms and a projection: :class:`~netket_qsntk.operators.Projected`.
+        """As for every kernel; for many spins transforms and a projection (:class:`~netket_qsntk.operators.Projected`).
 
-        That is for kernels of the Hamming distance and real one-dimensional characters, beyond 2²⁴ entries.
+        The latter for kernels of the Hamming distance and real one-dimensional characters, beyond 2²⁴ entries.
         """
         x = self._checked(x, "x")
         columns = x if y is None else self._checked(y, "y")
