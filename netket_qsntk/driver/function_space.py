@@ -62,8 +62,9 @@ class FunctionSpaceEngine:
         )
         self._cross = None if self._is_whole else kernel.operator(test.states, train.states)
 
-    def start(self, state: EnsembleState, initial: Array) -> Memory:
+    def start(self, state: EnsembleState, initial: Array | None) -> Memory:
         """What is remembered before the first step."""
+        initial = jnp.asarray(initial)
         start = self.dynamics.start(self._on_train(initial))
         return start.alpha, start.optimizer, initial
 

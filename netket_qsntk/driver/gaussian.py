@@ -4,6 +4,7 @@ from typing import Any
 
 import netket as nk
 import numpy as np
+from jax import Array
 
 from netket_qsntk.driver.closed_form import Curve, CurveReader
 from netket_qsntk.dynamics import LinearDynamics, Losses
@@ -23,7 +24,7 @@ class GaussianEngine:
         self.dynamics, self._test = dynamics, test
         self._reader = CurveReader(self._numbers)
 
-    def start(self, state: InfiniteState, initial: None) -> tuple[()]:
+    def start(self, state: InfiniteState, initial: Array | None) -> tuple[()]:
         """Nothing is remembered; the state is the ensemble of these dynamics at step 0."""
         state.set_training(self.dynamics, 0)
         return ()
