@@ -25,8 +25,8 @@ from netket_qsntk.operators.decomposition import (
     ProductModes,
     StoredModes,
 )
-from netket_qsntk.process.draws import draw
 from netket_qsntk.operators.transforms import grouped
+from netket_qsntk.process.draws import draw
 
 _MAX_STATES = 2**30
 
