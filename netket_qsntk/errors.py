@@ -166,6 +166,10 @@ class PoorOverlapWarning(QSNTKWarning, RuntimeWarning):
     """Samples of two states miss each other's weight: an estimated fidelity means little."""
 
 
+class NotANumberWarning(QSNTKWarning, RuntimeWarning):
+    """Something that is logged is no number; the message says what."""
+
+
 class FreezingWarning(QSNTKWarning, RuntimeWarning):
     """An annealed average over networks is that of a few of them, and describes no typical network."""
 

@@ -199,7 +199,7 @@ OBJECTS = {
         lambda: driver(qs.driver.QSNTKDriver, full_sum(), n_train=40),
         "FullSumState RBM",
     ),
-    "SampledDriver": (
+    "QSNTKDriver, from samples": (
         lambda: driver(qs.driver.QSNTKDriver, sampled(), loss="infidelity", sampling="both"),
         "Infidelity both MCState RBM",
     ),

@@ -4,11 +4,14 @@ A callback's hook is given the driver, but NetKet 3.23 has no public name for th
 loss, its name in the log or the Hamiltonian of a driver.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import netket as nk
+import plum
+from netket._src.callbacks import auto_chunk_size
 
 
 def update_direction(driver: Any) -> Any:
@@ -37,6 +40,17 @@ def loss_gradient(driver: Any) -> Any:
 def loss_name(driver: Any) -> str | None:
     """The key under which a driver logs what it minimises."""
     return getattr(driver, "_loss_name", None)
+
+
+def refuse_chunk_tuning(kind: type) -> Callable[[Callable], Callable]:
+    """Register what ``nk.callbacks.AutoChunkSize`` is told of drivers of this kind."""
+
+    def register(refuse: Callable) -> Callable:
+        signature = plum.Signature(kind)
+        auto_chunk_size.get_forward_operator.register(refuse, signature=signature)
+        return refuse
+
+    return register
 
 
 def hamiltonian_of(driver: Any) -> Any:

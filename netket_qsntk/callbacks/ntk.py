@@ -21,7 +21,7 @@ from netket_qsntk.callbacks.along_steps import (
 )
 from netket_qsntk.callbacks.energy_modes import energy_keys, gradient_of_sr
 from netket_qsntk.callbacks.kernel_summary import summarise
-from netket_qsntk.driver import SampledDriver
+from netket_qsntk.driver import QSNTKDriver
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import EmpiricalKernel
@@ -169,7 +169,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if self._left != (id(driver), step):
             self._forget()
         if self.of is None:
-            sums = isinstance(driver, SupervisedDriver) and not isinstance(driver, SampledDriver)
+            sums = isinstance(driver, SupervisedDriver) and not _samples(driver)
             self.of = "psi" if sums else "log_psi"
         if isinstance(driver.state, InfiniteState):
             raise InvalidTrainingError(
@@ -253,7 +253,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return PureWaveFunction(log_psi, wavefunction.parameters)
 
     def _choose(self, driver: Any) -> Array:
-        if isinstance(driver, SampledDriver):
+        if _samples(driver):
             return driver.configurations(self.n_samples)
         if isinstance(driver, SupervisedDriver):
             return jnp.asarray(driver.train.states[: self.n_samples])
@@ -280,3 +280,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if members(driver.state) is None:
             return direction
         return jax.tree.map(lambda leaf: leaf[self.member], direction)
+
+
+def _samples(driver: Any) -> bool:
+    return isinstance(driver, QSNTKDriver) and driver.sampling is not None

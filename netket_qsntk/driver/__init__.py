@@ -4,7 +4,6 @@ from netket_qsntk.driver.finite import QSNTKDriver
 from netket_qsntk.driver.infinite import FunctionSpaceDriver, InfiniteWidthDriver
 from netket_qsntk.driver.linearized import LinearizedDriver
 from netket_qsntk.driver.preconditioned import minsr
-from netket_qsntk.driver.sampled import SampledDriver
 from netket_qsntk.driver.tdvp import InfiniteWidthTDVP
 from netket_qsntk.driver.vmc import FunctionSpaceVMC, InfiniteWidthVMC, InfiniteWidthVMC_SR
 
@@ -17,6 +16,5 @@ __all__ = [
     "InfiniteWidthVMC_SR",
     "LinearizedDriver",
     "QSNTKDriver",
-    "SampledDriver",
     "minsr",
 ]

@@ -1,18 +1,26 @@
 """What the three drivers share: the target, its split, the names of what is logged."""
 
+import zlib
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, cast
+from typing import cast
 
 import jax
 import netket as nk
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils import struct
+from netket.utils.types import PyTree
 
-from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError
+from netket_qsntk._compat.netket_drivers import refuse_chunk_tuning
+from netket_qsntk.alert import alert, once
+from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError, NotANumberWarning
 from netket_qsntk.losses import MSE, Energy, Infidelity, Loss
 from netket_qsntk.targets import Dataset, Target, check_summable
+from netket_qsntk.vqs.checkpoint import Setting
+from netket_qsntk.vqs.members import HasMembers
 
 _LOSSES = {"mse": MSE, "infidelity": Infidelity}
 
@@ -29,8 +37,9 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
             minimise: a Hermitian operator (its energy), or an object of :mod:`netket_qsntk.losses`. Energies and
             tomography know no target: ``target`` is then None, ``fidelity`` is not logged, and the amplitudes in
             ``train`` are zeros.
-        optimizer: An optax optimiser. The ``params`` it sees are the displacements from the initial parameters:
-            weight decay pulls toward the initial networks, in all three drivers.
+        optimizer: An optax optimiser. Weight decay pulls toward the initial networks, in all drivers: the ``params``
+            it sees are displacements from the initial parameters. Optimisers that scale their steps by the norm of
+            the parameters (fromage, lars, lamb, adafactor) see those of finite networks themselves.
         variational_state: The state to train, on the target's Hilbert space.
         n_train: Size of the training set, drawn from the basis; None is the whole basis.
         seed: Of the training split and of minibatches.
@@ -41,6 +50,9 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         trainable: ``"all"`` parameters, or the ``"readout"`` layer alone.
         evaluate_every: Log ``loss/test`` and ``fidelity`` every so many steps: finite networks need another
             pass over the rest of the basis for them.
+
+    A checkpoint of another size, split or model is refused (:class:`~netket_qsntk.errors.CheckpointError`). What is
+    logged and is no number is warned of (:class:`~netket_qsntk.errors.NotANumberWarning`).
 
     Attributes:
         train, test: The :class:`~netket_qsntk.targets.Dataset` of the split; together the whole basis.
@@ -53,8 +65,10 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
     batch_size: int | None = struct.field(pytree_node=False, serialize=False)
     trainable: str = struct.field(pytree_node=False, serialize=False)
     evaluate_every: int = struct.field(pytree_node=False, serialize=False)
-    _indices: Any = struct.field(pytree_node=False, serialize=False)
-    _batch_key: Any = struct.field(pytree_node=False, serialize=False)
+    _indices: PyTree = struct.field(pytree_node=False, serialize=False)
+    _batch_key: Array = struct.field(pytree_node=False, serialize=False)
+    _setting: Setting = struct.field(pytree_node=False, serialize=True)
+    _warned: set[type[Warning]] = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
@@ -104,19 +118,27 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         self.trainable = trainable
         self.evaluate_every = evaluate_every
         self._batch_key = jax.random.key(seed)
+        self._warned = set()
+        split = b"" if self._indices is None else np.asarray(self._indices[0], np.int64).tobytes()
+        self._setting = Setting(
+            n_train=int(self.n_train),
+            split=zlib.crc32(split),
+            n_members=self.state.members().n if isinstance(self.state, HasMembers) else 1,
+            n_parameters=int(self.state.n_parameters),
+        )
 
-    def _own_target(self, target: Target | nk.vqs.VariationalState) -> Any:
+    def _own_target(self, target: Target | nk.vqs.VariationalState) -> PyTree:
         """What this driver trains toward, made from what it was given."""
         return target if isinstance(target, Target) else Target.from_state(target)
 
-    def _set_training_set(self, target: Any, n_train: int | None, seed: int) -> int:
+    def _set_training_set(self, target: PyTree, n_train: int | None, seed: int) -> int:
         """Set ``train`` and ``test``; the size of the training set."""
         n_train = target.hilbert.n_states if n_train is None else n_train
         self.train, self.test = target.split(n_train, seed)
         self._indices = target.split_indices(n_train, seed)
         return n_train
 
-    def _take_whole_basis(self, hilbert: Any, n_train: int | None) -> int:
+    def _take_whole_basis(self, hilbert: PyTree, n_train: int | None) -> int:
         """The training set of a loss without a target; its size."""
         n = check_summable(hilbert, task="Training")
         if n_train not in (None, n):
@@ -145,6 +167,21 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
     def reset_step(self, hard: bool = False) -> None:
         """Nothing is sampled."""
 
+    def warn_of_no_numbers(self, logged: Mapping[str, nk.stats.Stats | ArrayLike]) -> None:
+        """Warn, once in a driver's life, if something logged is no number."""
+        numbers = {
+            key: value.mean if isinstance(value, nk.stats.Stats) else value
+            for key, value in logged.items()
+        }
+        bad = [key for key, value in numbers.items() if np.isnan(np.asarray(value)).any()]
+        if bad:
+            with once(self._warned):
+                alert(
+                    f"At step {self.step_count} {', '.join(bad)}: not a number. ψ is zero or beyond floating point "
+                    "on what it was evaluated on, or the samples carry no weight.",
+                    NotANumberWarning,
+                )
+
     def batch(self, step: int) -> Array | None:
         """Indices into the training set of the minibatch of a step, or None for the whole set.
 
@@ -158,7 +195,7 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
         return order[place * self.batch_size : (place + 1) * self.batch_size]
 
 
-def target_and_loss(first: Any, loss: Any = "mse") -> tuple[Any, Any]:
+def target_and_loss(first: PyTree, loss: PyTree = "mse") -> tuple[PyTree, PyTree]:
     """The target (or None) and the loss, from a driver's first argument and its option ``loss``.
 
     Raises:
@@ -202,3 +239,11 @@ def make_loss(loss: str | Loss, target: Target | None) -> Loss:
             f"loss={loss!r}: expected one of {tuple(_LOSSES)}, or an object of qs.losses."
         )
     return _LOSSES[loss](target)
+
+
+@refuse_chunk_tuning(SupervisedDriver)
+def _no_chunk_tuning(driver: SupervisedDriver) -> None:
+    raise InvalidTrainingError(
+        f"AutoChunkSize measures the expectation value of an operator, which {type(driver).__name__} does not "
+        "estimate. Leave the callback out: chunks are chosen to fit the cache, or set chunk_size of the state."
+    )

@@ -1,7 +1,6 @@
 """Configurations drawn from |f|² of whatever holds a wave function f, and log f at any configuration."""
 
 import copy
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +9,25 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.losses import Loss
 from netket_qsntk.targets import Target, check_summable
 from netket_qsntk.targets.basis import MAX_STATES
 
+Source = Target | nk.vqs.VariationalState
+"""What configurations are drawn from."""
 
-def is_summable(source: Any) -> bool:
+
+def is_summable(
+    source: Target | Loss | nk.vqs.VariationalState | nk.operator.AbstractOperator,
+) -> bool:
     """Whether the whole basis of what the source lives on can be summed over."""
-    hilbert = getattr(source, "hilbert", None)
-    if isinstance(source, Target) or hilbert is None:
+    if isinstance(source, Target | Loss) and source.hilbert is None:
         return True
+    hilbert = source.hilbert
     return hilbert.is_indexable and hilbert.n_states <= MAX_STATES
 
 
-def snapshot(source: Any) -> Any:
+def snapshot(source: Source) -> Source:
     """The source as it is now: later changes of its parameters do not reach the copy.
 
     Raises:
@@ -30,8 +35,7 @@ def snapshot(source: Any) -> Any:
     """
     if isinstance(source, Target):
         return source
-    one = isinstance(source, nk.vqs.VariationalState) and hasattr(source, "log_value")
-    if not one or hasattr(source, "n_members"):
+    if not isinstance(source, nk.vqs.MCState | nk.vqs.FullSumState):
         raise InvalidTrainingError(
             f"Cannot draw samples from {type(source).__name__}: expected a qs.targets.Target, or a NetKet state of "
             "one wave function such as nk.vqs.MCState or nk.vqs.FullSumState."
@@ -39,19 +43,19 @@ def snapshot(source: Any) -> Any:
     return copy.copy(source)  # arrays are immutable, so that sharing them is safe
 
 
-def decorrelate(source: Any, other: Any) -> None:
+def decorrelate(source: Source, other: Source) -> None:
     """Give a copied MCState random numbers of its own, if it would draw with the very ones of another.
 
     Two states made with one seed and one sampler draw correlated samples, and averages over both would not factorise.
     """
-    key, taken = (getattr(getattr(s, "sampler_state", None), "rng", None) for s in (source, other))
-    if key is None or taken is None:
+    if not (isinstance(source, nk.vqs.MCState) and isinstance(other, nk.vqs.MCState)):
         return
+    key, taken = source.sampler_state.rng, other.sampler_state.rng
     if np.array_equal(jax.random.key_data(key), jax.random.key_data(taken)):
         source.sampler_state = source.sampler_state.replace(rng=jax.random.fold_in(key, 1))
 
 
-def draw(source: Any, n_samples: int, seed: tuple[int, ...]) -> Array:
+def draw(source: Source, n_samples: int, seed: tuple[int, ...]) -> Array:
     """Configurations (chains, length, sites) drawn from |f|².
 
     An MCState draws with its own sampler as many as it is set to. All others are summed over, and give
@@ -67,7 +71,7 @@ def draw(source: Any, n_samples: int, seed: tuple[int, ...]) -> Array:
     return jnp.asarray(source.hilbert.numbers_to_states(numbers))[:, None]
 
 
-def draw_many(source: Any, n: int, seed: tuple[int, ...]) -> Array:
+def draw_many(source: Source, n: int, seed: tuple[int, ...]) -> Array:
     """Exactly ``n`` configurations (n, sites), from as many rounds of an MCState's sampler as it takes."""
     drawn: list[Array] = []
     while sum(map(len, drawn)) < n:
@@ -82,7 +86,7 @@ def flat(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def log_values(source: Any, x: Array) -> Array:
+def log_values(source: Source, x: Array) -> Array:
     """log f at configurations x (n, sites): (n,) complex; -inf where f = 0."""
     if isinstance(source, Target):
         numbers = np.asarray(source.hilbert.states_to_numbers(np.asarray(x)))

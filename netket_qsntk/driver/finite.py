@@ -1,34 +1,26 @@
 """Training of finite networks on a target."""
 
-from functools import partial
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import netket as nk
+import numpy as np
 import optax
+from jax import Array
 from netket.utils import struct
+from netket.utils.types import PyTree
 
-from netket_qsntk.driver.base import SupervisedDriver
-from netket_qsntk.driver.draws import is_summable
-from netket_qsntk.driver.gradient import fidelities, losses_and_gradients
-from netket_qsntk.driver.preconditioned import check_preconditioner, precondition
-from netket_qsntk.driver.readout import keep_readout, split_readout
+from netket_qsntk.driver.base import SupervisedDriver, target_and_loss
+from netket_qsntk.driver.draws import decorrelate, is_summable, snapshot
+from netket_qsntk.driver.evaluation import Evaluation, Summation
+from netket_qsntk.driver.preconditioned import Preconditioner, check_preconditioner, precondition
+from netket_qsntk.driver.readout import keep_readout, split_readout, with_readout_of
+from netket_qsntk.driver.sampled import Samples
+from netket_qsntk.driver.steps import Known, decays_toward_start, initial_state, step
+from netket_qsntk.driver.whole_basis import WholeBasis
 from netket_qsntk.errors import InvalidTrainingError
-from netket_qsntk.parallel.mpi import over_ranks
-from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.vqs.evaluate import Psi, member_amplitudes, rows_per_chunk
-from netket_qsntk.vqs.members import over_members
-from netket_qsntk.wavefunction import psi_function, pure_wavefunction
-
-# The driver that stands in where the basis is not summed over: its module, which knows this one, puts it here.
-_SAMPLED: list[type["QSNTKDriver"]] = []
-
-
-def where_sampled(driver: type["QSNTKDriver"]) -> type["QSNTKDriver"]:
-    """Make this driver the one that :class:`QSNTKDriver` becomes where losses are estimated from samples."""
-    _SAMPLED[:] = [driver]
-    return driver
+from netket_qsntk.losses import Loss
+from netket_qsntk.targets import Target
+from netket_qsntk.vqs.members import Members
 
 
 class QSNTKDriver(SupervisedDriver):
@@ -38,11 +30,15 @@ class QSNTKDriver(SupervisedDriver):
     θ ← θ - η (∂L/∂Re θ + i ∂L/∂Im θ). All members of an ensemble take their steps in one compiled program; a
     single network is an ensemble of one.
 
-    Takes an :class:`~netket_qsntk.vqs.EnsembleState`, or a NetKet ``FullSumState`` or ``MCState`` with any
-    NetKet model. Every optax optimiser works. Arguments, logged keys:
-    :class:`~netket_qsntk.driver.base.SupervisedDriver`. Where the basis can be summed over the training set is a
-    part of it and nothing is sampled; where it cannot, or with ``sampling``, losses are those of the whole basis,
-    estimated from samples: :class:`~netket_qsntk.driver.sampled.SampledDriver`, whose options are the last three.
+    Takes an :class:`~netket_qsntk.vqs.EnsembleState`, or a NetKet ``FullSumState`` or ``MCState`` with a model of any
+    framework, or none (``apply_fun``). Arguments, logged keys: :class:`~netket_qsntk.driver.base.SupervisedDriver`.
+    Where the basis can be summed over the training set is a part of it and nothing is sampled; where it cannot, or
+    with ``sampling``, losses are those of the whole basis, estimated from samples
+    (:class:`~netket_qsntk.driver.sampled.Samples`, whose options are the last three). ``repr`` tells which.
+
+    Every optax optimiser works. It sees the parameters, as in a loop by hand; one that reads them for weight decay
+    sees displacements from the initial parameters, as in the closed forms: its decay pulls toward the initial
+    networks. ``value``, ``grad`` and ``value_fn`` are there for line searches and the like.
 
     Args:
         preconditioner: Called as ``preconditioner(state, gradient, step)`` like that of NetKet's VMC, for instance
@@ -52,6 +48,10 @@ class QSNTKDriver(SupervisedDriver):
             if the basis is too large to sum over.
         n_samples: Samples a step from a state that is not an MCState.
         control_variate: See :mod:`netket_qsntk.driver.overlap`.
+
+    Raises:
+        NonFiniteError: In the run, a gradient with numbers that are none; the parameters are left as they are.
+        BatchDependentError: Amplitudes depend on what they are evaluated with.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs, optax
@@ -67,64 +67,100 @@ class QSNTKDriver(SupervisedDriver):
         True
     """
 
-    _initial: Any = struct.field(pytree_node=True, serialize=True)
-    _psi: Psi = struct.field(pytree_node=False, serialize=False)
-    _step: Any = struct.field(pytree_node=False, serialize=False)
-    _rows: int = struct.field(pytree_node=False, serialize=False)
-    _data: Any = struct.field(pytree_node=False, serialize=False)
-    _evaluation: Any = struct.field(pytree_node=False, serialize=False)
-    _loss_grad: Any = struct.field(pytree_node=False, serialize=False)
-    preconditioner: Any = struct.field(pytree_node=False, serialize=False)
-
-    def __new__(
-        cls, target: Any = None, *args: Any, sampling: str | None = None, **options: Any
-    ) -> Any:
-        """A :class:`~netket_qsntk.driver.sampled.SampledDriver` where the whole basis is not summed over."""
-        # Copies, as a checkpoint makes them, come without arguments.
-        summed = target is None or is_summable(target)
-        if cls is QSNTKDriver and (sampling is not None or not summed):
-            cls = _SAMPLED[0]
-        return super().__new__(cls)
+    summation: Summation = struct.field(pytree_node=False, serialize=False)
+    preconditioner: Preconditioner | None = struct.field(pytree_node=False, serialize=False)
+    _initial: PyTree = struct.field(pytree_node=True, serialize=True)
+    _anchored: bool = struct.field(pytree_node=False, serialize=False)
+    _pool: PyTree = struct.field(pytree_node=False, serialize=True)
+    _target_state: nk.vqs.MCState | None = struct.field(pytree_node=False, serialize=True)
+    _evaluation: Evaluation | None = struct.field(pytree_node=False, serialize=False)
+    _loss_grad: PyTree = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
-        target: Any,
+        target: Target | nk.vqs.VariationalState | nk.operator.AbstractOperator | Loss,
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
-        preconditioner: Any = None,
+        preconditioner: Preconditioner | None = None,
         sampling: str | None = None,
         n_samples: int | None = None,
         control_variate: float | str | None = -0.5,
-        **options: Any,
+        loss: str | Loss = "mse",
+        seed: int = 0,
+        **options: PyTree,
     ) -> None:
-        if sampling is None and n_samples is not None:
+        state, members = variational_state, Members.of(variational_state)
+        sampled = sampling is not None or not is_summable(target)
+        if not sampled and n_samples is not None:
             raise InvalidTrainingError(
                 f"n_samples={n_samples} without sampling: this basis is summed over. Use sampling='target', "
                 "'state' or 'both', or n_train for the size of the training set."
             )
-        state = variational_state
-        ensemble = isinstance(state, EnsembleState)
-        self._psi = psi_function(state.model) if ensemble else pure_wavefunction(state).psi
         self._initial = jax.tree.map(jnp.array, state.parameters)
-        super().__init__(target, optimizer, variational_state=state, **options)
-        self._rows = getattr(state, "chunk_size", None) or rows_per_chunk(
-            state.parameters, state.n_members if ensemble else 1, state.hilbert.size, self.n_train
+        self._pool = self._target_state = None
+        samples = None
+        if sampled:
+            target, loss = target_and_loss(target, loss)
+            samples = Samples(
+                target, members, loss, sampling, n_samples, control_variate, seed,
+                options.get("n_train"),
+            )  # fmt: skip
+            loss, self.summation = samples.loss, samples
+        super().__init__(
+            target, optimizer, variational_state=state, loss=loss, seed=seed, **options
         )
+        if samples is None:
+            self.summation = WholeBasis(self.train, self.test)
+        else:
+            decorrelate(self.target, state)
+            self._target_state = self.target if isinstance(self.target, nk.vqs.MCState) else None
+            samples.prepare(self, members)
         if self.trainable == "readout":
-            split_readout(state.parameters, state.model)
-        check_preconditioner(preconditioner, state, self.trainable)
+            split_readout(state.parameters, members.model)
+        check_preconditioner(preconditioner, members, self.trainable)
         self.preconditioner = preconditioner
-        self._data = self._arrays()
-        self._evaluation, self._loss_grad = {}, None
+        self._evaluation, self._loss_grad = None, None
 
-    def _arrays(self) -> Any:
-        """The training and the test set as JAX arrays."""
-        return [
-            jnp.asarray(part)
-            for data in (self.train, self.test)
-            for part in (data.states, data.amplitudes)
-        ]
+    @property
+    def _samples(self) -> Samples | None:
+        """The way of summing, where it is by samples."""
+        chosen = vars(self).get("summation")
+        return chosen if isinstance(chosen, Samples) else None
+
+    @property
+    def sampling(self) -> str | None:
+        """Of what the configurations are drawn; None where the basis is summed over."""
+        return None if self._samples is None else self._samples.sampling
+
+    @property
+    def _sampled_target(self) -> Target | nk.vqs.VariationalState | None:
+        # A checkpoint brings another MCState, whose chains go on where the saved ones were.
+        return self.target if self._target_state is None else self._target_state
+
+    def configurations(self, n: int) -> Array | np.ndarray:
+        """``n`` configurations (n, sites) of the kind that this driver trains on."""
+        if self._samples is None:
+            return self.train.states[:n]
+        return self._samples.configurations(self, n)
+
+    def _own_target(self, target: Target | nk.vqs.VariationalState) -> PyTree:
+        return super()._own_target(target) if self._samples is None else snapshot(target)
+
+    def _set_training_set(self, target: PyTree, n_train: int | None, seed: int) -> int:
+        if self._samples is None:
+            return super()._set_training_set(target, n_train, seed)
+        nothing: PyTree = None
+        self.train = self.test = self._indices = nothing
+        self._pool = self._samples.pool(target, n_train)
+        return self.n_train
+
+    @property
+    def n_train(self) -> int:
+        """Number of configurations that are trained on: of the set, or drawn at each step."""
+        if self._samples is None:
+            return super().n_train
+        return self._samples.n_samples if self._pool is None else len(self._pool["states"])
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -134,93 +170,68 @@ class QSNTKDriver(SupervisedDriver):
     @optimizer.setter
     def optimizer(self, optimizer: optax.GradientTransformation) -> None:
         self._optimizer = optimizer
-        ensemble = isinstance(self.state, EnsembleState)
-        self._step = _per_member(optimizer) if ensemble else optimizer
-        displacement = jax.tree.map(jnp.subtract, self.state.parameters, self._initial)
-        self._optimizer_state = self._step.init(displacement)
+        members = Members.of(self.state)
+        self._anchored = decays_toward_start(optimizer, members[0].parameters)
+        seen = self.state.parameters
+        if self._anchored:
+            seen = jax.tree.map(jnp.subtract, seen, self._initial)
+        self._optimizer_state = initial_state(optimizer, seen, members.many)
 
-    @property
-    def _stacked(self) -> Any:
-        """Parameters with a leading axis of members."""
-        if isinstance(self.state, EnsembleState):
-            return self.state.parameters
-        return jax.tree.map(lambda leaf: leaf[None], self.state.parameters)
-
-    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
+    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, PyTree]:
         """The training loss of this step (mean over members) and the gradients."""
-        x, target, x_test, target_test = self._data
-        parameters = self._stacked
-        index = self.batch(self.step_count)
-        x_b, target_b = (x, target) if index is None else (x[index], target[index])
-        losses, psi, gradient = over_ranks(
-            lambda p: losses_and_gradients(self._psi, self.loss, self._rows, p, x_b, target_b),
-            parameters,
-        )
-        self._evaluation = {}
-        if index is None:
-            self._evaluation["loss/train"] = over_members(losses)
-        if self.step_count % self.evaluate_every == 0:
-            if index is not None:
-                psi = self._amplitudes(x)
-                self._evaluation["loss/train"] = over_members(
-                    jax.vmap(lambda p: self.loss.value(p, target))(psi)
-                )
-            psi_test = self._amplitudes(x_test)
-            if len(self.test):
-                self._evaluation["loss/test"] = over_members(
-                    jax.vmap(lambda p: self.loss.value(p, target_test))(psi_test)
-                )
-            if self.target is not None:
-                self._evaluation["fidelity"] = over_members(
-                    fidelities(psi, psi_test, target, target_test)
-                )
-        return over_members(losses), self._direction(gradient)
-
-    def _amplitudes(self, x: Any) -> Any:
-        return over_ranks(lambda p: member_amplitudes(self._psi, p, x, self._rows), self._stacked)
-
-    def _direction(self, gradient: Any) -> Any:
-        """What the optimiser is given, from the gradients stacked over members."""
-        if self.trainable == "readout":
-            gradient = keep_readout(gradient)
-        if not isinstance(self.state, EnsembleState):
-            gradient = jax.tree.map(lambda leaf: leaf[0], gradient)
-        self._loss_grad = gradient
+        members = Members.of(self.state)
+        self._evaluation = found = self.summation.evaluate(self, members)
+        gradient = keep_readout(found.gradient) if self.trainable == "readout" else found.gradient
+        self._loss_grad = members.unstack(gradient)
         if self.preconditioner is None:
-            return gradient
-        return precondition(self.preconditioner, self.state, gradient, self.step_count)
+            return found.loss, self._loss_grad
+        return found.loss, precondition(
+            self.preconditioner, self.state, self._loss_grad, self.step_count
+        )
 
     def reset_step(self, hard: bool = False) -> None:
-        """An MCState is sampled anew where a preconditioner looks at its samples."""
-        if self.preconditioner is not None and isinstance(self.state, nk.vqs.MCState):
+        """New samples, where they come from Markov chains and are looked at."""
+        looked_at = self.preconditioner is not None or self._samples is not None
+        if looked_at and isinstance(self.state, nk.vqs.MCState):
             nk.driver.AbstractOptimizationDriver.reset_step(self, hard)
+        if self._target_state is not None:
+            if hard:
+                self._target_state.reset_hard()
+            else:
+                self._target_state.reset()
 
-    def update_parameters(self, dp: Any) -> None:
-        """One optimiser step."""
-        parameters, self._optimizer_state = _update(
-            self._step.update, dp, self._optimizer_state, self.state.parameters, self._initial
+    def update_parameters(self, dp: PyTree) -> None:
+        """One optimiser step.
+
+        Raises:
+            NonFiniteError: ``dp`` has numbers that are infinite or none; the parameters are not touched.
+        """
+        found = self._evaluation
+        if found is None:
+            raise InvalidTrainingError(
+                "update_parameters(dp) before compute_loss_and_update(): use run() or advance()."
+            )
+        parameters, self._optimizer_state = step(
+            self._optimizer,
+            Members.of(self.state).many,
+            dp,
+            self._optimizer_state,
+            self.state.parameters,
+            self._initial if self._anchored else None,
+            Known(found.values, self._loss_grad, found.objective),
         )
+        if self.trainable == "readout":
+            parameters = with_readout_of(parameters, self.state.parameters)
         self.state.parameters = parameters
 
-    def _log_additional_data(self, log_dict: dict[str, Any]) -> None:
+    def _log_additional_data(self, log_dict: dict[str, PyTree]) -> None:
         super()._log_additional_data(log_dict)
-        log_dict.update(self._evaluation)
+        if self._evaluation is not None:
+            log_dict.update(self._evaluation.logged)
+            self.warn_of_no_numbers(self._evaluation.logged)
 
     def __repr__(self) -> str:
-        return self._summary(f"loss={type(self.loss).__name__}", f"n_train={self.n_train}")
-
-
-def _per_member(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The optimiser acting on each member by itself: norms and counters are those of one network."""
-    return optax.GradientTransformation(
-        jax.vmap(optimizer.init), lambda g, s, p=None: jax.vmap(optimizer.update)(g, s, p)
-    )
-
-
-@partial(jax.jit, static_argnums=0)
-def _update(
-    update: Any, gradient: Any, state: Any, parameters: Any, initial: Any
-) -> tuple[Any, Any]:
-    displacement = jax.tree.map(jnp.subtract, parameters, initial)
-    updates, state = update(gradient, state, displacement)
-    return optax.apply_updates(parameters, updates), state
+        size = () if self._samples is not None else (f"n_train={self.n_train}",)
+        chosen = vars(self).get("summation")
+        how = () if chosen is None else chosen.describe()
+        return self._summary(f"loss={type(self.loss).__name__}", *size, *how)

@@ -5,17 +5,19 @@ With configurations drawn from q and weighted amplitudes u = ψ/√q, v = φ/√
 The two losses are those of :mod:`netket_qsntk.losses`, evaluated on u and v.
 """
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.driver.gradient import pull_back
 from netket_qsntk.losses import MSE, Infidelity, Loss
-from netket_qsntk.vqs.evaluate import Psi, amplitudes
-from netket_qsntk.wavefunction import PureWaveFunction
+from netket_qsntk.vqs.evaluate import amplitudes
+from netket_qsntk.wavefunction import Psi
 
 
 class Sampled(NamedTuple):
@@ -26,25 +28,11 @@ class Sampled(NamedTuple):
     log_q: Array
 
 
-class Network(NamedTuple):
-    """A function to differentiate, hashable: ψ itself where the model has it, else log ψ."""
-
-    function: Psi
-    is_log: bool
-
-
-def differentiable(wavefunction: PureWaveFunction, model: Any) -> Network:
-    """log ψ, or ψ of a model that computes ψ: its zeros are legal, and log ψ has no gradient there."""
-    if callable(getattr(type(model), "psi", None)) or wavefunction.log_psi is None:
-        return Network(wavefunction.psi, False)
-    return Network(wavefunction.log_psi, True)
-
-
 def _weighted(
-    network: Network, loss: Loss, values: Array, log_target: Array, log_q: Array
+    is_log: bool, loss: Loss, values: Array, log_target: Array, log_q: Array
 ) -> tuple[Array, Array, Array]:
     """(u, v, du/d value), each (n,): weighted amplitudes from values of ψ or log ψ."""
-    log_u = (values if network.is_log else jnp.log(values + 0j)) - log_q
+    log_u = (values + 0j if is_log else jnp.log(values + 0j)) - log_q
     log_v = log_target - log_q
     if isinstance(loss, Infidelity):  # norms do not matter: keep exponentials in range
         shift = jnp.max(log_u.real)
@@ -52,7 +40,7 @@ def _weighted(
     else:
         shift = jnp.zeros(())
     u = jnp.exp(log_u)
-    return u, jnp.exp(log_v), u if network.is_log else jnp.exp(-log_q - shift)
+    return u, jnp.exp(log_v), u if is_log else jnp.exp(-log_q - shift)
 
 
 def _value(loss: Loss, u: Array, v: Array) -> tuple[Array, Array, Array]:
@@ -71,42 +59,51 @@ def _value(loss: Loss, u: Array, v: Array) -> tuple[Array, Array, Array]:
 
 @partial(jax.jit, static_argnums=(1, 3))
 def estimates(
-    function: Psi, is_log: bool, loss: Loss, rows: int, parameters: Any, data: Sampled
+    networks: tuple[Psi, PyTree], is_log: bool, loss: Loss, rows: int, data: Sampled
 ) -> tuple[Array, Array, Array, Array]:
-    """Loss and infidelity of every member of stacked parameters: two pairs (members,), (members, n) influences."""
-    network = Network(function, is_log)
+    """Loss and infidelity of every member: two pairs (members,), (members, n) influences.
 
-    def member(p: Any) -> tuple[Array, Array, Array, Array]:
-        return _both_values(network, loss, amplitudes(function, p, data.x, rows), data)
+    Args:
+        networks: (what they compute, parameters), both stacked over members.
+        is_log: Whether they compute log ψ.
+        loss: ``MSE`` or ``Infidelity``.
+        rows: Configurations evaluated at once.
+        data: Where, and with which weights.
+    """
 
-    return jax.lax.map(member, parameters)
+    def member(network: tuple[Psi, PyTree]) -> tuple[Array, Array, Array, Array]:
+        return _both_values(is_log, loss, amplitudes(*network, data.x, rows), data)
+
+    return jax.lax.map(member, networks)
 
 
 def _both_values(
-    network: Network, loss: Loss, values: Array, data: Sampled
+    is_log: bool, loss: Loss, values: Array, data: Sampled
 ) -> tuple[Array, Array, Array, Array]:
-    u, v, _ = _weighted(network, loss, values, data.log_target, data.log_q)
+    u, v, _ = _weighted(is_log, loss, values, data.log_target, data.log_q)
     _, value, influence = _value(loss, u, v)
     if isinstance(loss, Infidelity):
         return value, influence, value, influence
     infidelity = Infidelity(loss.target)
-    u, v, _ = _weighted(network, infidelity, values, data.log_target, data.log_q)
+    u, v, _ = _weighted(is_log, infidelity, values, data.log_target, data.log_q)
     return value, influence, *_value(infidelity, u, v)[1:]
 
 
 @partial(jax.jit, static_argnums=(1, 3))
 def estimates_and_gradients(
-    function: Psi, is_log: bool, loss: Loss, rows: int, parameters: Any, data: Sampled
-) -> tuple[tuple[Array, Array, Array, Array], Any]:
+    networks: tuple[Psi, PyTree], is_log: bool, loss: Loss, rows: int, data: Sampled
+) -> tuple[tuple[Array, Array, Array, Array], PyTree]:
     """What :func:`estimates` gives, and ∂L/∂Re θ + i ∂L/∂Im θ stacked. The distribution q is held fixed."""
-    network = Network(function, is_log)
     n = len(data.x)
 
     def cotangent(values: Array, log_target: Array, log_q: Array, scale: Array | float) -> Array:
-        u, v, factor = _weighted(network, loss, values, log_target, log_q)
+        u, v, factor = _weighted(is_log, loss, values, log_target, log_q)
         return loss.gradient(u, v, n) * factor.conj() / scale
 
-    def member(p: Any) -> tuple[tuple[Array, Array, Array, Array], Any]:
+    def member(
+        network: tuple[Psi, PyTree],
+    ) -> tuple[tuple[Array, Array, Array, Array], PyTree]:
+        function, p = network
         if loss.is_local:
             v = jnp.exp(data.log_target - data.log_q)
             scale = jnp.mean(jnp.abs(v) ** 2)
@@ -123,6 +120,27 @@ def estimates_and_gradients(
             values = amplitudes(function, p, data.x, rows)
             whole = cotangent(values, data.log_target, data.log_q, 1.0)
             _, gradient = pull_back(function, p, data.x, whole, lambda _, w: w, rows)
-        return _both_values(network, loss, values, data), gradient
+        return _both_values(is_log, loss, values, data), gradient
 
-    return jax.lax.map(member, parameters)
+    return jax.lax.map(member, networks)
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["function", "loss", "data"],
+    meta_fields=["is_log", "rows"],
+)
+@dataclass(frozen=True)
+class SampledObjective:
+    """The loss of one network, estimated from given samples, as a function of its parameters."""
+
+    function: Psi
+    loss: Loss
+    data: Sampled
+    is_log: bool
+    rows: int
+
+    def __call__(self, parameters: PyTree) -> Array:
+        """L: a scalar."""
+        values = amplitudes(self.function, parameters, self.data.x, self.rows)
+        return _both_values(self.is_log, self.loss, values, self.data)[0]

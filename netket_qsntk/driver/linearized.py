@@ -26,7 +26,8 @@ from netket_qsntk.kernels import EmpiricalKernel
 from netket_qsntk.losses import MSE, Infidelity
 from netket_qsntk.progress import showing, track
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
+from netket_qsntk.vqs.members import Members
+from netket_qsntk.wavefunction import PureWaveFunction
 
 
 class LinearizedDriver(ClosedFormDriver):
@@ -122,11 +123,7 @@ class LinearizedDriver(ClosedFormDriver):
         return dynamics
 
     def _networks(self) -> list[PureWaveFunction]:
-        state = self.state
-        if isinstance(state, EnsembleState):
-            networks = [state.wavefunction(i) for i in range(state.n_members)]
-        else:
-            networks = [pure_wavefunction(state)]
+        networks = list(Members.of(self.state))
         if self.trainable == "readout":
             networks = [of_readout(network) for network in networks]
         return networks

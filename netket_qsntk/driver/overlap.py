@@ -10,18 +10,21 @@ first term, and c = -1/2 removes them to first order.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from numbers import Real
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.alert import alert
 from netket_qsntk.driver.gradient import pull_back
 from netket_qsntk.errors import InvalidTrainingError, PoorOverlapWarning
-from netket_qsntk.vqs.evaluate import Psi, amplitudes
+from netket_qsntk.vqs.evaluate import amplitudes
+from netket_qsntk.wavefunction import Psi
 
 
 class Overlap(NamedTuple):
@@ -38,7 +41,7 @@ class Overlap(NamedTuple):
     coefficient: Array
 
 
-def check_control_variate(coefficient: Any) -> float | None:
+def check_control_variate(coefficient: float | str | None) -> float | None:
     """The coefficient c; None stands for the one that minimises the estimated variance.
 
     Raises:
@@ -48,7 +51,7 @@ def check_control_variate(coefficient: Any) -> float | None:
         return 0.0
     if isinstance(coefficient, str) and coefficient == "optimal":
         return None
-    if isinstance(coefficient, int | float) and np.isfinite(coefficient):
+    if isinstance(coefficient, Real) and np.isfinite(coefficient):
         return float(coefficient)
     raise InvalidTrainingError(
         f"control_variate={coefficient!r}: expected a real number (-0.5 is best near the target), 'optimal' or None."
@@ -86,17 +89,33 @@ def _covariance(f: tuple[Array, Array], g: tuple[Array, Array]) -> Array:
     )
 
 
+@partial(jax.jit, static_argnums=(2, 3))
+def estimated_overlap(
+    log_psi: Psi,
+    parameters: PyTree,
+    rows: int,
+    coefficient: float | None,
+    x: Array,
+    y: Array,
+    log_phi_x: Array,
+    log_phi_y: Array,
+) -> Overlap:
+    """F̂ from x drawn from ψ and y drawn from φ."""
+    log_a = log_phi_x - amplitudes(log_psi, parameters, x, rows)
+    return overlap(log_a, amplitudes(log_psi, parameters, y, rows) - log_phi_y, coefficient)
+
+
 @partial(jax.jit, static_argnums=(1, 2))
 def overlap_and_gradient(
     log_psi: Psi,
     rows: int,
     coefficient: float | None,
-    parameters: Any,
+    parameters: PyTree,
     x: Array,
     y: Array,
     log_phi_x: Array,
     log_phi_y: Array,
-) -> tuple[Overlap, Any]:
+) -> tuple[Overlap, PyTree]:
     r"""F̂, and ∂L/∂Re θ + i ∂L/∂Im θ of the infidelity L = 1 - F.
 
     ∂L/∂θ* = -Cov[O(x), a(x) E b] with O = ∂ log ψ/∂θ, both averages over x: unbiased for independent samples, and of
@@ -117,7 +136,7 @@ def infidelity_stats(estimate: Overlap, chains: tuple[int, int]) -> nk.stats.Sta
 
     Warns with :class:`~netket_qsntk.errors.PoorOverlapWarning` where |ab|² has lost more than half of its mean.
     """
-    if estimate.square < 0.5:
+    if not estimate.square >= 0.5:  # nan too
         alert(
             f"The mean of |ψ(y)φ(x)/ψ(x)φ(y)|² over samples is {float(estimate.square):.2g}, not 1: the samples of "
             "ψ and of φ miss each other's weight, and the fidelity with its error bar means little. Take more "
@@ -128,10 +147,9 @@ def infidelity_stats(estimate: Overlap, chains: tuple[int, int]) -> nk.stats.Sta
         nk.stats.statistics(dependence.reshape(n_chains, -1))
         for dependence, n_chains in zip((estimate.of_x, estimate.of_y), chains, strict=True)
     ]
-    errors, taus, hats = (
-        np.array([getattr(part, name) for part in parts], dtype=float)
-        for name in ("error_of_mean", "tau_corr", "R_hat")
-    )
+    errors, taus, hats = np.array(
+        [(part.error_of_mean, part.tau_corr, part.R_hat) for part in parts], dtype=float
+    ).T
     return nk.stats.Stats(
         mean=float(1 - estimate.fidelity),
         error_of_mean=float(np.hypot(*errors)),

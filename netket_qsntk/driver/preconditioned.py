@@ -1,17 +1,24 @@
 """Natural-gradient steps by NetKet's preconditioners, in parameter space or in the space of samples (minSR)."""
 
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import jax.scipy.linalg
 import netket as nk
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.vqs.members import Members
+
+Preconditioner = Callable[[nk.vqs.VariationalState, PyTree, int], PyTree]
+"""``preconditioner(state, gradient, step)`` -> update, such as ``nk.optimizer.SR(diag_shift=0.01)``."""
 
 
-def check_preconditioner(preconditioner: Any, state: Any, trainable: str) -> None:
-    """Raise :class:`InvalidTrainingError` unless it can be called on this state."""
+def check_preconditioner(
+    preconditioner: Preconditioner | None, members: Members, trainable: str
+) -> None:
+    """Raise :class:`InvalidTrainingError` unless it can be called on a state of these networks."""
     if preconditioner is None:
         return
     if not callable(preconditioner):
@@ -19,9 +26,9 @@ def check_preconditioner(preconditioner: Any, state: Any, trainable: str) -> Non
             f"preconditioner={preconditioner!r}: expected a function (state, gradient, step) -> update, such as "
             "nk.optimizer.SR(diag_shift=0.01), or None."
         )
-    if hasattr(state, "n_members"):
+    if members.many:
         raise InvalidTrainingError(
-            f"A preconditioner acts on one wave function, got {type(state).__name__}: train "
+            f"A preconditioner acts on one wave function, got an ensemble of {members.n}: train "
             "state.get_state(i), or use preconditioner=None."
         )
     if trainable != "all":
@@ -31,12 +38,14 @@ def check_preconditioner(preconditioner: Any, state: Any, trainable: str) -> Non
         )
 
 
-def precondition(preconditioner: Any, state: Any, gradient: Any, step: int) -> Any:
+def precondition(
+    preconditioner: Preconditioner, state: nk.vqs.VariationalState, gradient: PyTree, step: int
+) -> PyTree:
     """The update, as NetKet's VMC calls a preconditioner: real where the parameters are."""
     return nk.jax.tree_cast(preconditioner(state, gradient, step), state.parameters)
 
 
-def minsr(operator: Any, gradient: Array, *, x0: Any = None) -> tuple[Array, None]:
+def minsr(operator: PyTree, gradient: Array, *, x0: PyTree = None) -> tuple[Array, None]:
     r"""Solve (S + λ) d = g in the space of samples: a solver for ``nk.optimizer.SR``.
 
     With S = X†X and n rows in X, d = [g - X†(XX† + λ)⁻¹X g]/λ: an n × n system in place of P × P ones, for networks

@@ -1,11 +1,10 @@
 """Training of the readout layer alone: which parameters that is, and the network as a function of them."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import traverse_util
 from jax import Array
 from jax.tree_util import Partial
+from netket.utils.types import PyTree
 
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.wavefunction import Psi, PureWaveFunction
@@ -13,7 +12,7 @@ from netket_qsntk.wavefunction import Psi, PureWaveFunction
 Flat = dict[tuple[str, ...], Array]
 
 
-def split_readout(parameters: Any, model: Any) -> tuple[Flat, Flat]:
+def split_readout(parameters: PyTree, model: PyTree) -> tuple[Flat, Flat]:
     """Parameters of layers called ``readout``, and all others, as flat dictionaries.
 
     Raises:
@@ -29,11 +28,18 @@ def split_readout(parameters: Any, model: Any) -> tuple[Flat, Flat]:
     return readout, {path: leaf for path, leaf in flat.items() if path not in readout}
 
 
-def keep_readout(gradient: Any) -> Any:
+def keep_readout(gradient: PyTree) -> PyTree:
     """The gradient with zeros for all parameters but the readout's."""
     flat = traverse_util.flatten_dict(gradient)
     kept = {p: leaf if "readout" in p else jnp.zeros_like(leaf) for p, leaf in flat.items()}
     return traverse_util.unflatten_dict(kept)
+
+
+def with_readout_of(new: PyTree, old: PyTree) -> PyTree:
+    """Old parameters with the readout's of the new ones."""
+    flat = traverse_util.flatten_dict(new)
+    kept = traverse_util.flatten_dict(old)
+    return traverse_util.unflatten_dict({p: flat[p] if "readout" in p else kept[p] for p in kept})
 
 
 def of_readout(network: PureWaveFunction) -> PureWaveFunction:

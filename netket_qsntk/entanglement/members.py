@@ -115,6 +115,8 @@ def _site_products(
     """A function that writes ψ of a CosNet's or GaussNet's parameters; None for others, and on other bases."""
     if not isinstance(model, (CosNet, GaussNet)) or hilbert.size < 2:
         return None
+    if model.parametrization == "mup":  # its biases carry factors
+        return None
     values = site_values(model.encoding, hilbert)
     if values is None:
         return None

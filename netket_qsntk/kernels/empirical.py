@@ -2,13 +2,16 @@
 
 from copy import copy
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from numbers import Integral
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
+from netket.utils.types import PyTree
 
 from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import InvalidModelError
@@ -19,7 +22,7 @@ from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.tiles import balanced_chunk
 from netket_qsntk.parallel.mesh import AXIS, map_shared, share
 from netket_qsntk.parallel.rows import SharedMatrix
-from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
+from netket_qsntk.wavefunction import Psi, PureWaveFunction, check_batches, pure_wavefunction
 
 Route = Literal["layers", "jacobian", "blocks"]
 
@@ -64,23 +67,27 @@ class EmpiricalKernel:
 
     def __init__(
         self,
-        state: Any,
+        state: PyTree,
         *,
         chunk_size: int | None = None,
         route: Route | None = None,
         trainable: Trainable = "all",
         show_progress: bool = True,
     ) -> None:
-        if chunk_size is not None and chunk_size < 1:
+        whole = isinstance(chunk_size, Integral) and not isinstance(chunk_size, bool)
+        if chunk_size is not None and not (whole and chunk_size >= 1):
             raise InvalidModelError(
-                f"chunk_size={chunk_size}: expected a positive integer or None."
+                f"chunk_size={chunk_size!r}: expected a positive integer or None."
             )
         network = state if isinstance(state, PureWaveFunction) else pure_wavefunction(state)
         if any(leaf is network.psi for leaf in jax.tree.leaves(network.psi)):
             network = replace(network, psi=Partial(network.psi))
         self.network = network
+        # States are checked when they are taken in; of a pair nobody knew a configuration.
+        self._checked = not isinstance(state, tuple)
         self.chunk_size, self.show_progress = chunk_size, show_progress
         self._layers = layers.factorises(network.model)
+        self._verified: bool | None = None
         if route is not None and route not in get_args(Route):
             raise InvalidModelError(f"route={route!r}: expected one of {get_args(Route)} or None.")
         name = type(network.model).__name__ if network.model is not None else "apply_fun"
@@ -98,8 +105,21 @@ class EmpiricalKernel:
                 "or 'readout' with one of qs.models by route 'layers'."
             )
 
-    def route(self, x: Any, y: Any = None) -> Route:
-        """The route that :meth:`qsntk` takes between x and y."""
+    def route(self, x: ArrayLike, y: ArrayLike | None = None) -> Route:
+        """The route that :meth:`qsntk` takes between x and y.
+
+        Raises:
+            InvalidModelError: The layers were asked for, and others than this package's have parameters.
+        """
+        x = np.asarray(x) if not isinstance(x, Array) else x
+        if self._layers and self._route in (None, "layers") and not self._made_of_layers(x):
+            if self._route == "layers" or self.trainable != "all":
+                raise InvalidModelError(
+                    f"{type(self.network.model).__name__} has trained parameters outside of this package's dense "
+                    "layers (or uses a layer twice): the route 'layers' would leave them out. Use route='jacobian' "
+                    "and trainable='all'."
+                )
+            self._layers = False
         if self._route is not None:
             return self._route
         if self._layers:
@@ -110,17 +130,27 @@ class EmpiricalKernel:
         chunked = self.chunk_size is not None and self.chunk_size < longest
         return "jacobian" if fits and not chunked else "blocks"
 
-    def psi(self, x: Any) -> Array:
+    def _made_of_layers(self, x: Array | np.ndarray) -> bool:
+        """Whether dense layers hold all parameters, found when first asked."""
+        model = self.network.model
+        if self._verified is None and layers.factorises(model):
+            self._verified = layers.dense_alone(model, self.network.parameters, jnp.asarray(x[:1]))
+        return bool(self._verified)
+
+    def psi(self, x: ArrayLike) -> Array:
         """ψ at configurations x (n, sites): (n,)."""
         return self.network.psi(self.network.parameters, jnp.asarray(check_configurations(x)))
 
-    def qsntk(self, x: Any, y: Any = None) -> QSNTK:
+    def qsntk(self, x: ArrayLike, y: ArrayLike | None = None) -> QSNTK:
         """The kernel between configurations x (n, sites), y (m, sites); ``y=None`` is y = x."""
         x = jnp.asarray(check_configurations(x))
         y = None if y is None else jnp.asarray(check_configurations(y, "y"))
+        if not self._checked and not isinstance(x, jax.core.Tracer) and len(x) > 1:
+            check_batches(self.network.log_psi, self.network.parameters, x[:: len(x) - 1])
+            self._checked = True
         return self._assembled(self._blocks(x, y), y)
 
-    def shared(self, x: Any, y: Any = None) -> QSNTK:
+    def shared(self, x: ArrayLike, y: ArrayLike | None = None) -> QSNTK:
         """The same, its blocks as :class:`~netket_qsntk.parallel.SharedMatrix` in rows on the devices.
 
         Each device computes its rows, 1/devices of all of them; the symmetry of y = x is not used.
@@ -135,7 +165,9 @@ class EmpiricalKernel:
         x = np.asarray(check_configurations(x))
         y = jnp.asarray(x if y is None else check_configurations(y, "y"))
 
-        def rows(own: Array, psi: Any, parameters: Any, y: Array) -> dict[tuple[int, int], Array]:
+        def rows(
+            own: Array, psi: Psi, parameters: PyTree, y: Array
+        ) -> dict[tuple[int, int], Array]:
             kernel = copy(self)
             kernel.show_progress = False  # this is traced
             kernel.network = replace(self.network, psi=psi, parameters=parameters)
@@ -151,11 +183,7 @@ class EmpiricalKernel:
         """Θ_αβ of the parts (α, β) that do not vanish."""
         route, psi, parameters = self.route(x, y), self.network.psi, self.network.parameters
         if route == "layers":
-            model = self.network.model
-            u, v = model.encode(x), None if y is None else model.encode(y)
-            return layers.network_kernels(
-                model, parameters, u, v, self.trainable, self.show_progress
-            )
+            return self._by_layers(x, y)
         parts: tuple[tuple[int, int], ...] = ((0, 0),)
         if is_complex(psi, parameters, x):
             parts = ((0, 0), (1, 1), (0, 1)) + (() if y is None else ((1, 0),))
@@ -177,8 +205,27 @@ class EmpiricalKernel:
             show_progress=self.show_progress,
         )
 
+    def _by_layers(self, x: Array, y: Array | None) -> dict[tuple[int, int], Array]:
+        """The blocks of f from its layers, and those of ψ from them."""
+        model = self.network.model
+        if not layers.factorises(model):
+            raise InvalidModelError("route='layers' is for the models of qs.models.")
+        u, v = model.encode(x), None if y is None else model.encode(y)
+        blocks = layers.network_kernels(
+            model, self.network.parameters, u, v, self.trainable, self.show_progress
+        )
+        readout = model.readout
+        if not readout.is_log and readout.reference is None:
+            return blocks
+
+        def slope(x: Array) -> Array:
+            psi = self.network.psi(self.network.parameters, x)
+            return readout.f_gradient(jnp.ones_like(psi), psi, x).conj()
+
+        return layers.of_amplitudes(blocks, slope(x), None if y is None else slope(y))
+
     @staticmethod
-    def _assembled(blocks: dict[tuple[int, int], Any], y: Any) -> QSNTK:
+    def _assembled(blocks: dict[tuple[int, int], Array], y: Array | None) -> QSNTK:
         if len(blocks) < 3:
             zero = jax.tree.map(jnp.zeros_like, blocks[0, 0])
             blocks = {(1, 1): zero, (0, 1): zero, (1, 0): zero, **blocks}
@@ -201,9 +248,9 @@ class EmpiricalKernel:
 
 
 def empirical(
-    state: Any,
-    x: Any,
-    y: Any = None,
+    state: PyTree,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
     *,
     chunk_size: int | None = None,
     route: Route | None = None,

@@ -5,27 +5,30 @@ each part of ψ and one matrix product; or pairs of chunks of them, of which onl
 which are computed again for every pair.
 """
 
-from functools import cache
-from typing import Any
+from functools import cache, reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+from netket.utils.types import PyTree
 
+from netket_qsntk.errors import NonFiniteError
 from netket_qsntk.kernels.tiles import Operand, Part, assemble
+from netket_qsntk.wavefunction import Psi
 
 # Configurations differentiated at a time: their activations and gradients stay near the cache.
 _BATCH = 64
 
 
-def real_coordinates(parameters: Any) -> int:
+def real_coordinates(parameters: PyTree) -> int:
     """P, the number of parameters with complex ones counted twice."""
     return sum(
         leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in jax.tree.leaves(parameters)
     )
 
 
-def is_complex(psi: Any, parameters: Any, x: Array) -> bool:
+def is_complex(psi: Psi, parameters: PyTree, x: Array) -> bool:
     """Whether ψ has an imaginary part, by its dtype."""
     return bool(jnp.issubdtype(jax.eval_shape(psi, parameters, x[:1]).dtype, jnp.complexfloating))
 
@@ -38,19 +41,19 @@ Leaves stay apart: to join them costs more than to differentiate, and products a
 
 
 @jax.jit
-def jacobian(psi: Any, parameters: Any, x: Array) -> Jacobian:
+def jacobian(psi: Psi, parameters: PyTree, x: Array) -> Jacobian:
     """Derivatives of Re ψ and, if ψ is complex, Im ψ at configurations x (n, sites).
 
     ``psi`` is a pytree, as :class:`~netket_qsntk.wavefunction.PureWaveFunction` has it.
     """
     leaves = jax.tree.leaves(parameters)
-    treedef: Any = jax.tree.structure(parameters)
+    treedef: PyTree = jax.tree.structure(parameters)
     complex_leaf = [jnp.iscomplexobj(leaf) for leaf in leaves]
     real = [
         (leaf.real, leaf.imag) if c else leaf for leaf, c in zip(leaves, complex_leaf, strict=True)
     ]
 
-    def parts(real: Any, x1: Array) -> list[Array]:
+    def parts(real: PyTree, x1: Array) -> list[Array]:
         restored = [lax.complex(*r) if c else r for r, c in zip(real, complex_leaf, strict=True)]
         value = psi(treedef.unflatten(restored), x1[None])[0]
         return [value.real, value.imag] if jnp.iscomplexobj(value) else [value]
@@ -65,18 +68,74 @@ def jacobian(psi: Any, parameters: Any, x: Array) -> Jacobian:
     return lax.map(rows, x, batch_size=min(_BATCH, len(x)))
 
 
+def finite_jacobian(psi: Psi, parameters: PyTree, x: Array) -> Jacobian:
+    r"""The same where log ψ has no derivative because ψ is exactly zero.
+
+    There ψ · ∂ log ψ is 0 · ∞ and the derivative of ψ is the limit: the average over parameters a little to both
+    sides along a random direction, of which ψ · ∂ log ψ = ∂ψ has the digits. Where ψ is zero on both sides too, it
+    is zero.
+
+    Raises:
+        NonFiniteError: The derivative is not finite where ψ is not zero.
+    """
+    rows = jacobian(psi, parameters, x)
+    if isinstance(x, jax.core.Tracer):
+        return rows  # whoever traces looks at the result
+    bad = ~np.asarray(_finite_rows(rows))
+    if not bad.any():
+        return rows
+    sides = [jacobian(psi, p, x) for p in _neighbours(parameters)]
+    zero = np.all([np.asarray(psi(p, x)) == 0 for p in _neighbours(parameters)], axis=0)
+    found: Jacobian = jax.tree.map(lambda a, b: (a + b) / 2, *sides)
+    use, nothing = jnp.asarray(bad)[:, None], jnp.asarray(zero)[:, None]
+    rows = jax.tree.map(
+        lambda old, new: jnp.where(use, jnp.where(nothing, 0.0, new), old).astype(old.dtype),
+        rows,
+        found,
+    )
+    left = ~np.asarray(_finite_rows(rows))
+    if left.any() or np.any(np.asarray(psi(parameters, x))[bad] != 0):
+        raise NonFiniteError(
+            f"The derivative of ψ is infinite or no number at {int((left | bad).sum())} of {len(x)} configurations, "
+            f"such as {np.asarray(x)[int(np.argmax(left | bad))].tolist()}. If log ψ is beyond the range of exp, "
+            "subtract a constant from it: kernels scale with |ψ|²."
+        )
+    return rows
+
+
+def _neighbours(parameters: PyTree) -> list[PyTree]:
+    """Parameters a square root of rounding to both sides along a random direction."""
+    leaves, treedef = jax.tree.flatten(parameters)
+    keys = jax.random.split(jax.random.key(0), max(1, len(leaves)))
+    moves = [
+        jnp.sqrt(jnp.finfo(leaf.dtype).eps)
+        * jnp.maximum(1.0, jnp.max(jnp.abs(leaf), initial=0.0))
+        * jax.random.normal(key, leaf.shape, leaf.dtype)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    return [
+        jax.tree.unflatten(
+            treedef, [(p + s * m).astype(p.dtype) for p, m in zip(leaves, moves, strict=True)]
+        )
+        for s in (1, -1)
+    ]
+
+
+@jax.jit
+def _finite_rows(rows: Jacobian) -> Array:
+    return reduce(jnp.logical_and, (jnp.isfinite(leaf).all(-1) for leaf in jax.tree.leaves(rows)))
+
+
 def _tile(left: Jacobian, right: Jacobian, parts: tuple[Part, ...]) -> dict[Part, Array]:
-    # Zero of their own dtype: a float64 one would promote what single precision gives.
-    zero = jnp.zeros((), left[0][0].dtype)
     return {
-        (a, b): sum((u @ v.T for u, v in zip(left[a], right[b], strict=True)), start=zero)
+        (a, b): reduce(jnp.add, (u @ v.T for u, v in zip(left[a], right[b], strict=True)))
         for a, b in parts
     }
 
 
 def jacobian_blocks(
-    psi: Any,
-    parameters: Any,
+    psi: Psi,
+    parameters: PyTree,
     x: Array,
     y: Array | None,
     *,
@@ -101,7 +160,7 @@ def jacobian_blocks(
 
     def operand(states: Array) -> Operand:
         def compute(i: int) -> Jacobian:
-            return jacobian(psi, parameters, states[i : i + chunk])
+            return finite_jacobian(psi, parameters, states[i : i + chunk])
 
         return cache(compute) if keep else compute
 

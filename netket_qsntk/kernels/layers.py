@@ -10,17 +10,23 @@ this is 4n²N operations instead of the 2n²P of the Jacobian route, P = N(d + 2
 it holds 2nN numbers instead of nP.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
+from flax import errors, linen, traverse_util
 from flax import linen as nn
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.kernels.base import Trainable
 from netket_qsntk.kernels.tiles import Operand, Part, assemble, balanced_chunk, starts
 from netket_qsntk.networks import FourierFeatures, WaveFunction
+from netket_qsntk.networks.dense_layer import Dense
+
+Factorised = WaveFunction | FourierFeatures
 
 
 class LayerFactors(NamedTuple):
@@ -34,12 +40,71 @@ class LayerFactors(NamedTuple):
     """(c_w, c_b)"""
 
 
-def factorises(model: Any) -> bool:
-    """Whether the model is made of this package's dense layers alone."""
-    return isinstance(model, (WaveFunction, FourierFeatures))
+_SAID_ONCE = ("__call__", "psi", "fields", "setup")
 
 
-def _paths(tree: Any, leaf: str, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+def factorises(model: linen.Module | None) -> TypeGuard[Factorised]:
+    """Whether ψ is made of the model's real networks as this package makes it: no subclass says otherwise."""
+    for kind in (WaveFunction, FourierFeatures):
+        if isinstance(model, kind):
+            inner = model.network if isinstance(model, FourierFeatures) else None
+            own = all(vars_of(type(model), name) is vars_of(kind, name) for name in _SAID_ONCE)
+            return own and (inner is None or factorises(inner))
+    return False
+
+
+def vars_of(kind: type, name: str) -> object:
+    """What the class, or one that it inherits from, defines under this name."""
+    return next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), None)
+
+
+def dense_alone(model: Factorised, parameters: PyTree, x: Array) -> bool:
+    """Whether the parameters of the model's networks are those of this package's dense layers, each used once.
+
+    Found by tracing the networks, not by their types: a layer of flax, a second use, a parameter of another kind or a
+    variable that is not trained has a share in the kernel that the factors of the dense layers do not hold.
+
+    Args:
+        model: The model.
+        parameters: Of all its networks.
+        x: Some configuration (1, sites).
+    """
+    inside = networks(model)
+    trained = set(traverse_util.flatten_dict(parameters, sep="/"))
+    expected: set[str] = set()
+    for prefix, (network, _) in inside.items():
+        layers: list[tuple[str, ...]] = []
+
+        def look(
+            call: Callable[..., PyTree],
+            arguments: tuple[PyTree, ...],
+            options: dict[str, PyTree],
+            context: linen.module.InterceptorContext,
+            layers: list[tuple[str, ...]] = layers,
+        ) -> PyTree:
+            if type(context.module) is Dense and context.method_name == "__call__":
+                layers.append(context.module.path)
+            return call(*arguments, **options)
+
+        own = subtree(parameters, prefix)
+        try:
+            with linen.intercept_methods(look):
+                jax.eval_shape(
+                    lambda p, v, network=network: network.apply({"params": p}, v),
+                    own,
+                    jax.eval_shape(model.encode, x),
+                )
+        except errors.FlaxError:
+            return False  # it wants variables that are not trained
+        if len(set(layers)) != len(layers):
+            return False
+        for path in layers:
+            names = subtree(own, "/".join(path)) if path else own
+            expected |= {"/".join((prefix, *path, name)) for name in names}
+    return trained == expected
+
+
+def _paths(tree: PyTree, leaf: str, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], PyTree]:
     found = {}
     for name, value in tree.items():
         if name == leaf:
@@ -51,11 +116,11 @@ def _paths(tree: Any, leaf: str, prefix: tuple[str, ...] = ()) -> dict[tuple[str
 
 @partial(jax.jit, static_argnames=("network", "outputs", "trainable"))
 def layer_factors(
-    network: nn.Module, parameters: Any, v: Array, outputs: int, trainable: Trainable = "all"
+    network: nn.Module, parameters: PyTree, v: Array, outputs: int, trainable: Trainable = "all"
 ) -> list[LayerFactors]:
     """The factors of every trained dense layer of a real network at encoded inputs v (n, d)."""
 
-    def sown(perturbations: Any) -> tuple[Array, Any]:
+    def sown(perturbations: PyTree) -> tuple[Array, PyTree]:
         variables = {"params": parameters, "perturbations": perturbations}
         out, state = network.apply(variables, v, mutable=["intermediates"])
         return out, state["intermediates"]
@@ -97,7 +162,7 @@ def _tile(
 
 def network_blocks(
     network: nn.Module,
-    parameters: Any,
+    parameters: PyTree,
     u: Array,
     v: Array | None,
     parts: tuple[Part, ...],
@@ -139,7 +204,7 @@ def network_blocks(
     )
 
 
-def networks(model: Any) -> dict[str, tuple[nn.Module, int]]:
+def networks(model: Factorised) -> dict[str, tuple[nn.Module, int]]:
     """The real networks inside a model: name in the parameter tree -> (module, outputs)."""
     inner = model.network if isinstance(model, FourierFeatures) else model
     prefix = ("network",) if isinstance(model, FourierFeatures) else ()
@@ -150,7 +215,7 @@ def networks(model: Any) -> dict[str, tuple[nn.Module, int]]:
     }
 
 
-def subtree(parameters: Any, path: str) -> Any:
+def subtree(parameters: PyTree, path: str) -> PyTree:
     """The parameters of one of :func:`networks`."""
     for name in path.split("/"):
         parameters = parameters[name]
@@ -158,8 +223,8 @@ def subtree(parameters: Any, path: str) -> Any:
 
 
 def network_kernels(
-    model: Any,
-    parameters: Any,
+    model: Factorised,
+    parameters: PyTree,
     u: Array,
     v: Array | None,
     trainable: Trainable = "all",
@@ -176,3 +241,31 @@ def network_kernels(
             parts: tuple[Part, ...] = ((0, 0), (1, 1), (0, 1)) + (() if v is None else ((1, 0),))
             blocks = network_blocks(network, own, u, v, parts, trainable, show_progress)
     return blocks
+
+
+def of_amplitudes(
+    blocks: dict[Part, Array], slope: Array, other: Array | None
+) -> dict[Part, Array]:
+    """Blocks of ψ from those of f, with the slopes c = ∂ψ/∂f at x (n,) and at y (m,): dψ = c df.
+
+    Args:
+        blocks: Θ_αβ of f; parts that are missing vanish.
+        slope: c at x.
+        other: c at y; None stands for y = x.
+    """
+    a, b = slope.real[:, None], slope.imag[:, None]
+    c = slope if other is None else other
+    u, v = c.real[None], c.imag[None]
+    zero = jnp.zeros_like(blocks[0, 0])
+    t11, t12, t22 = (blocks.get(part, zero) for part in ((0, 0), (0, 1), (1, 1)))
+    t21 = t12.T if other is None else blocks.get((1, 0), zero)
+    if not jnp.iscomplexobj(slope) and not jnp.iscomplexobj(c):
+        return {part: a * u * block for part, block in blocks.items()}
+    out = {
+        (0, 0): a * u * t11 - a * v * t12 - b * u * t21 + b * v * t22,
+        (1, 1): b * v * t11 + b * u * t12 + a * v * t21 + a * u * t22,
+        (0, 1): a * v * t11 + a * u * t12 - b * v * t21 - b * u * t22,
+    }
+    if other is not None:
+        out[1, 0] = b * u * t11 - b * v * t12 + a * u * t21 - a * v * t22
+    return out

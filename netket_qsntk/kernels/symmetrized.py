@@ -13,6 +13,8 @@ from netket.utils.group import PermutationGroup
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule, check_configurations
 from netket_qsntk.kernels.qsntk import QSNTK
+from netket_qsntk.operators import KernelOperator, Projected
+from netket_qsntk.operators.choose import Hint
 from netket_qsntk.symmetry.orbits import folded, orbit_sums, orbit_words, words
 from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
 
@@ -20,6 +22,8 @@ Which = Literal["ntk", "nngp"]
 
 # Pairs of configurations and group elements summed in one piece.
 _PAIRS = 2**26
+# Entries beyond which a kernel is not stored, and spins up to which vectors over the basis are.
+_ENTRIES, _SPINS = 2**24, 24
 
 
 class SymmetrizedKernel(KernelModule):
@@ -81,6 +85,28 @@ class SymmetrizedKernel(KernelModule):
             return QSNTK(theta_11=ntk, theta_22=ntk if self.n_parts == 2 else zero, theta_12=zero)
         half = ntk if self.n_parts == 2 else ntk / 2
         return QSNTK(theta_11=half.real, theta_22=half.real, theta_12=-half.imag)
+
+    def operator(
+        self, x: Any, y: Any = None, *, which: Which = "ntk", hint: Hint | None = None
+    ) -> KernelOperator:
+        """As for every kernel; of many spins, transforms and a projection: :class:`~netket_qsntk.operators.Projected`.
+
+        That is for kernels of the Hamming distance and real one-dimensional characters, beyond 2²⁴ entries.
+        """
+        x = self._checked(x, "x")
+        columns = x if y is None else self._checked(y, "y")
+        simple = self.symmetry.is_real and self.symmetry.dimension == 1
+        if hint is None and simple and x.shape[1] <= _SPINS and len(x) * len(columns) > _ENTRIES:
+            states = two_states(x, columns)
+            table = (
+                None if states is None else hamming_table(self.kernel, states, x.shape[1], which)
+            )
+            if states is not None and states[0] == -states[1] and table is not None:
+                return Projected.of(
+                    table, self.symmetry, np.asarray(x), None if y is None else np.asarray(y),
+                    positive=True, reason="the projection commutes with a kernel of the Hamming distance",
+                )  # fmt: skip
+        return super().operator(x, y, which=which, hint=hint)
 
     def _checked(self, x: Any, name: str) -> Any:
         x = check_configurations(x, name)

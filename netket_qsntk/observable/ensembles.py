@@ -65,7 +65,7 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
 
 def _amplitudes(state: EnsembleState) -> np.ndarray:
     try:
-        return np.asarray(state.to_array(normalize=False))
+        return np.asarray(state.to_array())
     except SystemTooLargeError as error:
         raise SystemTooLargeError(
             f"Entropies of members need all their amplitudes, too many on {state.hilbert}. Averages "

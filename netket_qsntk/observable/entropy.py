@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import netket as nk
 from netket.hilbert import DiscreteHilbert
@@ -52,7 +52,7 @@ class _Entropy(nk.observable.AbstractObservable):
         """Base of the logarithm."""
         return self._log_base
 
-    def check_state(self, state: Any) -> None:
+    def check_state(self, state: nk.vqs.VariationalState) -> None:
         """Raise :class:`HilbertMismatchError` unless the state lives on the observable's space."""
         if state.hilbert != self.hilbert:
             raise HilbertMismatchError(

@@ -1,7 +1,5 @@
 """Entropies of one state held in full."""
 
-from typing import Any
-
 import netket as nk
 
 from netket_qsntk.entanglement.spectrum import entropies
@@ -13,7 +11,7 @@ from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
 def _full_sum(state: nk.vqs.FullSumState, entropy: EntanglementEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
     value = entropies(
-        state.to_array(normalize=False),
+        state.to_array(),  # logarithms relative to the largest: any norm will do
         entropy.hilbert,
         entropy.partition,
         n=entropy.n,
@@ -22,7 +20,7 @@ def _full_sum(state: nk.vqs.FullSumState, entropy: EntanglementEntropy) -> nk.st
     return nk.stats.Stats(mean=float(value), error_of_mean=0.0, variance=0.0)
 
 
-def _refuse(state: Any) -> nk.stats.Stats:
+def _refuse(state: nk.vqs.VariationalState) -> nk.stats.Stats:
     raise ObservableError(
         f"EnsembleEntropy averages over an ensemble, and a {type(state).__name__} is one wave "
         "function. Use EntanglementEntropy(hilbert, partition, n) for it, or an ensemble: "

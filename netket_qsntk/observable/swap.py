@@ -9,17 +9,16 @@ that bring A before B.
 """
 
 import math
-from typing import Any
 
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
-from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.entanglement.partition import exchange_signs
 from netket_qsntk.errors import EntropyOrderError, ObservableError
 from netket_qsntk.observable.entropy import EntanglementEntropy
+from netket_qsntk.targets.matrix import inside
 
 
 @nk.vqs.local_estimators.dispatch
@@ -79,7 +78,7 @@ def _swap_values(
     swapped = jnp.where(in_a, jnp.roll(replicas, -1, axis=0), replicas)
     log_psi = [_log_value(state, x, chunk_size) for x in (replicas, swapped)]
     signs = [exchange_signs(hilbert, entropy.partition, x) for x in (replicas, swapped)]
-    weight = jnp.prod(signs[0] * signs[1] * _inside(hilbert, swapped), axis=0)
+    weight = jnp.prod(signs[0] * signs[1] * inside(hilbert, swapped), axis=0)
     # The mean is real; its imaginary part is noise, which the delta method has no use for.
     ratio = jnp.exp(jnp.sum(jnp.where(weight == 0, 0, log_psi[1] - log_psi[0]), axis=0))
     return weight * ratio.real
@@ -90,17 +89,3 @@ def _log_value(state: nk.vqs.MCState, x: Array, chunk_size: int | None) -> Array
     step = chunk_size or len(flat)
     values = [state.log_value(flat[i : i + step]) for i in range(0, len(flat), step)]
     return jnp.concatenate(values).reshape(x.shape[:-1])
-
-
-def _inside(hilbert: DiscreteHilbert, x: Array) -> Array:
-    """1.0 where x is in the space, 0.0 where it breaks a constraint."""
-    inside = jnp.ones(x.shape[:-1])
-    start = 0
-    factors: tuple[Any, ...] = getattr(hilbert, "subspaces", (hilbert,))
-    for factor in factors:
-        constraint = getattr(factor, "constraint", None)
-        if constraint is not None:
-            flat = x[..., start : start + factor.size].reshape(-1, factor.size)
-            inside = inside * constraint(flat).reshape(inside.shape)
-        start += factor.size
-    return inside

@@ -11,6 +11,7 @@ from netket_qsntk.operators.hypercube import Hypercube
 from netket_qsntk.operators.kronecker import Kronecker
 from netket_qsntk.operators.krylov import Krylov
 from netket_qsntk.operators.lanczos import lanczos, largest_eigenvalue
+from netket_qsntk.operators.projected import Projected
 from netket_qsntk.operators.shared import Shared
 from netket_qsntk.operators.stochastic import (
     Estimate,
@@ -30,6 +31,7 @@ __all__ = [
     "Dense",
     "Hypercube",
     "Kronecker",
+    "Projected",
     "Tiled",
     "Shared",
     "Sum",

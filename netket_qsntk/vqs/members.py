@@ -114,7 +114,16 @@ class Members:
 
         Whatever does not depend on the norm is the same for these, and nothing overflows.
         """
-        return scaled(self._evaluate(self.computed, x), self.is_log)
+        return scaled(self.computed_at(x), self.is_log)
+
+    def computed_at(self, x: ArrayLike) -> Array:
+        """What the networks compute, ψ or log ψ, at configurations x (…, sites): (n, …)."""
+        return self._evaluate(self.computed, x)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether all trained parameters are real."""
+        return not any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(self.parameters))
 
     def _evaluate(self, function: Psi, x: ArrayLike) -> Array:
         x = jnp.asarray(x)
