@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from netket_qsntk.errors import InvalidTrainingError, SplitError, TargetPowerError
+from netket_qsntk.errors import InvalidTrainingError, TargetPowerError
 from netket_qsntk.learning.cautions import CONVERGED, warn
 from netket_qsntk.learning.coherent import Clusters, degrees, solve, transfer
 from netket_qsntk.learning.levels import Levels
@@ -96,7 +96,7 @@ def learning_curve(
         solved it holds nan.
 
     Raises:
-        SplitError: Sizes that are not between 0 and N.
+        InvalidTrainingError: Sizes that are not between 0 and N.
         TargetPowerError: Powers that do not fit the levels.
         InvalidTrainingError: A negative ridge, an unknown method, pairs where there are none.
 
@@ -232,7 +232,7 @@ def _check_inputs(levels: Levels, power: Any, sizes: np.ndarray, ridge: Any, met
         )
     n = levels.n_states
     if not (sizes.size and sizes.ndim == 1 and np.all((sizes > 0) & (sizes < n))):
-        raise SplitError(
+        raise InvalidTrainingError(
             f"n_train={sizes}: expected numbers above 0 and below the {n:g} configurations, some of which must stay "
             "unseen."
         )
