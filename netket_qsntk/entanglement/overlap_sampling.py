@@ -222,6 +222,6 @@ def _draw(
         for kind in kinds:
             logs = kind.log_multiplicity + kind.sums @ field
             p = np.exp(logs - logsumexp(logs))
-            sums += rng.multinomial(kind.count, p / p.sum(), size=number) @ kind.sums
+            sums += rng.multinomial(int(kind.n_sites), p / p.sum(), size=number) @ kind.sums
         result.append(sums)
     return result

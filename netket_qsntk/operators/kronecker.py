@@ -236,7 +236,9 @@ class Kronecker(KernelOperator):
         values, vectors = jnp.linalg.eigh(self.factor)
         others = self.n_sites - 1
         return ProductModes(
-            (self.scale * values, *[values] * others), (vectors,) * self.n_sites, self.rows
+            factor_values=(self.scale * values, *[values] * others),
+            factor_vectors=(vectors,) * self.n_sites,
+            rows=self.rows,
         )
 
     def _with(self, **changes: Any) -> "Kronecker":

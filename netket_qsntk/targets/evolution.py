@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import expm_multiply
 
-from netket_qsntk.errors import HamiltonianError, HilbertMismatchError, InitialStateError
+from netket_qsntk.errors import AmplitudesError, HamiltonianError, HilbertMismatchError
 from netket_qsntk.progress import showing
 from netket_qsntk.targets.basis import MAX_STATES
 from netket_qsntk.targets.chebyshev import evolve
@@ -55,7 +55,7 @@ def quench(
 
     Raises:
         HamiltonianError: `hamiltonian` is no Hermitian NetKet operator, or `time` no finite number.
-        InitialStateError: `initial` is a word other than ``"plus"``, or ``"plus"`` is asked for on
+        AmplitudesError: `initial` is a word other than ``"plus"``, or ``"plus"`` is asked for on
             a space that is not a product of two-level sites.
         HilbertMismatchError: `initial` is on another Hilbert space than `hamiltonian`.
         AmplitudesError: Amplitudes of the wrong length, all zero, or not finite.
@@ -134,12 +134,12 @@ def _initial_target(
 
 def _plus(hilbert: nk.hilbert.DiscreteHilbert, word: str) -> Target:
     if word != "plus":
-        raise InitialStateError(
+        raise AmplitudesError(
             f'quench(initial={word!r}): expected "plus", a Target, an array of amplitudes or a '
             "NetKet state."
         )
     if hilbert.constrained or any(size != 2 for size in hilbert.shape):
-        raise InitialStateError(
+        raise AmplitudesError(
             'quench(initial="plus"): |+…+⟩ needs two free levels on every site, as on '
             f"nk.hilbert.Spin(0.5, n), got {hilbert}. Give a Target or amplitudes instead, such as "
             "initial=qs.targets.ground_state(hamiltonian_before)."
