@@ -1,7 +1,5 @@
 """The engine of the infinite-width limit of other losses: drawn initial wave functions, step by step."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import netket as nk
@@ -21,7 +19,7 @@ from netket_qsntk.targets import Target
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.members import over_members
 
-Memory = tuple[Array, Any, Array]
+Memory = tuple[Array, optax.OptState, Array]
 """α, what the optimiser remembers, and the initial wave functions on the whole basis."""
 
 

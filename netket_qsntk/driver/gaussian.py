@@ -1,7 +1,5 @@
 """The engine of the infinite-width limit of the mean square error: a Gaussian process at every step."""
 
-from typing import Any
-
 import netket as nk
 import numpy as np
 from jax import Array
@@ -31,16 +29,18 @@ class GaussianEngine:
 
     def evaluate(
         self, step: int, state: InfiniteState, *, full: bool
-    ) -> tuple[dict[str, nk.stats.Stats], dict[str, Any]]:
+    ) -> tuple[dict[str, nk.stats.Stats], dict[str, Array]]:
         """The numbers of a step; no gradient."""
         return self._reader.at(step), {}
 
-    def step(self, step: int, state: InfiniteState, memory: Any, gradient: Any) -> tuple[()]:
+    def step(
+        self, step: int, state: InfiniteState, memory: tuple[()], gradient: dict[str, Array]
+    ) -> tuple[()]:
         """The state becomes the ensemble after one more step."""
         state.set_training(self.dynamics, step + 1)
         return ()
 
-    def predict(self, steps: np.ndarray, memory: Any) -> Curve:
+    def predict(self, steps: np.ndarray, memory: tuple[()]) -> Curve:
         """The numbers of any steps."""
         return self._numbers(steps)
 

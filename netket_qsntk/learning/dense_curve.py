@@ -6,7 +6,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike
 
 from netket_qsntk.alert import alert
-from netket_qsntk.errors import InvalidTrainingError, NotConvergedWarning, SplitError
+from netket_qsntk.errors import InvalidTrainingError, NotConvergedWarning
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.learning.curve import LearningCurve
 from netket_qsntk.targets import Target, all_states
@@ -47,7 +47,7 @@ def dense_curve(
         matrix for each size.
 
     Raises:
-        SplitError: Sizes that are not between 0 and N.
+        InvalidTrainingError: Sizes that are not between 0 and N.
         InvalidTrainingError: A basis too large, or more than 64 classes of configurations.
 
     Warns:
@@ -65,7 +65,7 @@ def dense_curve(
     sizes = np.atleast_1d(np.asarray(n_train, dtype=float))
     total = target.n_states
     if not (sizes.size and np.all((sizes > 0) & (sizes < total))):
-        raise SplitError(f"n_train={sizes}: expected numbers above 0 and below {total}.")
+        raise InvalidTrainingError(f"n_train={sizes}: expected numbers above 0 and below {total}.")
     if total > _LARGEST:
         raise InvalidTrainingError(
             f"{total} configurations: the kernel is inverted as a matrix, up to {_LARGEST}. Kernels with levels have "
