@@ -64,6 +64,8 @@ class MinibatchEngine(FunctionSpaceEngine):
     def _of_batch(self, step: int, gradient: Array) -> Array:
         """From the gradient of the mean over the training set to that over the batch."""
         index = self._batch(step)
+        if index is None:
+            return gradient
         n = gradient.shape[-1]
         weights = jnp.zeros(n).at[index].set(n / len(index))
         return gradient * weights

@@ -9,7 +9,7 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from netket_qsntk.dynamics.matrices import Matrix, vector
+from netket_qsntk.dynamics.matrices import Matrix, Vector, vector
 from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.dynamics.solution import Data
@@ -128,7 +128,7 @@ class LinearizedDynamics:
             )
             for i, part in enumerate(parts):
                 start = self._start_error[part, n:]
-                test_sums[part] = basis.square_distance(nodes[:, i], start)
+                test_sums[part] = jnp.asarray(basis.square_distance(nodes[:, i], start))
         test_sum = jnp.zeros_like(train_sum)
         for part in (0, 1):
             untrained = jnp.sum(self._start_error[part, n:] ** 2)
@@ -154,7 +154,7 @@ class _Block(NamedTuple):
     """
 
     modes: Modes
-    c: Array
+    c: Vector
     moved: Matrix
     parts: list[int]
 
@@ -163,9 +163,9 @@ def _placed(matrix: Matrix) -> Matrix:
     return matrix if isinstance(matrix, SharedMatrix) else vector(matrix)
 
 
-def _by_part(values: Array, n: int, parts: int) -> Array:
+def _by_part(values: Vector, n: int, parts: int) -> Array:
     """(k, n × parts), parts of a configuration side by side, as (k, parts, n)."""
-    return values.reshape(len(values), n, parts).swapaxes(1, 2)
+    return jnp.asarray(values).reshape(len(values), n, parts).swapaxes(1, 2)
 
 
 def _interleaved(kernel: QSNTK) -> Matrix:

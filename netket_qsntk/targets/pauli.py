@@ -47,7 +47,7 @@ class PauliHamiltonian(eqx.Module):
         kinds = "diagonal" + (", diagonal on parities" if self.along_x is not None else "")
         return (
             f"PauliHamiltonian({self.n_states} states, {kinds}, {len(self.weights)} other strings, "
-            f"{self.dtype.name}, spectrum within {self.bounds})"
+            f"{np.dtype(self.dtype).name}, spectrum within {self.bounds})"
         )
 
     @property
