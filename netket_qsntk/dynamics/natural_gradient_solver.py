@@ -83,8 +83,8 @@ def by_products(
 ) -> Solved:
     """Conjugate gradients on PAP + λ from a first guess, P = 1 - √p√pᵀ, inside compiled code: one product a step.
 
-    All vectors stay orthogonal to √p, so that P is one number to subtract. Inner products are real: A may be Hermitian
-    or act on real and imaginary part by itself. It stops at ``tol`` relative to b.
+    All vectors stay orthogonal to √p, so that P is one number to subtract. Inner products are real: A may be
+    Hermitian, or act on real and imaginary part by itself. It stops at ``tol`` relative to b.
 
     Args:
         product: v -> A v, positive semidefinite.
