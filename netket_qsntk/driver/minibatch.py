@@ -28,7 +28,7 @@ class MinibatchEngine(FunctionSpaceEngine):
         options: See :class:`~netket_qsntk.driver.function_space.FunctionSpaceEngine`.
     """
 
-    def __init__(self, *options: Any, batch: Callable[[int], Array]) -> None:
+    def __init__(self, *options: Any, batch: Callable[[int], Array | None]) -> None:
         super().__init__(*options)
         self._batch = batch
 

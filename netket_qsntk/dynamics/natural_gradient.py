@@ -67,7 +67,7 @@ class NaturalGradientFlow:
         propagation: ``"imag"`` minimises; ``"real"`` is real time (TDVP).
         flow: Follow df/dτ = -ηΘCᵀDa (Dormand-Prince, adaptive) instead of steps: ``steps`` are then times.
         readout: What f is; log ψ = f if None.
-        solver: ``"dense"`` (n² numbers, n³/3 operations a step), ``"products"`` (conjugate residuals, one product
+        solver: ``"dense"`` (n² numbers, n³/3 operations a step), ``"products"`` (conjugate gradients, one product
             with Θ an iteration), or ``"auto"`` by structure and size.
         tolerance: Relative residual of the linear systems by products, and relative error of flows.
         max_products: Products in one linear system at most.

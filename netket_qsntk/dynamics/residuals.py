@@ -175,7 +175,7 @@ class ProductEngine:
 
         Raises:
             NotConvergedError: Neither iteration reached it.
-            UndefinedLimitError: The optimiser has a schedule.
+            InvalidTrainingError: The optimiser has a schedule.
         """
         size = np.linalg.norm(np.asarray(v), axis=0)
         # Modes of every size end at zero error: the limit is the inverse.

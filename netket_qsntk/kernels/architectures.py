@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Activation, Pair
-from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.errors import InvalidModelError, UnknownKernelError
 from netket_qsntk.kernels.base import Trainable
 from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula, is_traced
 from netket_qsntk.kernels.registry import infinite_width
@@ -177,7 +177,12 @@ def _parametrization(standard: bool) -> str:
     return ", parametrization='standard'" if standard else ""
 
 
-def _check(trainable: str) -> None:
+def _check(model: WaveFunction, trainable: str) -> None:
+    if model.parametrization == "mup":
+        raise UnknownKernelError(
+            f"{type(model).__name__}(parametrization='mup') learns features at any width: its wide limit is no "
+            "kernel. Use parametrization='ntk', or qs.kernels.empirical(state, x) for the kernel of one network."
+        )
     if trainable not in ("all", "readout"):
         raise InvalidModelError(f"trainable={trainable!r}: expected 'all' or 'readout'.")
 
@@ -194,7 +199,7 @@ def _kernel(model: WaveFunction, formula: Formula, trainable: Trainable) -> DotP
 @infinite_width.register(CosNet)
 @infinite_width.register(GaussNet)
 def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotProductKernel:
-    _check(trainable)
+    _check(model, trainable)
     formula = ExponentialKernel(
         sigma_a=_leaf(model.sigma_a),
         sigma_w=_leaf(model.sigma_w),
@@ -207,7 +212,7 @@ def _exponential(model: CosNet | GaussNet, trainable: Trainable = "all") -> DotP
 
 @infinite_width.register
 def _perceptron(model: WideMLP, trainable: Trainable = "all") -> DotProductKernel:
-    _check(trainable)
+    _check(model, trainable)
     sigma_w, sigma_b = model.sigmas()
     formula = PerceptronKernel(
         sigma_w=_leaf(sigma_w),

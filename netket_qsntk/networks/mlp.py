@@ -31,6 +31,7 @@ class _MLPNetwork(nn.Module):
                 self.sigma_b[i],
                 self.parametrization,
                 self.param_dtype,
+                role="readout" if i == last else "input" if i == 0 else "hidden",
                 name="readout" if i == last else f"hidden_{i}",
             )(x)
             x = x if i == last else self.activation(x)

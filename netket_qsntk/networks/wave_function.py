@@ -21,13 +21,13 @@ from netket_qsntk.readout import Output, Readout, Reference, as_reference
 from netket_qsntk.text import summary
 
 Parts = Literal["independent", "shared", "real"]
-Parametrization = Literal["ntk", "standard"]
+Parametrization = Literal["ntk", "standard", "mup"]
 Encoding = Callable[[Array], Array]
 
 _OPTIONS = ("parts", "output", "reference", "encoding", "parametrization", "param_dtype")
 _CHOICES = {
     "parts": ("independent", "shared", "real"),
-    "parametrization": ("ntk", "standard"),
+    "parametrization": ("ntk", "standard", "mup"),
     "output": ("psi", "log_psi"),
 }
 
@@ -48,6 +48,10 @@ class WaveFunction(nn.Module, kw_only=True):
         parametrization: ``"ntk"``: θ ~ N(0, 1) and the forward pass multiplies by σ/√fan_in;
             ``"standard"``: θ ~ N(0, σ²) and the forward pass multiplies by 1/√fan_in only. The function at
             initialisation has the same distribution, the NTK differs by σ² for each parameter group.
+            ``"mup"``: the maximal update parametrisation (Yang & Hu, arXiv:2011.14522): the readout is 1/√N
+            smaller, so that f starts near zero and features move by order one at any width, with learning rates of
+            gradient descent that do not depend on it. Its wide limit is not a kernel: ``qs.kernels.infinite_width``
+            refuses it.
         param_dtype: Real dtype of the parameters and of the arithmetic.
 
     Raises:
