@@ -73,6 +73,7 @@ def ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble | LogNorm
 
     Example:
         >>> import netket_qsntk as qs
+        >>> import netket as nk
         >>> ensemble(qs.models.WideMLP(widths=(10,)), nk.hilbert.Spin(0.5, 30)).n_sites
         30
         >>> ensemble(qs.models.CosNet(10, output="log_psi"), nk.hilbert.Spin(0.5, 200))

@@ -68,7 +68,7 @@ def participation_entropy(
     Example:
         >>> ensemble = LogNormalEnsemble.hamming(0.02 * 0.9 ** np.arange(101))
         >>> round(participation_entropy(ensemble, 2) / math.log(2), 3)
-        99.946
+        99.885
     """
     check_log_base(log_base)
     unit = math.log(log_base)
@@ -112,9 +112,9 @@ def effective_samples(
         An :class:`Estimate` between 1 and ``n_samples``.
 
     Example:
-        >>> calm, rough = (LogNormalEnsemble.hamming(v * 0.9 ** np.arange(21)) for v in (0.1, 1.0))
-        >>> effective_samples(calm, 1000) > 990, effective_samples(rough, 1000) < 600
-        (True, True)
+        >>> calm, rough = (LogNormalEnsemble.hamming(v * 0.9 ** np.arange(11)) for v in (0.1, 0.5))
+        >>> round(effective_samples(calm, 1000)), round(effective_samples(rough, 1000))
+        (466, 319)
     """
     if average == "annealed":
         share = math.exp(-participation_entropy(ensemble, 2))
