@@ -152,9 +152,7 @@ predicted, measured, errors = [], [], []
 for readout in readouts:
     wide = network(readout=float(readout), width=128, parts="real")
     ensemble = ent.ensemble(wide, hilbert)
-    predicted.append(
-        ent.effective_samples(ensemble, 1000, average="quenched", n_draws=20)
-    )
+    predicted.append(ent.effective_samples(ensemble, 1000, average="quenched", n_draws=20))
     found = []
     for seed in range(NETWORKS):
         state = nk.vqs.MCState(nk.sampler.ExactSampler(hilbert), wide, n_samples=1000, seed=seed)
