@@ -54,6 +54,12 @@ BENCHMARKS = {
         ["--large", "--scaling", "12", "14", "16", "18", "20", "22", "24"],
         ["--scaling", "10", "12", "14"],
     ),
+    "natural_gradient": (
+        "SR of an infinitely wide network by products; goals: 100 steps on 65,536 states in less than 3 minutes and "
+        "2 GB, within 1.5 times of the bare products.",
+        [],
+        ["--lattices", "3x3", "--chains", "12", "--steps", "10", "--repetitions", "1"],
+    ),
     "kernel_vmc": (
         "Local energies of an infinitely wide symmetric network; goal: 10 times faster than evaluating it at every "
         "connected configuration, and than the kernel method of arXiv:2303.08902.",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from netket_qsntk.errors import EncodingError
+from netket_qsntk.errors import InvalidConfigurationsError
 
 __all__ = ["spins", "fermion_sites"]
 
@@ -26,7 +26,7 @@ def spins(x: ArrayLike, *, dtype: DTypeLike = float) -> jax.Array:
         Array (…, sites) of `dtype`.
 
     Raises:
-        EncodingError: `x` is complex or has no axis, or `dtype` is not a real floating type.
+        InvalidConfigurationsError: `x` is complex or has no axis, or `dtype` is not a real floating type.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -55,7 +55,7 @@ def fermion_sites(x: ArrayLike, *, dtype: DTypeLike = float) -> jax.Array:
         Array (…, sites) of `dtype`.
 
     Raises:
-        EncodingError: The last axis is odd, `x` is complex or has no axis, or `dtype` is not a real
+        InvalidConfigurationsError: The last axis is odd, `x` is complex or has no axis, or `dtype` is not a real
             floating type.
 
     Example:
@@ -69,7 +69,7 @@ def fermion_sites(x: ArrayLike, *, dtype: DTypeLike = float) -> jax.Array:
     occupations = _as_real(x, dtype, "fermion_sites")
     n_orbitals = occupations.shape[-1]
     if n_orbitals % 2:
-        raise EncodingError(
+        raise InvalidConfigurationsError(
             "fermion_sites(x): expected 2n occupations on the last axis, sz=-1 first, then sz=+1, "
             f"got shape {occupations.shape}. They come from nk.hilbert.SpinOrbitalFermions("
             "n, s=1/2); for spinless fermions use qs.encodings.spins, which passes them on."
@@ -80,13 +80,13 @@ def fermion_sites(x: ArrayLike, *, dtype: DTypeLike = float) -> jax.Array:
 
 def _as_real(x: ArrayLike, dtype: DTypeLike, caller: str) -> jax.Array:
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise EncodingError(
+        raise InvalidConfigurationsError(
             f"{caller}(x, dtype=…): expected a real floating dtype, got {jnp.dtype(dtype).name}. "
             f"Try {caller}(x, dtype=jnp.float64)."
         )
     configurations = jnp.asarray(x)
     if configurations.ndim == 0 or jnp.iscomplexobj(configurations):
-        raise EncodingError(
+        raise InvalidConfigurationsError(
             f"{caller}(x): expected real configurations of shape (…, sites), got "
             f"{configurations.dtype.name} of shape {configurations.shape}. Try {caller}("
             "hilbert.all_states())."

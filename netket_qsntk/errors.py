@@ -31,7 +31,7 @@ class AmplitudesError(QSNTKError, ValueError):
 
 
 class EnsembleError(QSNTKError, ValueError):
-    """A Gaussian ensemble was given covariances that do not fit together or are not positive."""
+    """An ensemble cannot be made as asked, or is asked for a member or for amplitudes that it does not have."""
 
 
 class SystemTooLargeError(QSNTKError, ValueError):
@@ -39,15 +39,11 @@ class SystemTooLargeError(QSNTKError, ValueError):
 
 
 class InvalidConfigurationsError(QSNTKError, ValueError):
-    """Configurations do not have the shape (n, sites) that kernels and datasets are made of."""
+    """Configurations have the wrong shape, or are none that an encoding or a kernel takes."""
 
 
 class UnknownKernelError(QSNTKError, TypeError):
     """No infinite-width kernel is registered for this model."""
-
-
-class NoWidthLimitError(UnknownKernelError):
-    """A model whose kernel has no deterministic limit of infinite width; the message says why."""
 
 
 class NotANetworkError(QSNTKError, TypeError):
@@ -66,20 +62,8 @@ class CheckpointError(QSNTKError, ValueError):
     """A checkpoint is of another size, split or model than what it is restored into."""
 
 
-class EncodingError(QSNTKError, ValueError):
-    """Configurations do not have the form that an encoding reads."""
-
-
 class HilbertMismatchError(QSNTKError, ValueError):
     """Two things that must live on one Hilbert space live on different ones."""
-
-
-class SplitError(QSNTKError, ValueError):
-    """A training set was asked for that the basis cannot give."""
-
-
-class InitialStateError(QSNTKError, ValueError):
-    """The initial state of a quench is none of those that are understood."""
 
 
 class HamiltonianError(QSNTKError, ValueError):
@@ -90,20 +74,12 @@ class DegenerateGroundStateError(QSNTKError, ValueError):
     """A Hamiltonian has several ground states, to numerical accuracy, and so no single target."""
 
 
-class NeuralTangentsError(QSNTKError, ImportError):
-    """No working neural-tangents could be loaded."""
-
-
 class NonLinearOptimizerError(QSNTKError, TypeError):
     """A closed-form driver got an optimiser whose linearised training has no closed form."""
 
 
-class UndefinedLimitError(QSNTKError, ValueError):
-    """Infinitely many steps of an optimiser whose steps change with time have no limit to report."""
-
-
 class InvalidTrainingError(QSNTKError, ValueError):
-    """Options of a training run contradict one another or are out of range."""
+    """Options of a training run, its training set included, contradict one another or are out of range."""
 
 
 class UnstableLearningRateWarning(QSNTKWarning):
@@ -118,20 +94,8 @@ class InaccurateKernelWarning(QSNTKWarning, RuntimeWarning):
     """A kernel computed by quadrature is less accurate than float64, and how much."""
 
 
-class InvalidEnsembleError(QSNTKError, ValueError):
-    """An ensemble of networks was asked for that cannot be made, or a member that is not in it."""
-
-
-class UndefinedAmplitudesError(QSNTKError, ValueError):
-    """An ensemble was asked for the amplitudes of one wave function that it does not have."""
-
-
-class UnsupportedObservableError(QSNTKError, TypeError):
-    """A state has no expectation value for this kind of observable."""
-
-
 class MissingDependencyError(QSNTKError, ImportError):
-    """An optional package is needed that is not installed; the message has the line that installs it."""
+    """A package is needed that is missing or of another version; the message has the line that installs it."""
 
 
 class SymmetryError(QSNTKError, ValueError):
@@ -212,3 +176,14 @@ class FewAmplitudesWarning(QSNTKWarning):
 
 class FiniteSizeWarning(QSNTKWarning):
     """A prediction holds for many configurations, and there are few; the message says how far it may be off."""
+
+
+# Names of version 0.1.
+InvalidEnsembleError = EnsembleError
+UndefinedAmplitudesError = EnsembleError
+UnsupportedObservableError = ObservableError
+SplitError = InvalidTrainingError
+UndefinedLimitError = InvalidTrainingError
+NeuralTangentsError = MissingDependencyError
+EncodingError = InvalidConfigurationsError
+InitialStateError = AmplitudesError

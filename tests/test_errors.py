@@ -137,21 +137,23 @@ CASES = {
     ),
     # Models without a known limit.
     "limit, kernel": (
-        lambda: qs.kernels.infinite_width(nk.models.RBM()),
+        lambda: qs.kernels.infinite_width(nk.models.RBMMultiVal(n_classes=2)),
         E.UnknownKernelError,
-        ["RBM"],
+        ["RBMMultiVal"],
         ["qs.kernels.infinite_width.register", "qs.kernels.from_stax"],
     ),
     "limit, driver": (
-        lambda: driver("InfiniteWidthDriver", state=ensemble(model=nk.models.RBM())),
+        lambda: driver(
+            "InfiniteWidthDriver", state=ensemble(model=nk.models.RBMMultiVal(n_classes=2))
+        ),
         E.UnknownKernelError,
-        ["RBM"],
+        ["RBMMultiVal"],
         ["qs.kernels.from_stax"],
     ),
     "limit, state": (
-        lambda: qs.vqs.InfiniteState(HILBERT, nk.models.RBM()),
+        lambda: qs.vqs.InfiniteState(HILBERT, nk.models.RBMMultiVal(n_classes=2)),
         E.UnknownKernelError,
-        ["RBM"],
+        ["RBMMultiVal"],
         ["qs.kernels.from_stax"],
     ),
     # Partitions.

@@ -141,13 +141,14 @@ ax.legend(frameon=False)
 # %% [markdown]
 # ## What scale keeps sampling alive
 #
-# Of 1000 samples of an initial network, how many are worth having? First NetKet's sampler against the prediction, then
-# the prediction where no basis can be listed (up to the point where it stops being typical).
+# Of 1000 samples of an initial network, how many are worth having? Left, NetKet's sampler against the prediction. Right,
+# the scales between which the answer changes, at any number of spins: below the first, closed forms describe every network;
+# beyond the second, every network lives on few configurations.
 
 # %%
 hilbert = nk.hilbert.Spin(0.5, SITES)
 readouts = np.geomspace(0.5, 6.0, 4 if QUICK else 5)
-figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.8), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.8), layout="constrained")
 predicted, measured, errors = [], [], []
 for readout in readouts:
     wide = network(readout=float(readout), width=128, parts="real")
@@ -162,40 +163,53 @@ for readout in readouts:
     errors.append(np.std(found, ddof=1) / math.sqrt(len(found)))
 axes[0].plot(readouts, predicted, color=qs.plot.COLOURS[0], label="predicted")
 axes[0].errorbar(readouts, measured, errors, fmt="o", color="k", label="NetKet's sampler")
-axes[0].set(title=f"{SITES} spins", ylabel="effective samples of 1000")
-for d, colour in zip((20, 50, 100), qs.plot.COLOURS, strict=False):
-    space = nk.hilbert.Spin(0.5, d)
-    at = math.sqrt(ent.parting(ent.ensemble(network(), space), 2).scale)
-    below = np.geomspace(0.1, at, 20)
-    curve = [
-        ent.effective_samples(ent.ensemble(network(readout=float(s)), space), 1000)
-        for s in 0.999 * below
-    ]
-    axes[1].plot(below, curve, color=colour, label=f"{d} spins")
-    axes[1].plot(at, curve[-1], "o", color=colour, mfc="white")
+axes[0].set(title=f"{SITES} spins", ylabel="effective samples of 1000", ylim=(0, 1050))
+numbers = np.array([10, 20, 50, 100, 200])
+parted, frozen = [], []
+for d in numbers:
+    ensemble = ent.ensemble(network(), nk.hilbert.Spin(0.5, int(d)))
+    parted.append(math.sqrt(ent.parting(ensemble, 2).scale))
+    # At order 1, the weights themselves: beyond, the configurations that would carry them do not exist.
+    frozen.append(math.sqrt(ent.parting(ensemble, 1).freezing_scale))
     print(
-        f"{d} spins: typical up to a readout of {at:.2f}, {curve[-1]:.0f} effective samples there"
+        f"{d} spins: closed forms up to a readout of {parted[-1]:.2f}, frozen before {frozen[-1]:.2f}"
     )
-axes[1].set(title="closed form, up to where it parts")
+axes[1].fill_between(
+    numbers, 0, parted, color=qs.plot.COLOURS[2], alpha=0.3, label="alive, closed forms"
+)
+axes[1].fill_between(
+    numbers, parted, frozen, color=qs.plot.COLOURS[1], alpha=0.3, label="typical networks by draws"
+)
+axes[1].fill_between(
+    numbers, frozen, 20, color="k", alpha=0.3, label="frozen on few configurations"
+)
+axes[1].set(xscale="log", xlabel="number of spins", ylim=(0, 20), xlim=(10, 200))
+axes[1].set_ylabel(r"$\sigma_w$ of the readout")
+axes[0].set(
+    xscale="log",
+    xlabel=r"$\sigma_w$ of the readout",
+    xticks=[0.5, 1, 2, 4],
+    xticklabels=[0.5, 1, 2, 4],
+)
+axes[0].minorticks_off()
 for ax in axes:
-    ax.set(xscale="log", xlabel=r"$\sigma_w$ of the readout", ylim=(0, 1050))
-    ax.legend(frameon=False, loc="lower left")
+    ax.legend(frameon=False)
 
 # %% [markdown]
 # ## Entanglement on the way of a VMC run
 #
 # Stochastic reconfiguration of infinitely wide networks, a critical Ising ring, from drawn initial networks to the ground
-# state. The entropy falls or rises to the ground state's, and the random part dies within the first tens of steps.
+# state: first the random part of each network dies, then each becomes entangled, at its own time.
 
 # %%
 ring = 6 if QUICK else 8
 space = nk.hilbert.Spin(0.5, ring)
 ising = nk.operator.Ising(space, nk.graph.Chain(ring), h=1.0)
-model = network(readout=1.0, parts="real")
+model = qs.models.WideMLP((1,), "erf", 1.0, 0.3, output="log_psi", parts="real")
 flow = qs.dynamics.NaturalGradientFlow(
-    qs.kernels.infinite_width(model), ising, learning_rate=0.05, diag_shift=1e-3
+    qs.kernels.infinite_width(model), ising, learning_rate=0.05, diag_shift=1e-4
 )
-steps = np.unique(np.geomspace(1, 300, 30).astype(int) - 1)
+steps = np.unique(np.geomspace(1, 600, 30).astype(int) - 1)
 half = range(ring // 2)
 draws = qs.vqs.InfiniteState(space, model).process.sample(3 if QUICK else 8, seed=1)
 entropies = ent.entropies_along(flow, draws, steps, space, half, output="log_psi", n=2)

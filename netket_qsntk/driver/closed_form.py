@@ -116,7 +116,7 @@ class ClosedFormDriver(SupervisedDriver):
 
         Raises:
             InvalidTrainingError: A step is negative or not a number.
-            UndefinedLimitError: ∞ for an optimiser whose steps change with time.
+            InvalidTrainingError: ∞ for an optimiser whose steps change with time.
         """
         steps = np.atleast_1d(np.asarray(steps, dtype=float))
         out = {"steps": steps}

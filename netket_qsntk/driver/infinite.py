@@ -58,8 +58,8 @@ class InfiniteWidthDriver(ClosedFormDriver):
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: Minibatches of, or a solver for, another loss than the mean square error, an unknown solver,
-            members for that one, or a number of members that is none.
+        InvalidTrainingError: Networks of log ψ or with references; minibatches of, or a solver for, other losses than
+            the mean square error; an unknown solver; members for that one, or a number of members that is none.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs, optax
@@ -101,6 +101,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         goal, minimised = target_and_loss(target, loss)
         is_linear = self._solves(minimised) and not _is_minibatch(goal, options)
         infinite = _infinite_state(variational_state, options)
+        _check_readout(infinite)
         initial = None
         if is_linear:
             if n_members is not None:
@@ -111,8 +112,8 @@ class InfiniteWidthDriver(ClosedFormDriver):
         else:
             if solver != "auto":
                 raise InvalidTrainingError(
-                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all else is "
-                    "integrated step by step. Leave solver out."
+                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all "
+                    "else is integrated step by step. Leave solver out."
                 )
             count = _number_of_members(n_members, variational_state)
             initial = infinite.sample(count, options.get("seed", 0))
@@ -200,6 +201,18 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
 
     def _solves(self, loss: str | Loss) -> bool:
         return False
+
+
+def _check_readout(state: InfiniteState) -> None:
+    """Raise unless the networks' functions are ψ itself, which the flows of this driver move."""
+    readout = state.process.readout
+    if readout.is_log or readout.reference is not None:
+        raise InvalidTrainingError(
+            f"{readout!r}: this driver moves ψ, and the functions of these networks are not ψ. For energies use "
+            "qs.driver.InfiniteWidthVMC or InfiniteWidthVMC_SR; for infidelities and tomography "
+            "qs.dynamics.NaturalGradientFlow(kernel, loss, readout=model.readout, …); or output='psi' without a "
+            "reference."
+        )
 
 
 def _is_minibatch(goal: Any, options: dict[str, Any]) -> bool:

@@ -105,8 +105,8 @@ class LinearizedDriver(ClosedFormDriver):
         if len(self.test) or self.trainable != "all":
             raise InvalidTrainingError(
                 f"LinearizedDriver with {type(self.loss).__name__}: expected the whole basis and all parameters, got "
-                f"n_train={self.n_train} and trainable={self.trainable!r}. Use n_train=None, trainable='all', or "
-                "loss='mse'."
+                f"n_train={self.n_train} and trainable={self.trainable!r}. Use n_train=None and trainable='all', "
+                "loss='mse', or train with QSNTKDriver."
             )
 
     @property

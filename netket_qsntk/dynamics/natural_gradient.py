@@ -67,7 +67,7 @@ class NaturalGradientFlow:
         propagation: ``"imag"`` minimises; ``"real"`` is real time (TDVP).
         flow: Follow df/dτ = -ηΘCᵀDa (Dormand-Prince, adaptive) instead of steps: ``steps`` are then times.
         readout: What f is; log ψ = f if None.
-        solver: ``"dense"`` (n² numbers, n³/3 operations a step), ``"products"`` (conjugate residuals, one product
+        solver: ``"dense"`` (n² numbers, n³/3 operations a step), ``"products"`` (conjugate gradients, one product
             with Θ an iteration), or ``"auto"`` by structure and size.
         tolerance: Relative residual of the linear systems by products, and relative error of flows.
         max_products: Products in one linear system at most.
@@ -280,8 +280,8 @@ class NaturalGradientFlow:
     def _trajectory(self, log_psi_0: Any, given: Any) -> Array:
         places, wanted = self.start(log_psi_0), check_steps(given)
         if self.flow:
-            settings = (at_step(v, 0) for v in (self.diag_shift, self.learning_rate))
-            return integrate(self.problem, places.f, wanted, *settings)
+            shift, rate = (at_step(v, 0) for v in (self.diag_shift, self.learning_rate))
+            return integrate(self.problem, places.f, wanted, shift, rate)
         wanted = wanted.astype(int)
         settings = [
             table(v, wanted[-1]) for v in (self.learning_rate, self.diag_shift, self.momentum)

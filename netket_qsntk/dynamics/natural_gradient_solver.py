@@ -47,64 +47,83 @@ class _Iterate(NamedTuple):
     x: Array
     r: Array
     p: Array
-    image: Array
-    """A p."""
-    r_image: Array
-    """A r."""
-    curvature: Array
-    """⟨r, A r⟩."""
+    square: Array
+    """⟨r, r⟩."""
+    length: Array
+    """⟨p, p⟩."""
     steps: Array
 
 
-def _inner(a: Array, b: Array) -> Array:
-    return jnp.sum(a.real * b.real) + (
-        jnp.sum(a.imag * b.imag) if jnp.iscomplexobj(a) else jnp.zeros(())
-    )
+def inner(a: Array, b: Array) -> Array:
+    """Σ ab for real vectors (n,), Re Σ a*b for complex ones."""
+    if jnp.iscomplexobj(a):
+        return inner(a.real, b.real) + inner(a.imag, b.imag)
+    lanes = 256
+    if len(a) % lanes or len(a) < lanes**2:
+        return jnp.vdot(a, b)
+    # XLA adds a whole vector up one by one on the CPU; many sums side by side are 20 times faster.
+    return jnp.sum(jnp.einsum("ij,ij->j", a.reshape(-1, lanes), b.reshape(-1, lanes)))
+
+
+def along(root: Array, v: Array) -> Array:
+    """Σ √p v for real √p (n,) and real or complex v (n,)."""
+    if jnp.iscomplexobj(v):
+        return jax.lax.complex(inner(root, v.real), inner(root, v.imag))
+    return inner(root, v)
 
 
 def by_products(
     product: Callable[[Array], Array],
+    root: Array,
     b: Array,
     shift: Array,
     start: Array,
     tol: Array,
     max_steps: int,
 ) -> Solved:
-    """Conjugate residuals on T + λ from a first guess, inside compiled code: one product a step.
+    """Conjugate gradients on PAP + λ from a first guess, P = 1 - √p√pᵀ, inside compiled code: one product a step.
 
-    The residual never grows (E. Stiefel, Comment. Math. Helv. 29, 157 (1955)). It stops at ``tol`` relative to b.
+    All vectors stay orthogonal to √p, so that P is one number to subtract. Inner products are real: A may be
+    Hermitian, or act on real and imaginary part by itself. It stops at ``tol`` relative to b.
 
     Args:
-        product: v -> T v.
-        b: Right side (n,), real or complex.
+        product: v -> A v, positive semidefinite.
+        root: √p (n,), of norm one.
+        b: Right side (n,), real or complex, orthogonal to √p.
         shift: λ >= 0.
-        start: First guess (n,).
-        tol: Wanted ‖b - (T + λ)a‖/‖b‖.
+        start: First guess (n,), likewise.
+        tol: Wanted ‖b - (PAP + λ)a‖/‖b‖.
         max_steps: Products at most.
     """
 
-    def shifted(v: Array) -> Array:
-        return product(v) + shift * v
+    def image(v: Array) -> Array:
+        moved = product(v)
+        return moved - root * along(root, moved) + shift * v
 
-    size = jnp.sqrt(_inner(b, b))
-    r = b - shifted(start)
-    r_image = shifted(r)
-    first = _Iterate(start, r, r, r_image, r_image, _inner(r, r_image), jnp.full((), 2))
+    square = inner(b, b)
+    bound = tol**2 * square
+    r = b - image(start)
+    size = inner(r, r)
+    first = _Iterate(start, r, r, size, size, jnp.full((), 1))
 
     def unfinished(s: _Iterate) -> Array:
-        left = jnp.sqrt(_inner(s.r, s.r)) > tol * size
-        return left & (s.steps < max_steps) & (s.curvature > 0)
+        return (s.square > bound) & (s.steps < max_steps)
 
     def one(s: _Iterate) -> _Iterate:
-        length = s.curvature / _inner(s.image, s.image)
-        x, r = s.x + length * s.p, s.r - length * s.image
-        r_image = shifted(r)
-        curvature = _inner(r, r_image)
-        turn = curvature / s.curvature
-        return _Iterate(
-            x, r, r + turn * s.p, r_image + turn * s.image, r_image, curvature, s.steps + 1
-        )
+        moved = product(s.p)
+        mean = along(root, moved)
+        curvature = inner(s.p, moved) + shift * s.length
+        # A direction without curvature (λ = 0 and a null mode) is left where it is.
+        moves = curvature > 0
+        ahead = jnp.where(moves, s.square / jnp.where(moves, curvature, 1.0), 0.0)
+        x = s.x + ahead * s.p
+        r = s.r - ahead * (moved - root * mean + shift * s.p)
+        square = inner(r, r)
+        turn = square / s.square
+        steps = jnp.where(moves, s.steps + 1, max_steps)
+        # ⟨p, p⟩ follows from r being orthogonal to the last direction.
+        return _Iterate(x, r, r + turn * s.p, square, square + turn**2 * s.length, steps)
 
     last = jax.lax.while_loop(unfinished, one, first)
-    residual = jnp.sqrt(_inner(last.r, last.r)) / jnp.where(size > 0, size, 1.0)
+    residual = jnp.sqrt(last.square / jnp.where(square > 0, square, 1.0))
     return Solved(last.x, last.steps, residual)

@@ -109,9 +109,8 @@ def _frame(problem: Problem, f: Array) -> _Frame:
     else:
         phase = jnp.ones_like(log_psi)
     u = phase * root
-    gradient = problem.loss.gradient(u, problem.amplitudes)
+    value, gradient = problem.loss.value_and_gradient(u, problem.amplitudes)
     b = phase.conj() * gradient
-    value = problem.loss.value(u, problem.amplitudes)
     variance = jnp.sum(b.real**2 + b.imag**2) / 4
     if problem.rotated:
         b = 0.5j * b
@@ -129,7 +128,7 @@ def _frame(problem: Problem, f: Array) -> _Frame:
 
 
 def _centred(root: Array, v: Array) -> Array:
-    return v - root * jnp.sum(root * v)
+    return v - root * solver.along(root, v)
 
 
 def matrix(problem: Problem, root: Array, m: Array) -> Array:
@@ -156,10 +155,9 @@ def _centred_matrix(matrix: Array, root: Array) -> Array:
     return matrix - outer - outer.conj().T + middle * root[:, None] * root[None, :]
 
 
-def tangent_product(problem: Problem, root: Array, m: Array, v: Array) -> Array:
-    """T v by one product with Θ."""
-    pulled = m.conj() * _centred(root, v)
-    return _centred(root, _kept(problem, m * apply_theta(problem, pulled)))
+def weighted_product(problem: Problem, m: Array, v: Array) -> Array:
+    """m Θ m* v by one product with Θ: T before it is centred."""
+    return _kept(problem, m * apply_theta(problem, m.conj() * v))
 
 
 def _kept(problem: Problem, v: Array) -> Array:
@@ -178,13 +176,15 @@ def direction(problem: Problem, place: Place, shift: Array, momentum: Array) -> 
     pushed = _centred(root, _kept(problem, m * place.image))
     b = b - momentum * pushed
     if problem.method == "products":
-
-        def product(v: Array) -> Array:
-            return tangent_product(problem, root, m, v)
-
-        first = _kept(problem, place.solution).astype(b.dtype)
+        first = _centred(root, _kept(problem, place.solution).astype(b.dtype))
         solved = solver.by_products(
-            product, b, shift, first, problem.tolerance, problem.max_products
+            lambda v: weighted_product(problem, m, v),
+            root,
+            b,
+            shift,
+            first,
+            problem.tolerance,
+            problem.max_products,
         )
     else:
         solve = solver.by_cholesky if problem.method == "cholesky" else solver.by_eigenvectors

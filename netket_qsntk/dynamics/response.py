@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from netket_qsntk import spectral
 from netket_qsntk.dynamics.optimizers import AffineStep, ScheduledRun
-from netket_qsntk.errors import UndefinedLimitError
+from netket_qsntk.errors import InvalidTrainingError
 
 # Entries (steps × modes) worked on at a time.
 _ENTRIES = 2**20
@@ -252,7 +252,7 @@ class ScheduledResponse(_ByOptimizer):
         return self._known[2][:, back]
 
     def _limit(self, eigenvalues: np.ndarray) -> np.ndarray:
-        raise UndefinedLimitError(
+        raise InvalidTrainingError(
             "The limit of infinitely many steps is not defined for an optimiser with a schedule: "
             "use finite steps, or a constant learning rate."
         )

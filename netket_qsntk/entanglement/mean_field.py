@@ -58,7 +58,7 @@ def saddles(
     Iterated from fields that make replicas of a block alike or opposite, for every way to divide them (n < 5).
 
     Args:
-        parts: The classes of each kind of site of each part; ``count`` may be a fraction.
+        parts: The classes of each kind of site of each part; ``n_sites`` may be a fraction.
         potential: F and its gradients.
         n: Number of replicas.
         alike: Direction in which the sum of a pair grows as its replicas become alike, +1 or -1.
@@ -87,20 +87,20 @@ def saddles(
         total = total + _log_norm(kinds, field) - np.sum(field * here, axis=1)
     found: list[Saddle] = []
     for i in np.argsort(-total):
-        here = [part[i] for part in sums]
+        reached = [part[i] for part in sums]
         known = any(
             abs(total[i] - old.log_sum) < 1e-6 * max(1.0, abs(old.log_sum))
-            and all(np.allclose(a, b, atol=1e-4) for a, b in zip(here, old.sums, strict=True))
+            and all(np.allclose(a, b, atol=1e-4) for a, b in zip(reached, old.sums, strict=True))
             for old in found
         )
         if last[i] < 1e-4 and not known:
-            found.append(Saddle([field[i] for field in fields], here, float(total[i])))
+            found.append(Saddle([field[i] for field in fields], reached, float(total[i])))
     return found
 
 
 def _log_norm(kinds: Sequence[SiteClasses], field: np.ndarray) -> np.ndarray:
     """Σ over sites of log Σ_c m_c e^{g·v_c}, for each row of fields."""
-    logs = (k.count * logsumexp(k.log_multiplicity + field @ k.sums.T, axis=-1) for k in kinds)
+    logs = (k.n_sites * logsumexp(k.log_multiplicity + field @ k.sums.T, axis=-1) for k in kinds)
     return np.asarray(sum(logs))
 
 
@@ -108,7 +108,7 @@ def _sums(parts: Sequence[Sequence[SiteClasses]], fields: list[np.ndarray]) -> l
     return [
         np.asarray(
             sum(
-                k.count * (softmax(k.log_multiplicity + field @ k.sums.T, axis=-1) @ k.sums)
+                k.n_sites * (softmax(k.log_multiplicity + field @ k.sums.T, axis=-1) @ k.sums)
                 for k in kinds
             )
         )
@@ -135,7 +135,7 @@ def _starts(parts: Sequence[Sequence[SiteClasses]], n: int, alike: float) -> lis
 def _arrangements(n: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Block numbers and signs of n replicas, different ones; of n > 4 replicas signs in one block only."""
     together = (0,) * n
-    found = {}
+    found: dict[tuple[tuple[int, ...], tuple[int, ...]], None] = {}
     for block in _partitions(n) if n < 5 else _few_partitions(n):
         for signs in product((1, -1), repeat=n):
             if block != together and n > 4 and -1 in signs:

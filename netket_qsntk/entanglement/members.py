@@ -5,6 +5,7 @@ a real product. Over the whole basis a member is then a product of matrices with
 come from d/2 cosines a unit by one multiplication each, instead of N 2^d cosines.
 """
 
+import numbers
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
@@ -55,7 +56,7 @@ def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int
         >>> draw_members(model, nk.hilbert.Spin(0.5, 6), 3, seed=1).shape
         (3, 64)
     """
-    if not isinstance(n_members, int) or n_members < 1:
+    if not isinstance(n_members, numbers.Integral) or n_members < 1:
         raise EnsembleError(f"n_members={n_members!r}: expected a positive integer.")
     if not hilbert.is_indexable or hilbert.n_states * n_members > _MAX_AMPLITUDES:
         raise SystemTooLargeError(

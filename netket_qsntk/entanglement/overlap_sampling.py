@@ -151,7 +151,9 @@ def total(joints: Sequence[Joint], sums: Sequence[np.ndarray]) -> np.ndarray:
     """The exponent at the sums of each part, (…, columns) each."""
     return sum(
         (
-            joint.value(sum(part[..., c] for part, c in zip(sums, joint.columns, strict=True)))
+            joint.value(
+                np.sum([part[..., c] for part, c in zip(sums, joint.columns, strict=True)], axis=0)
+            )
             @ joint.factors
             for joint in joints
         ),
@@ -222,6 +224,6 @@ def _draw(
         for kind in kinds:
             logs = kind.log_multiplicity + kind.sums @ field
             p = np.exp(logs - logsumexp(logs))
-            sums += rng.multinomial(kind.count, p / p.sum(), size=number) @ kind.sums
+            sums += rng.multinomial(int(kind.n_sites), p / p.sum(), size=number) @ kind.sums
         result.append(sums)
     return result

@@ -135,24 +135,15 @@ def fit_volume_law(
     sigma = np.ones_like(y) if errors is None else np.asarray(errors, dtype=float)
     if sigma.shape != y.shape or not np.all(sigma > 0):
         raise PartitionError("fit_volume_law needs one error > 0 for each entropy, or errors=None.")
-    # Centred abscissae make the two parameters uncorrelated: no normal equations to invert.
-    weights = 1 / sigma**2
-    total = weights.sum()
-    centre = weights @ x / total
-    spread = weights @ (x - centre) ** 2
-    slope = weights @ ((x - centre) * y) / spread
-    level = weights @ y / total
-    chi2 = float(np.sum(((y - level - slope * (x - centre)) / sigma) ** 2))
     dof = len(x) - 2
-    scale = 1.0 if errors is not None else (chi2 / dof if dof else math.nan)
-    variance = np.array([[1, -centre], [-centre, centre**2]]) / spread + np.array(
-        [[0, 0], [0, 1 / total]]
-    )
-    covariance = scale * variance
+    (slope, intercept), covariance = np.polyfit(x, y, 1, w=1 / sigma, cov="unscaled")
+    chi2 = float(np.sum(((y - intercept - slope * x) / sigma) ** 2))
+    if errors is None:
+        covariance = covariance * (chi2 / dof if dof else math.nan)
     errors_of_fit = np.sqrt(np.diag(covariance))
     return VolumeLaw(
         slope=float(slope),
-        intercept=float(level - slope * centre),
+        intercept=float(intercept),
         slope_error=float(errors_of_fit[0]),
         intercept_error=float(errors_of_fit[1]),
         covariance=covariance,

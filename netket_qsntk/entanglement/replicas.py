@@ -27,8 +27,8 @@ MAX_FILLINGS = 2**23
 class SiteClasses(NamedTuple):
     """What n replicas can look like on each of some equal sites."""
 
-    count: int
-    """Number of sites."""
+    n_sites: float
+    """Number of sites; a fraction of them in the limit of many."""
     log_multiplicity: np.ndarray
     """log of how many of the q^n patterns are in each class, (c,)."""
     sums: np.ndarray
@@ -89,17 +89,17 @@ def fillings(kinds: Sequence[SiteClasses], n: int, *, merge: bool = True) -> Fil
     Raises:
         SystemTooLargeError: More than 2**23 ways.
     """
-    number = math.prod(math.comb(k.count + len(k.sums) - 1, len(k.sums) - 1) for k in kinds)
+    number = math.prod(math.comb(int(k.n_sites) + len(k.sums) - 1, len(k.sums) - 1) for k in kinds)
     if number > MAX_FILLINGS:
         raise SystemTooLargeError(
-            f"{n} replicas of {sum(k.count for k in kinds)} sites overlap in {number:.3g} ways, more than the "
+            f"{n} replicas of {sum(k.n_sites for k in kinds)} sites overlap in {number:.3g} ways, more than the "
             f"{MAX_FILLINGS} that are summed. Take fewer sites or a smaller n, or sampled_renyi, which draws the "
             "overlaps and gives an error."
         )
     log_multiplicity, sums = np.zeros(1), np.zeros((1, kinds[0].sums.shape[1]))
     for kind in kinds:
-        filled = occupations(kind.count, len(kind.sums))
-        ways = gammaln(kind.count + 1) - gammaln(filled + 1).sum(axis=1)
+        filled = occupations(int(kind.n_sites), len(kind.sums))
+        ways = gammaln(kind.n_sites + 1) - gammaln(filled + 1).sum(axis=1)
         ways = ways + filled @ kind.log_multiplicity
         log_multiplicity = np.add.outer(log_multiplicity, ways).ravel()
         sums = (sums[:, None] + filled @ kind.sums).reshape(-1, sums.shape[1])

@@ -158,8 +158,8 @@ def entropy_density(
     profile = kernel_profile(kernel)
     fields = HammingEnsemble.from_parts(log_modulus * profile, phase * profile)
     (classes,) = site_classes(fields, range(_POINTS), n)
-    parts = [[classes._replace(count=share)] for share in (fraction, 1 - fraction)]
-    whole = [[classes._replace(count=1.0)]]
+    parts = [[classes._replace(n_sites=share)] for share in (fraction, 1 - fraction)]
+    whole = [[classes._replace(n_sites=1.0)]]
     moment = saddles(parts, potential_of(_per_site(moment_joints(fields, n))), n, alike=-1.0)
     norm = saddles(whole, potential_of(_per_site(norm_joints(fields, n))), n, alike=-1.0)
     value = max((norm[0].log_sum - moment[0].log_sum) / (n - 1), 0.0)

@@ -25,8 +25,8 @@ from netket_qsntk.operators.decomposition import (
     ProductModes,
     StoredModes,
 )
-from netket_qsntk.process.draws import draw
 from netket_qsntk.operators.transforms import grouped
+from netket_qsntk.process.draws import draw
 
 _MAX_STATES = 2**30
 
@@ -106,7 +106,7 @@ def _modes(ensemble: HammingEnsemble | ProductEnsemble) -> Iterable[Eigendecompo
     if isinstance(ensemble, ProductEnsemble):
         return [_product_modes(kernel) for kernel in ensemble.kernels]
     whole = BasisIndex(None, 2**ensemble.n_sites)
-    return [ParityModes(jnp.asarray(_levels(k)), whole) for k in ensemble.kernels]
+    return [ParityModes(level_values=jnp.asarray(_levels(k)), rows=whole) for k in ensemble.kernels]
 
 
 def _levels(values: np.ndarray) -> np.ndarray:
@@ -123,9 +123,9 @@ def _product_modes(kernel: ProductKernel) -> ProductModes:
     values[0] = kernel.scale * values[0]
     n_states = reduce(lambda n, value: n * len(value), values, 1)
     return ProductModes(
-        tuple(map(jnp.asarray, values)),
-        tuple(jnp.asarray(vectors) for _, vectors in spectra),
-        BasisIndex(None, n_states),
+        factor_values=tuple(map(jnp.asarray, values)),
+        factor_vectors=tuple(jnp.asarray(vectors) for _, vectors in spectra),
+        rows=BasisIndex(None, n_states),
     )
 
 

@@ -10,7 +10,7 @@ import inspect
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.activations import Activation, Pair, activation
-from netket_qsntk.errors import InvalidModelError, NoWidthLimitError, UnknownKernelError
+from netket_qsntk.errors import InvalidModelError, UnknownKernelError
 from netket_qsntk.kernels.base import KernelModule, Trainable, check_configurations
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.registry import infinite_width
@@ -173,10 +173,10 @@ def initial_variance(initializer: Any, what: str) -> Variance:
 
 def _real(model: Any) -> None:
     if jnp.issubdtype(model.param_dtype, jnp.complexfloating):
-        raise NoWidthLimitError(
+        raise UnknownKernelError(
             f"{type(model).__name__}(param_dtype={np.dtype(model.param_dtype)}): the kernel of complex weights has "
-            "no deterministic limit. For a complex Gaussian z the average of |tanh z|² diverges: tanh has poles, near "
-            "which its square falls off as 1/distance², so that ever wider networks meet ever larger terms. At small "
+            "no deterministic limit. For a complex Gaussian z the average of |tanh z|² diverges: tanh has poles, "
+            "near which its square falls off as 1/distance², so that wider networks meet larger terms. At small "
             "weights (σ of z up to about 0.3) nearly no draw comes near them and qs.kernels.monte_carlo(model, x, "
             "n_members=…) is steady; as weights grow it is not. Use real parameters: nk.models.RBMModPhase, or "
             "qs.models."
@@ -260,7 +260,7 @@ def _jastrow(model: nk.models.Jastrow, trainable: Trainable = "all") -> PairKern
     variance = initial_variance(model.kernel_init, "kernel_init").scale
     # A complex normal number has half of its variance in each part.
     return PairKernel(
-        variance=np.asarray(variance / (2 if is_complex else 1)),
+        variance=cast(Array, np.asarray(variance / (2 if is_complex else 1))),
         n_parts=2 if is_complex else 1,
         trainable="all",
     )

@@ -13,7 +13,7 @@ from netket.utils.group import PermutationGroup
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule, check_configurations
 from netket_qsntk.kernels.qsntk import QSNTK
-from netket_qsntk.operators import KernelOperator, Projected
+from netket_qsntk.operators import HammingTable, KernelOperator, Projected
 from netket_qsntk.operators.choose import Hint
 from netket_qsntk.symmetry.orbits import folded, orbit_sums, orbit_words, words
 from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
@@ -89,7 +89,7 @@ class SymmetrizedKernel(KernelModule):
     def operator(
         self, x: Any, y: Any = None, *, which: Which = "ntk", hint: Hint | None = None
     ) -> KernelOperator:
-        """As for every kernel; of many spins, transforms and a projection: :class:`~netket_qsntk.operators.Projected`.
+        """As for every kernel; of many spins transforms and a projection, :class:`~netket_qsntk.operators.Projected`.
 
         That is for kernels of the Hamming distance and real one-dimensional characters, beyond 2²⁴ entries.
         """
@@ -172,22 +172,12 @@ def two_states(*batches: Any) -> tuple[float, float] | None:
 def hamming_table(
     kernel: InfiniteWidthKernel, states: tuple[float, float], d: int, which: Which
 ) -> Array | None:
-    """k(0), …, k(d) if the kernel depends on the Hamming distance alone at random configurations, else None."""
-    with jax.ensure_compile_time_eval():
-        up, down = states
-        path = np.where(np.arange(d) < np.arange(d + 1)[:, None], down, up)
-        table = _entries(kernel, path[:1], path, which)[0]
-        rng = np.random.default_rng(0)
-        one, two = rng.choice([up, down], size=(2, 24, d))
-        exact = np.asarray(_entries(kernel, one, two, which))
-        guess = np.asarray(table)[(one[:, None] != two[None]).sum(-1)]
-        if np.abs(guess - exact).max() > 1e-12 * np.abs(exact).max():
-            return None
-        return table
-
-
-def _entries(kernel: InfiniteWidthKernel, x: Any, y: Any, which: Which) -> Array:
-    return kernel.ntk(x, y) if which == "ntk" else kernel.nngp(x, y)
+    """k(0), …, k(d) if the kernel depends on the number of sites in which configurations differ alone, else None."""
+    ends = np.repeat(np.array(states)[:, None], d, axis=1)
+    found = kernel.structure(ends, which=which)
+    if isinstance(found, HammingTable) and found.sitewise and found.d == d:
+        return found.values
+    return None
 
 
 def symmetrized(

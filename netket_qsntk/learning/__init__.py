@@ -7,6 +7,7 @@ the losses of training at any size of the system: :func:`levels`, :func:`target_
 from netket_qsntk.learning.batch_sizes import max_stochastic_rate, samples_needed
 from netket_qsntk.learning.chain_states import ChainState, ising_quench, product_state
 from netket_qsntk.learning.curve import LearningCurve, learning_curve
+from netket_qsntk.learning.dense_curve import dense_curve
 from netket_qsntk.learning.evidence import log_evidence
 from netket_qsntk.learning.levels import Levels, levels
 from netket_qsntk.learning.minibatches import StochasticCurve, stochastic_curve
@@ -18,6 +19,7 @@ __all__ = [
     "Levels",
     "StochasticCurve",
     "TargetPower",
+    "dense_curve",
     "ising_quench",
     "learning_curve",
     "levels",

@@ -10,16 +10,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from netket_qsntk.alert import alert
-from netket_qsntk.errors import (
-    FewAmplitudesWarning,
-    FiniteSizeWarning,
-    InaccurateKernelWarning,
-    InvalidTrainingError,
-    NotConvergedWarning,
-    SplitError,
-    TargetPowerError,
-)
+from netket_qsntk.errors import InvalidTrainingError, TargetPowerError
+from netket_qsntk.learning.cautions import CONVERGED, warn
 from netket_qsntk.learning.coherent import Clusters, degrees, solve, transfer
 from netket_qsntk.learning.levels import Levels
 from netket_qsntk.learning.power import TargetPower
@@ -28,14 +20,8 @@ __all__ = ["LearningCurve", "learning_curve"]
 
 Method = Literal["auto", "pairs", "single"]
 
-# The largest residual of the conditions for the coherent potential, in its logarithm.
-_CONVERGED = 1e-8
 # A ridge that stands for none, relative to the smallest level, where the kernel is singular.
 _NO_RIDGE = 1e-9
-# Effective number of configurations of a target below which losses of single training sets scatter widely.
-_FEW = 20
-# Relative corrections by chance are about this over the number of functions half learned (measured at d = 8 … 10).
-_CHANCE = 8.0
 
 
 @jax.tree_util.register_dataclass
@@ -110,7 +96,7 @@ def learning_curve(
         solved it holds nan.
 
     Raises:
-        SplitError: Sizes that are not between 0 and N.
+        InvalidTrainingError: Sizes that are not between 0 and N.
         TargetPowerError: Powers that do not fit the levels.
         InvalidTrainingError: A negative ridge, an unknown method, pairs where there are none.
 
@@ -157,7 +143,8 @@ def learning_curve(
         reason=reason,
     )
     if not any(isinstance(t, jax.core.Tracer) for t in jax.tree.leaves((levels, weights, ridge))):
-        _warn(curve, levels, power, np.asarray(weights))
+        known = power.participation if isinstance(power, TargetPower) else np.nan
+        warn(curve, levels, known, np.asarray(weights))
     return curve
 
 
@@ -197,7 +184,7 @@ def _curve(
     n = effective_sizes(levels, sizes)
     delta = effective_ridge(levels, ridge)
     log_kappa, residual = solve(kernel, n, delta)
-    solved = residual < _CONVERGED
+    solved = residual < CONVERGED
 
     def at(u: Array, m: Array, size: Array) -> tuple[Array, Array, Array]:
         basis, seen = transfer(u, kernel, m, delta)
@@ -217,8 +204,9 @@ def _curve(
 
 def is_paired(levels: Levels) -> bool:
     """Whether every configuration x has its flip -x beside it, and functions of both parities are there."""
-    kinds = levels.parities[levels.multiplicities > 0]
-    return bool(np.all(kinds != 0) and np.any(kinds != kinds[0]))
+    even, odd = (float(levels.multiplicities[levels.parities == s].sum()) for s in (1, -1))
+    # Where the flip maps orbits of a symmetry group to themselves, these have no partner.
+    return even + odd == levels.n_functions and abs(even - odd) < 1e-9 * even
 
 
 def _choose(levels: Levels, method: Method) -> tuple[str, str]:
@@ -244,55 +232,9 @@ def _check_inputs(levels: Levels, power: Any, sizes: np.ndarray, ridge: Any, met
         )
     n = levels.n_states
     if not (sizes.size and sizes.ndim == 1 and np.all((sizes > 0) & (sizes < n))):
-        raise SplitError(
+        raise InvalidTrainingError(
             f"n_train={sizes}: expected numbers above 0 and below the {n:g} configurations, some of which must stay "
             "unseen."
         )
     if not isinstance(ridge, jax.core.Tracer) and not float(ridge) >= 0:
         raise InvalidTrainingError(f"ridge={ridge!r}: expected a number >= 0.")
-
-
-def _warn(curve: LearningCurve, levels: Levels, power: Any, weights: np.ndarray) -> None:
-    n, residual = np.asarray(curve.n_train), np.asarray(curve.residual)
-    bad = ~(residual < _CONVERGED)
-    if bad.any():
-        alert(
-            f"The coherent potential was not found at n_train = {n[bad]}: residuals {residual[bad]}. These losses "
-            "are nan. A ridge helps, or method='single'.",
-            NotConvergedWarning,
-        )
-    participation = power.participation if isinstance(power, TargetPower) else np.nan
-    if participation < _FEW:
-        alert(
-            f"The target is dominated by {participation:.3g} configurations: the average over training sets is "
-            "right, but single ones scatter widely about it, by whether those were seen.",
-            FewAmplitudesWarning,
-        )
-    _warn_of_chance(curve, levels, weights)
-    spectrum = np.asarray(levels.spectrum)
-    rounding = np.finfo(spectrum.dtype).eps * n * spectrum.max()
-    share = np.asarray(curve.learnability)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kappa = np.where(share > 0, spectrum * (1 / share - 1), np.inf).min(axis=1)
-    deep = (kappa < rounding) & ~bad
-    if deep.any():
-        alert(
-            f"At n_train = {n[deep]} the prediction rests on levels below the rounding of a kernel matrix of that "
-            "size: training in float64 does not see them. Give the ridge that it works with.",
-            InaccurateKernelWarning,
-        )
-
-
-def _warn_of_chance(curve: LearningCurve, levels: Levels, weights: np.ndarray) -> None:
-    share = np.asarray(curve.learnability)
-    half = (levels.multiplicities * share * (1 - share)).sum(1)
-    parts = weights[None, 0] * (1 - share) ** 2
-    learned = (parts * share).sum(1) / np.maximum(parts.sum(1), 1e-300)
-    chance = _CHANCE / np.maximum(half, 1e-300) * learned
-    large = (chance > 0.1) & (half > 0) & (levels.n_states < 1e6)
-    if large.any():
-        alert(
-            f"At n_train = {np.asarray(curve.n_train)[large]} few functions are half learned, and chance corrections "
-            f"to the average are of the order of {chance[large].max():.0%}.",
-            FiniteSizeWarning,
-        )

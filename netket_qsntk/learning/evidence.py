@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from netket_qsntk.errors import InvalidTrainingError, SplitError, TargetPowerError
+from netket_qsntk.errors import InvalidTrainingError, TargetPowerError
 from netket_qsntk.learning.coherent import Clusters, log_determinant, solve
 from netket_qsntk.learning.curve import clusters, effective_ridge, effective_sizes, is_paired
 from netket_qsntk.learning.levels import Levels
@@ -46,7 +46,7 @@ def log_evidence(
         (sizes,) float64, differentiable in the levels, the powers and the ridge; nan where κ was not found.
 
     Raises:
-        SplitError: Sizes that are not between 0 and N.
+        InvalidTrainingError: Sizes that are not between 0 and N.
         TargetPowerError: Powers that do not fit the levels.
 
     Example:
@@ -66,7 +66,7 @@ def log_evidence(
     if np.shape(power) != (len(levels),):
         raise TargetPowerError(f"power has shape {np.shape(power)}: expected ({len(levels)},).")
     if not np.all((sizes > 0) & (sizes < levels.n_states)):
-        raise SplitError(
+        raise InvalidTrainingError(
             f"n_train={sizes}: expected numbers above 0 and below the {levels.n_states:g} configurations."
         )
     order = np.argsort(sizes)

@@ -11,8 +11,8 @@ from netket_qsntk.learning.chain_states import ChainState
 from netket_qsntk.learning.levels import Levels
 from netket_qsntk.learning.product_levels import occupations
 from netket_qsntk.learning.schemes import hamming_scheme, johnson_scheme
-from netket_qsntk.readout import Readout
 from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
+from netket_qsntk.readout import Readout
 from netket_qsntk.symmetry import projection
 from netket_qsntk.targets import Target, all_states
 

@@ -75,6 +75,10 @@ class Loss(abc.ABC):
         slope = jax.grad(lambda p: self.value(p, amplitudes))(jnp.asarray(psi) + 0j).conj()
         return slope if n is None else (len(psi) / n) * slope
 
+    def value_and_gradient(self, psi: Array, amplitudes: Any = None) -> tuple[Array, Array]:
+        """Both at once, for losses whose value and gradient share their work."""
+        return self.value(psi, amplitudes), self.gradient(psi, amplitudes)
+
     def value_and_f_gradient(
         self, readout: FixedReadout, f: Array, amplitudes: Any = None
     ) -> tuple[Array, Array]:
@@ -89,8 +93,8 @@ class Loss(abc.ABC):
             psi = jnp.exp(log_psi - jnp.max(log_psi.real))
         else:
             psi = readout.psi(f)
-        gradient = readout.f_gradient(self.gradient(psi, amplitudes), psi)
-        return self.value(psi, amplitudes), gradient
+        value, gradient = self.value_and_gradient(psi, amplitudes)
+        return value, readout.f_gradient(gradient, psi)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"

@@ -19,6 +19,8 @@ from netket_qsntk.targets.pauli import PauliHamiltonian, pauli_hamiltonian
 
 # Matrix elements and column numbers are kept up to this basis size, made anew for every product beyond.
 _STORED = 2**16
+# Pauli strings take over here where there are any.
+_BY_STRINGS = 2**12
 _CHUNK = 2**14
 
 
@@ -69,8 +71,9 @@ class Energy(Loss):
         self._rows: tuple[Array, Array] | None = None
         self._strings: PauliHamiltonian | None = None
         self._jax: Any = None
-        if self.hilbert.n_states > _STORED:
-            strings = pauli_hamiltonian(hamiltonian)
+        n = self.hilbert.n_states
+        strings = pauli_hamiltonian(hamiltonian) if n > _BY_STRINGS else None
+        if strings is not None or n > _STORED:
             if strings is not None:
                 # The bounds are not used here, and static: other numbers would be another program.
                 self._strings = dataclasses.replace(strings, bounds=(-math.inf, math.inf))
@@ -116,9 +119,14 @@ class Energy(Loss):
 
     def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
         """(2/⟨ψ|ψ⟩)(H - L)ψ: (n_states,)."""
+        return self.value_and_gradient(psi)[1]
+
+    def value_and_gradient(self, psi: Array, amplitudes: Any = None) -> tuple[Array, Array]:
+        """L and its gradient, by one product with H."""
         norm = jnp.vdot(psi, psi).real
         moved = self.apply(psi)
-        return (2 / norm) * (moved - (jnp.vdot(psi, moved).real / norm) * psi)
+        value = jnp.vdot(psi, moved).real / norm
+        return value, (2 / norm) * (moved - value * psi)
 
     def __repr__(self) -> str:
         return f"Energy({type(self.hamiltonian).__name__} on {self.hilbert})"

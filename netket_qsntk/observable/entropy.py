@@ -188,10 +188,10 @@ class EnsembleEntropy(_Entropy):
             raise EntropyOrderError(
                 f"normalization={normalization!r}: expected 'exact' or 'ratio'."
             )
-        self._average = average
-        self._n_draws = int(n_draws)
-        self._normalization = normalization
-        self._seed = seed
+        self._average: str = average
+        self._n_draws: int = int(n_draws)
+        self._normalization: str = normalization
+        self._seed: int = seed
 
     @property
     def average(self) -> str:

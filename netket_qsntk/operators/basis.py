@@ -30,7 +30,7 @@ class BasisIndex(eqx.Module):
     size: int = eqx.field(static=True)
     distinct: bool = eqx.field(static=True)
 
-    def __init__(self, index: ArrayLike, size: int, *, distinct: bool | None = None) -> None:
+    def __init__(self, index: ArrayLike | None, size: int, *, distinct: bool | None = None) -> None:
         self.size = size
         if index is None:
             self.index, self.distinct = None, True

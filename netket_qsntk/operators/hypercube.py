@@ -222,7 +222,7 @@ class Hypercube(KernelOperator):
         """
         if not self.symmetric:
             raise OperatorShapeError("A block between two batches has no modes.")
-        return ParityModes(self.levels, self.rows)
+        return ParityModes(level_values=self.levels, rows=self.rows)
 
     def _plus(self, other: KernelOperator) -> KernelOperator | None:
         if not isinstance(other, Hypercube) or other.n_spins != self.n_spins:

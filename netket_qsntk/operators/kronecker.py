@@ -236,7 +236,9 @@ class Kronecker(KernelOperator):
         values, vectors = jnp.linalg.eigh(self.factor)
         others = self.n_sites - 1
         return ProductModes(
-            (self.scale * values, *[values] * others), (vectors,) * self.n_sites, self.rows
+            factor_values=(self.scale * values, *[values] * others),
+            factor_vectors=(vectors,) * self.n_sites,
+            rows=self.rows,
         )
 
     def _with(self, **changes: Any) -> "Kronecker":
@@ -263,7 +265,12 @@ def _index(
     if x is None:
         return BasisIndex(None, q**n_sites)
     x = np.asarray(x)
-    if local_states is None or len(local_states) != q or x.ndim != 2 or x.shape[1] != n_sites:
+    if (
+        local_states is None
+        or np.shape(local_states) != (q,)
+        or x.ndim != 2
+        or x.shape[1] != n_sites
+    ):
         raise StructureError(
             f"Configurations (n, {n_sites}) and their {q} local_states are needed, got shape {x.shape} and "
             f"local_states={local_states}."

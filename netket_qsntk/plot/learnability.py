@@ -24,8 +24,8 @@ def learnability(
     Args:
         curves: Label -> :class:`~netket_qsntk.learning.LearningCurve`, or
             :class:`~netket_qsntk.learning.StochasticCurve`; one kind for a figure.
-        measured: Label -> mapping with ``n_train`` (or ``steps``), ``loss`` and optionally ``error``; drawn as points,
-            in the colour of the curve with the same label.
+        measured: Label -> mapping with ``n_train`` (or ``steps``), ``loss`` and optionally ``error``; drawn as
+            points, in the colour of the curve with the same label.
         part: ``"total"``, ``"L_mu"`` or ``"L_gamma"``.
         zero: Loss of ψ = 0, 1/N for a target of unit norm: losses are divided by it.
         ax: Matplotlib axes; None makes a figure.

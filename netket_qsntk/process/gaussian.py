@@ -12,7 +12,7 @@ import netket as nk
 from jax import Array
 from netket.hilbert import DiscreteHilbert, HomogeneousHilbert
 
-from netket_qsntk.errors import InvalidEnsembleError
+from netket_qsntk.errors import EnsembleError
 from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
 from netket_qsntk.operators.decomposition import Eigendecomposition
 from netket_qsntk.operators.structure import Structure, Unstructured
@@ -55,10 +55,10 @@ def readout_of(model: Any) -> Readout:
 
 
 def check_count(number: Any, name: str, *, least: int = 1) -> int:
-    """``number`` as an int, or :class:`InvalidEnsembleError` unless it is a whole number of at least ``least``."""
+    """``number`` as an int, or :class:`EnsembleError` unless it is a whole number of at least ``least``."""
     if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < least:
         kind = "a positive integer" if least == 1 else f"an integer >= {least}"
-        raise InvalidEnsembleError(f"{name}={number!r}: expected {kind}.")
+        raise EnsembleError(f"{name}={number!r}: expected {kind}.")
     return int(number)
 
 
@@ -131,7 +131,7 @@ class GaussianProcess:
             seed: Seed or key of JAX's generator; None draws one.
 
         Raises:
-            InvalidEnsembleError: ``n_members`` is not a positive integer.
+            EnsembleError: ``n_members`` is not a positive integer.
             SystemTooLargeError: A basis that cannot be summed over, or too large for a kernel without structure.
         """
         shape = (self.n_parts, check_count(n_members, "n_members"), len(self.modes.eigenvalues))

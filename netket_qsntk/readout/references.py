@@ -161,7 +161,7 @@ class NetworkReference(_Summable):
     def __call__(self, x: Array) -> Array:
         """Log ψ(x): (…, sites) -> (…)."""
         flat = {path: jnp.asarray(np.asarray(leaf)) for path, leaf in self.variables}
-        return self.module.apply(traverse_util.unflatten_dict(flat), x)
+        return jnp.asarray(self.module.apply(traverse_util.unflatten_dict(flat), x))
 
     def __repr__(self) -> str:
         return f"NetworkReference({type(self.module).__name__})"

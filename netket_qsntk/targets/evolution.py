@@ -1,7 +1,5 @@
 """Targets by exact time evolution after a quench."""
 
-from typing import Any
-
 import netket as nk
 import numpy as np
 import scipy.linalg
@@ -9,7 +7,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import expm_multiply
 
-from netket_qsntk.errors import HamiltonianError, HilbertMismatchError, InitialStateError
+from netket_qsntk.errors import AmplitudesError, HamiltonianError, HilbertMismatchError
 from netket_qsntk.progress import showing
 from netket_qsntk.targets.basis import MAX_STATES
 from netket_qsntk.targets.chebyshev import evolve
@@ -27,8 +25,8 @@ _LARGEST_DIAGONALISED = 2**12
 
 
 def quench(
-    hamiltonian: Any,
-    initial: str | Target | ArrayLike | Any,
+    hamiltonian: nk.operator.AbstractOperator,
+    initial: str | Target | ArrayLike | nk.vqs.VariationalState,
     time: float,
     *,
     show_progress: bool = True,
@@ -57,7 +55,7 @@ def quench(
 
     Raises:
         HamiltonianError: `hamiltonian` is no Hermitian NetKet operator, or `time` no finite number.
-        InitialStateError: `initial` is a word other than ``"plus"``, or ``"plus"`` is asked for on
+        AmplitudesError: `initial` is a word other than ``"plus"``, or ``"plus"`` is asked for on
             a space that is not a product of two-level sites.
         HilbertMismatchError: `initial` is on another Hilbert space than `hamiltonian`.
         AmplitudesError: Amplitudes of the wrong length, all zero, or not finite.
@@ -102,9 +100,13 @@ def _evolved(matrix: sp.csr_matrix, psi: np.ndarray, time: float) -> np.ndarray:
     return modes @ (phases * (modes.conj().T @ psi))
 
 
-def _strings_of_a_large_system(hamiltonian: Any) -> PauliHamiltonian | None:
+def _strings_of_a_large_system(
+    hamiltonian: nk.operator.AbstractOperator,
+) -> PauliHamiltonian | None:
     """The Pauli strings of a Hamiltonian whose matrix is better not stored, if it has them."""
-    hilbert = getattr(hamiltonian, "hilbert", None)
+    if not isinstance(hamiltonian, nk.operator.AbstractOperator):
+        return None
+    hilbert = hamiltonian.hilbert
     if not isinstance(hilbert, nk.hilbert.DiscreteHilbert) or not hilbert.is_indexable:
         return None
     if not _LARGEST_STORED < hilbert.n_states <= MAX_STATES:
@@ -112,11 +114,14 @@ def _strings_of_a_large_system(hamiltonian: Any) -> PauliHamiltonian | None:
     return pauli_hamiltonian(hamiltonian)
 
 
-def _initial_target(hilbert: nk.hilbert.DiscreteHilbert, initial: Any) -> Target:
+def _initial_target(
+    hilbert: nk.hilbert.DiscreteHilbert,
+    initial: str | Target | ArrayLike | nk.vqs.VariationalState,
+) -> Target:
     if isinstance(initial, str):
         return _plus(hilbert, initial)
     if not isinstance(initial, Target):
-        if not hasattr(initial, "to_array"):
+        if not isinstance(initial, nk.vqs.VariationalState):
             return Target(hilbert, initial)
         initial = Target.from_state(initial)
     if initial.hilbert != hilbert:
@@ -129,12 +134,12 @@ def _initial_target(hilbert: nk.hilbert.DiscreteHilbert, initial: Any) -> Target
 
 def _plus(hilbert: nk.hilbert.DiscreteHilbert, word: str) -> Target:
     if word != "plus":
-        raise InitialStateError(
+        raise AmplitudesError(
             f'quench(initial={word!r}): expected "plus", a Target, an array of amplitudes or a '
             "NetKet state."
         )
     if hilbert.constrained or any(size != 2 for size in hilbert.shape):
-        raise InitialStateError(
+        raise AmplitudesError(
             'quench(initial="plus"): |+…+⟩ needs two free levels on every site, as on '
             f"nk.hilbert.Spin(0.5, n), got {hilbert}. Give a Target or amplitudes instead, such as "
             "initial=qs.targets.ground_state(hamiltonian_before)."

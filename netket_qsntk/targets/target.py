@@ -8,7 +8,7 @@ import netket as nk
 import numpy as np
 from numpy.typing import ArrayLike
 
-from netket_qsntk.errors import AmplitudesError, SplitError
+from netket_qsntk.errors import AmplitudesError, InvalidTrainingError
 from netket_qsntk.targets.basis import all_states, check_summable
 from netket_qsntk.targets.dataset import Dataset
 
@@ -103,7 +103,7 @@ class Target:
             ``(train, test)`` with `n_train` and ``n_states - n_train`` configurations.
 
         Raises:
-            SplitError: `n_train` is not an integer from 1 to n_states.
+            InvalidTrainingError: `n_train` is not an integer from 1 to n_states.
 
         Example:
             >>> import netket as nk, netket_qsntk as qs
@@ -132,7 +132,7 @@ class Target:
             ``(train, test)``: increasing int64 arrays, disjoint, together 0 … n_states - 1.
 
         Raises:
-            SplitError: `n_train` is not an integer from 1 to n_states.
+            InvalidTrainingError: `n_train` is not an integer from 1 to n_states.
 
         Example:
             >>> import netket as nk, netket_qsntk as qs
@@ -143,7 +143,7 @@ class Target:
         """
         integer = isinstance(n_train, (int, np.integer)) and not isinstance(n_train, bool)
         if not integer or not 1 <= n_train <= self.n_states:
-            raise SplitError(
+            raise InvalidTrainingError(
                 f"split(n_train={n_train!r}): expected an integer from 1 to {self.n_states}, the "
                 f"number of basis states. Try split({max(1, self.n_states // 2)}, seed=0)."
             )

@@ -10,7 +10,7 @@ from jax import Array
 from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_states import Taken, Wrapped, drawn_again, identity, take
-from netket_qsntk.errors import InvalidEnsembleError, NotANetworkError
+from netket_qsntk.errors import EnsembleError, NotANetworkError
 
 
 def take_model(model: object, key: Array) -> Taken:
@@ -41,7 +41,7 @@ def draw_variables(
     """Variables of independent networks, stacked: member i depends on the key and i only.
 
     Raises:
-        InvalidEnsembleError: The model holds its parameters, and how to draw others is not known.
+        EnsembleError: The model holds its parameters, and how to draw others is not known.
     """
     taken = take(model)
     if taken is not None and taken.variables is None:
@@ -51,7 +51,7 @@ def draw_variables(
     drawn = [_draw_one(model, jax.random.fold_in(key, i)) for i in range(n_members)]
     same_as = take_model(model, key)
     if any(_architecture(one) != _architecture(same_as) for one in drawn):
-        raise InvalidEnsembleError(
+        raise EnsembleError(
             f"{same_as.kind.__name__} made anew has another structure than the one given: all members of an ensemble "
             "are of one architecture. Give a function of a JAX key that makes one: "
             f"EnsembleState(hilbert, lambda key: {same_as.kind.__name__}(…), n_members)."
@@ -71,7 +71,7 @@ def _draw_one(model: object, key: Array) -> Taken:
     taken = None if made is None else take(made)
     if taken is None or taken.variables is None:
         name = type(model).__name__
-        raise InvalidEnsembleError(
+        raise EnsembleError(
             f"{name} holds one set of parameters, and how to draw others is not known: its constructor wants more "
             "than a random key. Give a function of a JAX key that makes one: "
             f"EnsembleState(hilbert, lambda key: {name}(…), n_members)."

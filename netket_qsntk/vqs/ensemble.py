@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from netket.utils.types import PyTree, SeedT
 
 from netket_qsntk._compat.netket_states import Taken
-from netket_qsntk.errors import AmplitudesError, InvalidEnsembleError
+from netket_qsntk.errors import AmplitudesError, EnsembleError
 from netket_qsntk.targets import check_summable
 from netket_qsntk.vqs.assets import to_json
 from netket_qsntk.vqs.checkpoint import check_alike, restored, with_keys, without_keys
@@ -43,7 +43,7 @@ class EnsembleState(nk.vqs.VariationalState):
         variables: Stacked variables to take instead of drawing them.
 
     Raises:
-        InvalidEnsembleError: ``n_members`` or ``chunk_size`` is not a positive integer, the variables are of another
+        EnsembleError: ``n_members`` or ``chunk_size`` is not a positive integer, the variables are of another
             number of members, or nobody knows how to draw the model's parameters.
         BatchDependentError: Amplitudes depend on what they are evaluated with.
 
@@ -74,7 +74,7 @@ class EnsembleState(nk.vqs.VariationalState):
     ) -> None:
         super().__init__(hilbert)
         if not isinstance(n_members, Integral) or isinstance(n_members, bool) or n_members < 1:
-            raise InvalidEnsembleError(f"n_members={n_members!r}: expected a positive integer.")
+            raise EnsembleError(f"n_members={n_members!r}: expected a positive integer.")
         self.mutable = False
         self.n_members = int(n_members)
         self.chunk_size = chunk_size
@@ -148,9 +148,7 @@ class EnsembleState(nk.vqs.VariationalState):
             self._chunk_size = None
             return
         if not isinstance(chunk_size, Integral) or isinstance(chunk_size, bool) or chunk_size < 1:
-            raise InvalidEnsembleError(
-                f"chunk_size={chunk_size!r}: expected a positive integer or None."
-            )
+            raise EnsembleError(f"chunk_size={chunk_size!r}: expected a positive integer or None.")
         self._chunk_size = int(chunk_size)
 
     @property
@@ -163,12 +161,12 @@ class EnsembleState(nk.vqs.VariationalState):
         if self._parameters_structure is None:
             lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(parameters)}
             if not lengths <= {(self.n_members,)}:
-                raise InvalidEnsembleError(
+                raise EnsembleError(
                     f"Expected parameters with a leading axis of n_members={self.n_members} on every leaf, got "
                     f"leading axes {sorted(lengths)}."
                 )
         elif jax.tree.structure(parameters) == self._parameters_structure:
-            check_alike(self._parameters, parameters, "parameters", InvalidEnsembleError)
+            check_alike(self._parameters, parameters, "parameters", EnsembleError)
         nk.vqs.VariationalState.parameters.fset(self, parameters)
 
     def members(self) -> Members:
@@ -230,7 +228,7 @@ class EnsembleState(nk.vqs.VariationalState):
 
     def _check_member(self, member: int) -> None:
         if not -self.n_members <= member < self.n_members:
-            raise InvalidEnsembleError(
+            raise EnsembleError(
                 f"Member {member}: expected a number from 0 to {self.n_members - 1}."
             )
 
@@ -249,7 +247,7 @@ class EnsembleState(nk.vqs.VariationalState):
         )
 
     def _refuse(self, what: str, instead: str) -> None:
-        raise InvalidEnsembleError(
+        raise EnsembleError(
             f"{what} is of one wave function, and this is an ensemble of {self.n_members}: {instead}."
         )
 

@@ -4,12 +4,10 @@ import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
-from jax import Array
-from jax.typing import ArrayLike
 from netket.utils.types import PyTree
 from scipy.sparse import csr_matrix
 
-from netket_qsntk.errors import HilbertMismatchError, UnsupportedObservableError
+from netket_qsntk.errors import HilbertMismatchError, ObservableError
 from netket_qsntk.targets.matrix import sparse_matrix
 from netket_qsntk.vqs.ensemble import EnsembleState
 from netket_qsntk.vqs.infinite import InfiniteState
@@ -32,7 +30,7 @@ def _values(
     return np.asarray(_real_if_hermitian(operator, values))
 
 
-def _real_if_hermitian(operator: nk.operator.AbstractOperator, values: ArrayLike) -> Array:
+def _real_if_hermitian(operator: nk.operator.AbstractOperator, values: np.ndarray) -> np.ndarray:
     return values.real if operator.is_hermitian else values
 
 
@@ -89,7 +87,7 @@ def _of_members(state: EnsembleState, compute: PyTree) -> tuple[nk.stats.Stats, 
 def _local_estimators(
     state: EnsembleState, operator: nk.operator.AbstractOperator, chunk_size: int | None = None
 ) -> None:
-    raise UnsupportedObservableError(
+    raise ObservableError(
         f"Local estimators belong to the samples of one wave function, and this is an ensemble of {state.n_members}, "
         "summed over. Use state.expect(operator), or nk.vqs.MCState(sampler, state.model, "
         "variables=state.get_state(i).variables)."
@@ -100,7 +98,7 @@ def _local_estimators(
 def _expect_infinite_observable(
     state: InfiniteState, observable: nk.observable.AbstractObservable
 ) -> nk.stats.Stats:
-    raise UnsupportedObservableError(
+    raise ObservableError(
         f"{type(observable).__name__} is no operator: its average over an infinite ensemble is no trace with a "
         "covariance. Use an operator, or EnsembleState(hilbert, model, n_members), which averages any observable."
     )
@@ -124,7 +122,7 @@ def _expect_infinite(
     # Tr O(Γ + μμ†) over the nonzero elements of O
     elements = covariance[matrix.col, matrix.row] + mean[matrix.col] * mean[matrix.row].conj()
     norm = np.trace(covariance) + np.vdot(mean, mean).real
-    value = _real_if_hermitian(operator, jnp.asarray(np.sum(matrix.data * elements) / norm))
+    value = _real_if_hermitian(operator, np.asarray(np.sum(matrix.data * elements) / norm))
     return nk.stats.Stats(mean=value.item(), error_of_mean=0.0, variance=0.0)
 
 
@@ -132,7 +130,7 @@ def _expect_infinite(
 def _no_samples(
     state: InfiniteState, operator: nk.operator.AbstractOperator, chunk_size: object
 ) -> nk.stats.LocalEstimatorsBatch:
-    raise UnsupportedObservableError(
+    raise ObservableError(
         "InfiniteState has no samples x of one wave function, and so no local estimators: state.expect(operator) "
         "averages over the ensemble, and nk.vqs.MCState(sampler, model) samples one network."
     )

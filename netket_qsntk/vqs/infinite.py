@@ -14,9 +14,8 @@ from jax import Array
 from netket_qsntk.alert import once
 from netket_qsntk.dynamics import LinearDynamics
 from netket_qsntk.errors import (
-    InvalidEnsembleError,
-    UndefinedAmplitudesError,
-    UnsupportedObservableError,
+    EnsembleError,
+    ObservableError,
 )
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.process import GaussianProcess, check_count
@@ -50,7 +49,7 @@ class InfiniteState(nk.vqs.VariationalState):
     Raises:
         SystemTooLargeError: The covariance asked for with more than 2¹⁵ basis states.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidEnsembleError: ``n_draws`` or ``chunk_size`` is no whole number, or too small.
+        EnsembleError: ``n_draws`` or ``chunk_size`` is no whole number, or too small.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -77,7 +76,8 @@ class InfiniteState(nk.vqs.VariationalState):
     ) -> None:
         super().__init__(hilbert)
         self.mutable = False
-        self.parameters = {}
+        nothing: dict[str, Array] = {}
+        self.parameters = nothing
         self._model = model
         self.process = GaussianProcess.of(model, hilbert, trainable=trainable)
         self.n_draws = check_count(n_draws, "n_draws", least=2)
@@ -119,11 +119,11 @@ class InfiniteState(nk.vqs.VariationalState):
         """Make this the ensemble after so many steps of these dynamics (∞ allowed).
 
         Raises:
-            InvalidEnsembleError: f is not ψ: linear dynamics are those of networks of ψ.
+            EnsembleError: f is not ψ: linear dynamics are those of networks of ψ.
         """
         readout = self.process.readout
         if readout.is_log or readout.reference is not None:
-            raise InvalidEnsembleError(
+            raise EnsembleError(
                 f"{readout!r}: closed-form training is linear in ψ = f. Networks of log ψ are trained at infinite "
                 "width by qs.driver.InfiniteWidthVMC, InfiniteWidthVMC_SR or FunctionSpaceDriver, from draws."
             )
@@ -153,7 +153,7 @@ class InfiniteState(nk.vqs.VariationalState):
         check_summable(self.hilbert, task="The mean of an InfiniteState")
         if self._training is not None and "mean" not in self._cache:
             dynamics, steps = self._training
-            self._cache["mean"] = dynamics.mean([steps], self.hilbert.all_states())[0]
+            self._cache["mean"] = dynamics.mean(np.asarray([steps]), self.hilbert.all_states())[0]
         return self._cache["mean"] if "mean" in self._cache else self.process.mean()
 
     @property
@@ -168,13 +168,13 @@ class InfiniteState(nk.vqs.VariationalState):
         """The mean wave function E[ψ]: (n_states,), of norm 1 if ``normalize``.
 
         Raises:
-            UndefinedAmplitudesError: The mean is zero, as before training: there is nothing to normalise.
+            EnsembleError: The mean is zero, as before training: there is nothing to normalise.
         """
         norm = jnp.linalg.norm(self.mean)
         if not normalize:
             return self.mean
         if norm == 0:
-            raise UndefinedAmplitudesError(
+            raise EnsembleError(
                 "The mean wave function of an untrained infinite ensemble is zero and cannot be normalised. Use "
                 "sample(n_members, seed) for wave functions drawn from it, or to_array(normalize=False)."
             )
@@ -194,7 +194,7 @@ class InfiniteState(nk.vqs.VariationalState):
             normalize: Give each norm 1 (of networks of log ψ from shifted logarithms, at any scale of them).
 
         Raises:
-            InvalidEnsembleError: ``n_members`` is not a positive integer.
+            EnsembleError: ``n_members`` is not a positive integer.
             SystemTooLargeError: Too many basis states.
         """
         n_members = check_count(n_members, "n_members")
@@ -241,7 +241,7 @@ class InfiniteState(nk.vqs.VariationalState):
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         """Refused: infinitely wide networks have no parameters to differentiate by."""
-        raise UnsupportedObservableError(
+        raise ObservableError(
             "An InfiniteState has no gradients, forces or geometric tensor: infinitely wide networks have no "
             "parameters. Train them in function space (qs.driver.InfiniteWidthDriver, InfiniteWidthVMC_SR), or use "
             "nk.vqs.FullSumState(hilbert, model) or qs.vqs.EnsembleState(hilbert, model, n_members)."
@@ -284,7 +284,7 @@ def _from_state_dict(state: InfiniteState, saved: dict[str, Any]) -> InfiniteSta
     if state._training is not None:
         new._training = state._training[0], float(saved["steps"])
     elif saved["steps"]:
-        raise InvalidEnsembleError(
+        raise EnsembleError(
             f"The saved ensemble had {saved['steps']:g} steps of training, this InfiniteState knows of none. "
             "Restore into the state of an InfiniteWidthDriver, or into the driver itself."
         )

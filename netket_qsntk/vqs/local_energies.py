@@ -35,7 +35,7 @@ from netket_qsntk.vqs.flip_terms import FlipTerms, flip_terms
 def local_values(model: InfiniteWidth, variables: Any, x: Array, terms: FlipTerms) -> Array:
     """Σ_x' ⟨x|O|x'⟩ ψ(x')/ψ(x) for n configurations (n, sites): (n,)."""
     centres = variables["centres"]
-    weights = model.apply(variables, method="weights")
+    weights = jnp.asarray(model.apply(variables, method="weights"))
     bits = words(x > centres["middle"].astype(x.dtype))
     change = jnp.concatenate(differences(centres, weights, bits, terms.flips, terms.pairs), axis=1)
     real = model.parts == "real"

@@ -85,7 +85,7 @@ def test_orders_above_two_approach_their_densities():
     assert orders[0] > orders[1]
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["equal", "unequal", "product", "extensive", "frozen"])
 def test_drawn_overlaps_give_the_sum(kind, n):
     h = np.arange(11)

@@ -40,6 +40,10 @@ SMALL = {
         "--size 2x3 --widths 8 --members 2 --steps 5",
         ["training_and_inference.png"],
     ),
+    "vmc_sr_predicted": (
+        "--models tfim --sites 4 --widths 8 --seeds 1 --steps 5 --shifts 1e-2",
+        ["vmc_sr_predicted.png"],
+    ),
     "twenty_spins": ("--size 2x3 --n-train 40 --steps 10", ["twenty_spins.png"]),
     "vmc_diagnostics": (
         "--length 2 --steps 4 --samples 64 --every 2 --batch 8",

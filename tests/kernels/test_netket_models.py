@@ -151,7 +151,7 @@ def test_any_framework_can_be_drawn(model):
     [
         (
             lambda: qs.kernels.infinite_width(nk.models.RBM(param_dtype=complex)),
-            "NoWidthLimitError",
+            "UnknownKernelError",
             "diverges",
         ),
         (

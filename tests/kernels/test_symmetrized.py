@@ -1,5 +1,7 @@
 """Symmetrised kernels against the sum over the group, entry by entry, and against dense diagonalisation."""
 
+import jax
+import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import pytest
@@ -75,6 +77,33 @@ def test_complex_characters_mix_the_two_parts():
     assert not q.is_decoupled()
     np.testing.assert_allclose(q.phi, 2 * hermitian, atol=1e-12)
     np.testing.assert_allclose(q.theta, 0, atol=1e-12)
+
+
+def test_derivatives_reach_the_scales():
+    x = STATES[::17]
+
+    def total(sigma_w):
+        net = qs.models.WideMLP(widths=(4,), activation="erf", sigma_w=sigma_w, sigma_b=0.3)
+        made = qs.kernels.symmetrized(qs.kernels.infinite_width(net), RING.translation_group())
+        return made, float(made.ntk(x).sum())
+
+    made, _ = total(1.2)
+    slope = jax.grad(lambda kernel: kernel.ntk(x).sum())(made)
+    by_sigma_w = sum(float(jnp.sum(leaf)) for leaf in jax.tree.leaves(slope)[:2])
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(made)]
+    numeric = 0.0
+    for i in range(2):
+        up, down = (
+            jax.tree.unflatten(
+                jax.tree.structure(made),
+                [leaf + e * (k == i) for k, leaf in enumerate(leaves)],
+            )
+            .ntk(x)
+            .sum()
+            for e in (1e-5, -1e-5)
+        )
+        numeric += float(up - down) / 2e-5
+    assert by_sigma_w == pytest.approx(numeric, rel=1e-6)
 
 
 def test_groups_of_another_lattice_are_refused():

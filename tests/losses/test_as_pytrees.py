@@ -61,7 +61,7 @@ def test_two_losses_of_a_kind_share_a_program_that_keeps_neither_alive(kind):
 
 
 def test_energy_by_strings_shares_a_program_as_well(monkeypatch):
-    monkeypatch.setattr("netket_qsntk.losses.energy._STORED", 1)
+    monkeypatch.setattr("netket_qsntk.losses.energy._BY_STRINGS", 1)
     first, second = KINDS["energy"](0), KINDS["energy"](1)
     assert first._strings is not None
     assert jax.tree.structure(first) == jax.tree.structure(second)

@@ -44,6 +44,7 @@ def test_products_that_store_nothing_equal_stored_ones(hamiltonian, by_strings, 
     psi = psi_for(hamiltonian.hilbert)
     stored = qs.losses.Energy(hamiltonian).apply(psi)
     monkeypatch.setattr(energy_module, "_STORED", 1)
+    monkeypatch.setattr(energy_module, "_BY_STRINGS", 1)
     monkeypatch.setattr(energy_module, "_CHUNK", 5)  # divides no basis size here but 15
     energy = qs.losses.Energy(hamiltonian)
     assert (energy._strings is not None) == by_strings

@@ -37,7 +37,7 @@ def _indices(
     least, most = np.float32(0.0), np.float32(0.0)
     for j in range(size):
         least, most = min(least, index[j]), max(most, index[j])
-    return least >= 0.0 and most < entries
+    return bool(least >= 0.0 and most < entries)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -47,7 +47,7 @@ def available() -> bool:
 
 
 def _dtypes() -> tuple[str, ...]:
-    return ("float64", "float32") if jax.config.jax_enable_x64 else ("float32",)
+    return ("float64", "float32") if jax.config.read("jax_enable_x64") else ("float32",)
 
 
 def _call(x: Array) -> Array:
