@@ -73,12 +73,13 @@ def test_the_average_over_seeds_is_predicted():
 @pytest.mark.slow
 @pytest.mark.parametrize(("shift", "rate"), [(None, 0.1), (1e-1, 0.05), (1e-3, 0.05)])
 def test_deviations_fall_with_the_width(shift, rate):
-    widths, deviations = (64, 256, 1024), []
-    for width in widths:
-        measured, predicted = both(width, 4, 30, shift, rate)
-        deviations.append(abs(measured / predicted - 1)[:, 1:].mean())
-    exponent = np.polyfit(np.log(widths), np.log(deviations), 1)[0]
-    assert -1.2 < exponent < -0.3
+    deviations = []
+    for width in (64, 1024):
+        measured, predicted = both(width, 12, 25, shift, rate)
+        # The median: single seeds are far off.
+        deviations.append(np.median(abs(measured / predicted - 1)[:, 1:].mean(1)))
+    assert deviations[1] < 0.9 * deviations[0]
+    assert deviations[1] < 0.1
 
 
 def test_a_narrow_network_is_already_near():
