@@ -44,6 +44,11 @@ BENCHMARKS = {
         [],
         ["--quick"],
     ),
+    "stability_map": (
+        "Divergence of SR on a map of rates and shifts against qs.advise; goal: nine cells of ten on the right side.",
+        ["--check", "2"],
+        ["--quick"],
+    ),
     "operators": (
         "Structured products; goal: a transform within 8 times of a copy on the CPU.",
         ["--large", "--scaling", "12", "14", "16", "18", "20", "22", "24"],

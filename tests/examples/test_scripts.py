@@ -12,6 +12,10 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
 # Script -> (options of a run of seconds, figures that it leaves).
 SMALL = {
+    "advise_and_watch": (
+        "--sites 4 --samples 64 --steps 5",
+        ["advise_and_watch.png"],
+    ),
     "entanglement": (
         "--sizes 2 4 6 --widths 16 --members 5 --sites 10 --draws 50 --out .",
         ["*.png"],
