@@ -44,10 +44,21 @@ BENCHMARKS = {
         [],
         ["--quick"],
     ),
+    "stability_map": (
+        "Divergence of SR on a map of rates and shifts against qs.advise; goal: nine cells of ten on the right side.",
+        ["--check", "2"],
+        ["--quick"],
+    ),
     "operators": (
         "Structured products; goal: a transform within 8 times of a copy on the CPU.",
         ["--large", "--scaling", "12", "14", "16", "18", "20", "22", "24"],
         ["--scaling", "10", "12", "14"],
+    ),
+    "natural_gradient": (
+        "SR of an infinitely wide network by products; goals: 100 steps on 65,536 states in less than 3 minutes and "
+        "2 GB, within 1.5 times of the bare products.",
+        [],
+        ["--lattices", "3x3", "--chains", "12", "--steps", "10", "--repetitions", "1"],
     ),
     "kernel_vmc": (
         "Local energies of an infinitely wide symmetric network; goal: 10 times faster than evaluating it at every "

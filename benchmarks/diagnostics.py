@@ -8,12 +8,40 @@ between the quartiles, by the clock and by processor time, and the cost of one e
 import argparse
 import time
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import netket as nk
 import numpy as np
 
 import netket_qsntk as qs
 from benchmarks.timing import machine
+
+
+class Convolutions(nn.Module):
+    """log ψ on an L × L torus: residual 3 × 3 convolutions, summed over sites and features."""
+
+    side: int
+    features: int = 32
+    layers: int = 4
+
+    @nn.compact
+    def __call__(self, x):
+        """(…, sites) -> (…)."""
+        shape = x.shape[:-1]
+        x = x.reshape(-1, self.side, self.side, 1).astype(float)
+        for _ in range(self.layers):
+            y = nn.Conv(self.features, (3, 3), padding="CIRCULAR", param_dtype=float)(nn.gelu(x))
+            x = y if x.shape[-1] == 1 else x + y
+        return (jnp.sum(nk.nn.activation.log_cosh(x), (1, 2, 3)) / self.side).reshape(shape)
+
+
+def convolutional(side: int, features: int) -> dict:
+    """The same for a convolutional network on side × side spins."""
+    spins = nk.hilbert.Spin(0.5, side**2)
+    ising = nk.operator.IsingJax(spins, nk.graph.Square(side), h=3.0, J=-1.0)
+    flips = nk.sampler.MetropolisLocal(spins, n_chains=64)
+    return {f"convolutions, {side} × {side}": (ising, flips, Convolutions(side, features))}
 
 
 def systems(side: int) -> dict:
@@ -80,6 +108,8 @@ def main():
     parser.add_argument("--every", type=int, default=20, help="steps between evaluations")
     parser.add_argument("--batch", type=int, default=128, help="configurations of the kernel")
     parser.add_argument("--blocks", type=int, default=12, help="pairs of blocks")
+    parser.add_argument("--convolutions", type=int, nargs="*", default=[], help="sides, as in 6 10")
+    parser.add_argument("--features", type=int, default=32, help="of the convolutions")
     parser.add_argument("--quick", action="store_true", help="2 × 2 spins, 3 pairs")
     args = parser.parse_args()
     if args.quick:
@@ -89,7 +119,10 @@ def main():
         f"\n{args.samples} samples, every {args.every} steps, {args.batch} configurations, {args.blocks} pairs\n\n"
         f"{'':22}{'overhead, clock':>22}{'processor time':>22}{'a step':>13}{'an evaluation':>14}"
     )
-    for name, system in systems(args.side).items():
+    rows = {} if args.convolutions else systems(args.side)
+    for side in args.convolutions:
+        rows |= convolutional(side, args.features)
+    for name, system in rows.items():
         row(name, system, args)
 
 

@@ -1,6 +1,7 @@
 """How Sphinx builds this documentation: ``sphinx-build -W -b html docs docs/_build/html``."""
 
 import importlib
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -111,12 +112,16 @@ def _public_names(module: Any) -> list[str]:
     ]
 
 
+def _namespaces() -> list[str]:
+    return [n for n in netket_qsntk.__all__ if inspect.ismodule(getattr(netket_qsntk, n))]
+
+
 def _check_every_name(app: Any, env: Any) -> None:
     """Warn, and so fail the build, where a public name has no entry in the API reference."""
     from sphinx.util import logging
 
     entries = env.get_domain("py").objects
-    for namespace in netket_qsntk.__all__:
+    for namespace in _namespaces():
         module = importlib.import_module(f"netket_qsntk.{namespace}")
         for name in _public_names(module):
             if f"netket_qsntk.{namespace}.{name}" not in entries:
@@ -127,7 +132,7 @@ def _check_every_name(app: Any, env: Any) -> None:
 
 def setup(app: Any) -> None:
     """Register the functions above, those on docstrings before and after napoleon."""
-    for namespace in netket_qsntk.__all__:
+    for namespace in _namespaces():
         module = importlib.import_module(f"netket_qsntk.{namespace}")
         for name in _public_names(module):
             # Or a function with one registered method for each model is listed as many times.

@@ -1,5 +1,6 @@
 """What every test runs under: float64, and JAX's strict modes for code without NetKet or flax."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,3 +24,20 @@ def strict_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs from one run to the next, beside pytest's own cache: most of the time is compilation."""
+    cache = getattr(config, "cache", None)
+    if cache is not None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        # In the environment, for the processes that tests start.
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache.mkdir("xla"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Let the programs of a folder's tests go with it: a worker that keeps all of them takes gigabytes."""
+    if nextitem is not None and item.path.parent != nextitem.path.parent:
+        jax.clear_caches()

@@ -16,7 +16,6 @@ GUIDE = PACKAGE.parent / "docs" / "contributing.md"
 # Imports inside functions, each for what it saves where it is not needed.
 LATE = {
     ("_compat.cpu.walsh_hadamard", "_compat.cpu.walsh_hadamard_loops"),  # numba compiles
-    ("dynamics.flow", "dynamics.meter"),  # half a second of diffrax
 }
 
 

@@ -10,7 +10,8 @@ over a square of fixed size. By the trapezoidal rule each needs a number of node
 analyticity of ψ alone decide: inputs of any size, layers of any σ, share one rule, and one compiled program.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import jax
@@ -39,6 +40,10 @@ NODES = (48, 64, 80, 96, 112, 128, 144, 160, 192, 256, 320)
 _TAIL = 1e-13
 _CONVERGED = 3e-13
 _FINE = 4001
+# Nodes for each unit of √a where u is a multiple of v: the far field of u is a step of width √(b/a) in v.
+_STEEP = 24
+# Where √a is not known.
+_UNKNOWN = 4096
 
 
 @dataclass(frozen=True)
@@ -109,14 +114,26 @@ class NearField:
     Attributes:
         function: φ, elementwise and differentiable by JAX.
         far: What it is far out.
-        nodes: Nodes in each direction.
+        nodes: Nodes in each direction of the square.
+        fine: Nodes of the integral of ψ(v) with the far field of u, which is as steep in v as √(a/b).
         mirrored: Whether φ is odd or even: u > 0 is then half of the integral.
     """
 
     function: Function
     far: FarField
     nodes: int
+    fine: int
     mirrored: bool
+
+    def up_to(self, deviation: float) -> "NearField":
+        """The same with as many nodes as variables of this standard deviation need."""
+        # Inputs that do not reach the end of the near field need a part of its nodes.
+        needed = self.nodes * min(1.0, REACH * deviation / self.far.range)
+        return replace(
+            self,
+            nodes=next(n for n in NODES if n >= needed),
+            fine=max(256, 1 << math.ceil(math.log2(_STEEP * deviation))),
+        )
 
     def __call__(self, p: Pair) -> tuple[Pair, Array]:
         """The moments of (φ(u), φ(v)) and τ̇."""
@@ -163,8 +180,9 @@ class NearField:
 
         # ψ(v) with the far field of u: v first, u given v.
         std_v = square_root(along**2 + across**2)
-        z = reach(std_v)[:, None] * (2 * t[None, :] - 1)
-        weights = 2 * reach(std_v)[:, None] * w * _normal(z)
+        places, shares = _nodes(self.fine, std.dtype)
+        z = reach(std_v)[:, None] * (2 * places[None, :] - 1)
+        weights = 2 * reach(std_v)[:, None] * shares * _normal(z)
         rest, rest_slope = self._rest(std_v[:, None] * z)
         share = std * ratio(along, std_v)
         variance = (std * ratio(across, std_v)) ** 2
@@ -218,11 +236,12 @@ def _smooth_enough(function: Function, far: FarField) -> NearField | None:
         weights = np.stack([np.exp(-(z**2) / 8), np.exp(-((z - 0.3) ** 2)), np.ones_like(z)])
         found.append(np.stack([weights @ value**2, weights @ slope**2]) * (z[1] - z[0]))
     rest = values[-1]
-    even = far.linear == far.step == 0 and np.array_equal(rest, rest[::-1])
-    mirrored = even or (far.constant == far.bent == 0 and np.array_equal(rest, -rest[::-1]))
+    rounding = _TAIL * max(1.0, np.abs(rest).max())
+    even = far.linear == far.step == 0 and np.abs(rest - rest[::-1]).max() < rounding
+    odd = far.constant == far.bent == 0 and np.abs(rest + rest[::-1]).max() < rounding
     eps = float(jnp.finfo(jnp.zeros(()).dtype).eps)
     tolerance = max(_CONVERGED, 100 * eps) * max(1.0, np.abs(found[-1]).max())
     for nodes, integrals in zip(NODES, found, strict=False):
         if np.abs(integrals - found[-1]).max() < tolerance:
-            return NearField(function, far, nodes, mirrored)
+            return NearField(function, far, nodes, _UNKNOWN, bool(even or odd))
     return None

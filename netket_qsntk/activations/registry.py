@@ -12,7 +12,7 @@ from jax import Array
 
 from netket_qsntk.activations import closed_forms
 from netket_qsntk.activations.gelu import gelu
-from netket_qsntk.activations.near_field import NODES, near_field
+from netket_qsntk.activations.near_field import near_field
 from netket_qsntk.activations.pair import Dual
 from netket_qsntk.activations.trapezoid import REACH, Function, Trapezoid, on_grids
 from netket_qsntk.alert import alert
@@ -146,10 +146,7 @@ def _rule(function: Function, deviation: float) -> tuple[Dual, float]:
     """The cheapest rule that is accurate up to this deviation, or the best one, and its error."""
     near = near_field(function)
     if near is not None:
-        # Inputs that do not reach the end of the near field need a part of its nodes.
-        needed = near.nodes * min(1.0, REACH * deviation / near.far.range)
-        nodes = next(n for n in NODES if n >= needed)
-        return replace(near, nodes=nodes), 0.0
+        return near.up_to(deviation), 0.0
     grids = [np.linspace(-REACH, REACH, n) for n in (*_PLANE, _FINE)]
     values, slopes = on_grids(function, [deviation * z for z in grids])
     with np.errstate(over="ignore", invalid="ignore"):
@@ -215,7 +212,7 @@ _ACTIVATIONS = {
 def _unresolved(known: Activation) -> Activation:
     if known.closed:
         return known
-    return replace(known, dual=_rule(known.function, _UNKNOWN)[0])
+    return replace(known, dual=near_field(known.function) or _rule(known.function, _UNKNOWN)[0])
 
 
 @lru_cache(maxsize=64)

@@ -197,9 +197,9 @@ def gradient_of_sr(driver: Any, update: Any) -> Any:
     else:
         x, p = jnp.asarray(state.hilbert.all_states()), state.probability_distribution()
     chunk = driver.chunk_size_bwd or len(x)
-    total, mean = None, 0.0
+    total, mean = None, jnp.zeros(())
     for i in range(0, len(x), chunk):
-        mean += jnp.sum(
+        mean = mean + jnp.sum(
             p[i : i + chunk] * _push(network.log_psi, network.parameters, x[i : i + chunk], update)
         )
     for i in range(0, len(x), chunk):

@@ -223,8 +223,9 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if self.of == "psi":
             summary["sharpness"] = 2 * summary["largest_eigenvalue"] / len(x)
         if self._before is not None:
+            x_before, parameters_before = self._before
             summary["prediction_error"] = prediction_error(
-                function, *self._before, centred=self.of == "log_psi"
+                function, x_before, parameters_before, centred=self.of == "log_psi"
             )
         if self.energy_modes and members(driver.state) is None:
             summary |= energy_keys(
@@ -249,8 +250,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         wavefunction = pure_wavefunction(state)
         if self.of == "psi":
             return wavefunction
-        log_psi = wavefunction.log_psi or wavefunction.psi  # every wave function of a state has one
-        return PureWaveFunction(log_psi, wavefunction.parameters)
+        return PureWaveFunction(wavefunction.log_psi, wavefunction.parameters)
 
     def _choose(self, driver: Any) -> Array:
         if _samples(driver):

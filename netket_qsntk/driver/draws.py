@@ -1,6 +1,7 @@
 """Configurations drawn from |f|² of whatever holds a wave function f, and log f at any configuration."""
 
 import copy
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from netket_qsntk.losses import Loss
 from netket_qsntk.targets import Target, check_summable
 from netket_qsntk.targets.basis import MAX_STATES
 
-Source = Target | nk.vqs.VariationalState
+Source: TypeAlias = Target | nk.vqs.VariationalState
 """What configurations are drawn from."""
 
 
@@ -75,7 +76,7 @@ def draw_many(source: Source, n: int, seed: tuple[int, ...]) -> Array:
     """Exactly ``n`` configurations (n, sites), from as many rounds of an MCState's sampler as it takes."""
     drawn: list[Array] = []
     while sum(map(len, drawn)) < n:
-        if drawn:
+        if drawn and not isinstance(source, Target):
             source.reset()
         drawn.append(flat(draw(source, n, seed)))
     return jnp.concatenate(drawn)[:n]

@@ -1,7 +1,5 @@
 """The engine of the infinite-width limit of other losses: drawn initial wave functions, step by step."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import netket as nk
@@ -21,7 +19,7 @@ from netket_qsntk.targets import Target
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.members import over_members
 
-Memory = tuple[Array, Any, Array]
+Memory = tuple[Array, optax.OptState, Array]
 """α, what the optimiser remembers, and the initial wave functions on the whole basis."""
 
 
@@ -62,8 +60,9 @@ class FunctionSpaceEngine:
         )
         self._cross = None if self._is_whole else kernel.operator(test.states, train.states)
 
-    def start(self, state: EnsembleState, initial: Array) -> Memory:
+    def start(self, state: EnsembleState, initial: Array | None) -> Memory:
         """What is remembered before the first step."""
+        initial = jnp.asarray(initial)
         start = self.dynamics.start(self._on_train(initial))
         return start.alpha, start.optimizer, initial
 

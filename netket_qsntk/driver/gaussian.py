@@ -1,9 +1,8 @@
 """The engine of the infinite-width limit of the mean square error: a Gaussian process at every step."""
 
-from typing import Any
-
 import netket as nk
 import numpy as np
+from jax import Array
 
 from netket_qsntk.driver.closed_form import Curve, CurveReader
 from netket_qsntk.dynamics import LinearDynamics, Losses
@@ -23,23 +22,25 @@ class GaussianEngine:
         self.dynamics, self._test = dynamics, test
         self._reader = CurveReader(self._numbers)
 
-    def start(self, state: InfiniteState, initial: None) -> tuple[()]:
+    def start(self, state: InfiniteState, initial: Array | None) -> tuple[()]:
         """Nothing is remembered; the state is the ensemble of these dynamics at step 0."""
         state.set_training(self.dynamics, 0)
         return ()
 
     def evaluate(
         self, step: int, state: InfiniteState, *, full: bool
-    ) -> tuple[dict[str, nk.stats.Stats], dict[str, Any]]:
+    ) -> tuple[dict[str, nk.stats.Stats], dict[str, Array]]:
         """The numbers of a step; no gradient."""
         return self._reader.at(step), {}
 
-    def step(self, step: int, state: InfiniteState, memory: Any, gradient: Any) -> tuple[()]:
+    def step(
+        self, step: int, state: InfiniteState, memory: tuple[()], gradient: dict[str, Array]
+    ) -> tuple[()]:
         """The state becomes the ensemble after one more step."""
         state.set_training(self.dynamics, step + 1)
         return ()
 
-    def predict(self, steps: np.ndarray, memory: Any) -> Curve:
+    def predict(self, steps: np.ndarray, memory: tuple[()]) -> Curve:
         """The numbers of any steps."""
         return self._numbers(steps)
 

@@ -58,7 +58,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: Networks of log ψ, or with a reference; minibatches of, or a solver for, another loss than
+        InvalidTrainingError: Networks of log ψ or with references; minibatches of, or a solver for, other losses than
             the mean square error; an unknown solver; members for that one, or a number of members that is none.
 
     Example:

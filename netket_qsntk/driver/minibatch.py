@@ -28,7 +28,7 @@ class MinibatchEngine(FunctionSpaceEngine):
         options: See :class:`~netket_qsntk.driver.function_space.FunctionSpaceEngine`.
     """
 
-    def __init__(self, *options: Any, batch: Callable[[int], Array]) -> None:
+    def __init__(self, *options: Any, batch: Callable[[int], Array | None]) -> None:
         super().__init__(*options)
         self._batch = batch
 
@@ -64,6 +64,8 @@ class MinibatchEngine(FunctionSpaceEngine):
     def _of_batch(self, step: int, gradient: Array) -> Array:
         """From the gradient of the mean over the training set to that over the batch."""
         index = self._batch(step)
+        if index is None:
+            return gradient
         n = gradient.shape[-1]
         weights = jnp.zeros(n).at[index].set(n / len(index))
         return gradient * weights

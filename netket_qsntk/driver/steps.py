@@ -8,7 +8,7 @@ network, and the curves agree.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -158,7 +158,7 @@ def _step(
         seen = parameters if anchor is None else jax.tree.map(jnp.subtract, parameters, anchor)
         asked = {"value": value, "grad": gradient}
         if objective is not None:
-            own = replace(objective, function=function)
+            own = replace(objective, function=cast(Psi, function))
 
             def value_fn(seen: PyTree) -> Array:
                 return own(seen if anchor is None else jax.tree.map(jnp.add, seen, anchor))

@@ -6,7 +6,7 @@ targets and rates, and no program keeps one of them alive.
 
 import abc
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,6 +18,8 @@ from netket_qsntk.dynamics.optimizers import AffineStep
 from netket_qsntk.losses import Loss
 from netket_qsntk.operators import KernelOperator
 from netket_qsntk.text import summary
+
+Result = TypeVar("Result")
 
 
 class FlowState(NamedTuple):
@@ -120,7 +122,7 @@ class Descent(eqx.Module):
         )
 
 
-def _of_members(function: Callable, *stacked: FlowState | Array) -> FlowState:
+def _of_members(function: Callable[..., Result], *stacked: FlowState | Array) -> Result:
     """``function`` of one member, or of all in turn."""
     first = jax.tree.leaves(stacked)[0]
     if first.ndim == 1:
@@ -140,7 +142,7 @@ def descend(flow: Descent, state: FlowState, gaps: Array) -> tuple[FlowState, Ar
 
 
 @jax.jit
-def advance(flow: Descent, state: FlowState, n_steps: int) -> FlowState:
+def advance(flow: Descent, state: FlowState, n_steps: Array) -> FlowState:
     """``n_steps`` steps of one wave function or of many."""
     return _of_members(lambda s: flow.several(s, n_steps), state)
 

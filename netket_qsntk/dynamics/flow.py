@@ -1,7 +1,8 @@
 r"""Training on any loss, in function space: the kernel alone moves ψ (arXiv:2112.00723, Eqs. 8-10)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +161,7 @@ class FunctionSpaceFlow:
 
     def advance(self, state: FlowState, n_steps: int) -> FlowState:
         """``n_steps`` steps of gradient descent."""
-        return compiled.advance(self._flow, state, n_steps)
+        return compiled.advance(self._flow, state, jnp.asarray(n_steps))
 
     def follow(self, state: FlowState, steps: Sequence[int]) -> Iterator[FlowState]:
         """Gradient descent from a state at step 0: the states at increasing numbers of steps, one by one."""
@@ -214,7 +215,7 @@ class FunctionSpaceFlow:
         tolerance, scale = jnp.asarray(self.tolerance), jnp.max(jnp.abs(initial))
         with following(done) as meter:
             solution = diffrax.diffeqsolve(
-                diffrax.ODETerm(compiled.velocity),
+                diffrax.ODETerm(cast(Callable[..., Any], compiled.velocity)),
                 diffrax.Kvaerno5() if self.stiff else diffrax.Dopri5(),
                 t0=jnp.zeros(()),
                 t1=jnp.asarray(steps[-1]),

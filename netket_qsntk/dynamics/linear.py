@@ -185,8 +185,8 @@ class LinearDynamics:
         """
         with self._quietly():
             train, there, fidelity = self.solution.curves(as_steps(steps), test)
-        both = (Losses(*map(jnp.asarray, losses)) for losses in (train, there))
-        return Curves(*both, jnp.asarray(fidelity))
+        here, elsewhere = (Losses(*map(jnp.asarray, losses)) for losses in (train, there))
+        return Curves(here, elsewhere, jnp.asarray(fidelity))
 
     def __repr__(self) -> str:
         rank = "" if self.rank is None else f", rank={self.rank}"

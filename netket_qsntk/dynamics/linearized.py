@@ -1,16 +1,18 @@
 r"""Training of a given network in its linearisation around the present parameters, solved (Eqs. 11-13)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
-from netket_qsntk.dynamics.matrices import Matrix, vector
+from netket_qsntk.dynamics.matrices import Matrix, Vector, vector
 from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
+from netket_qsntk.dynamics.solution import Data
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
 from netket_qsntk.parallel import SharedMatrix, n_devices
 from netket_qsntk.text import summary
@@ -61,8 +63,8 @@ class LinearizedDynamics:
     def __init__(
         self,
         kernel: EmpiricalKernel,
-        train: Any,
-        test: Any,
+        train: Data,
+        test: Data,
         *,
         learning_rate: float | None = None,
         optimizer: optax.GradientTransformation | None = None,
@@ -88,7 +90,7 @@ class LinearizedDynamics:
             self._blocks.append(_Block(modes, c, _placed(theta_xb) @ (modes.vectors * c), parts))
         warn_if_unstable(response, top, n)
 
-    def error(self, steps: Any) -> tuple[Array, Array]:
+    def error(self, steps: ArrayLike) -> tuple[Array, Array]:
         """ψ(t) - ψ_T on the training set (steps, n) and on the test set (steps, m), complex."""
         n, m = self._shape
         out = jnp.broadcast_to(self._start_error, (len(as_steps(steps)), 2, n + m))
@@ -103,7 +105,7 @@ class LinearizedDynamics:
         error = out[:, 0] + 1j * out[:, 1]
         return error[:, :n], error[:, n:]
 
-    def curves(self, steps: Any) -> LinearizedCurves:
+    def curves(self, steps: ArrayLike) -> LinearizedCurves:
         """Losses on both sets and the fidelity over both together, at given steps."""
         n, m = self._shape
         target = jnp.concatenate([jnp.asarray(d.amplitudes) for d in (self.train, self.test)])
@@ -126,7 +128,7 @@ class LinearizedDynamics:
             )
             for i, part in enumerate(parts):
                 start = self._start_error[part, n:]
-                test_sums[part] = basis.square_distance(nodes[:, i], start)
+                test_sums[part] = jnp.asarray(basis.square_distance(nodes[:, i], start))
         test_sum = jnp.zeros_like(train_sum)
         for part in (0, 1):
             untrained = jnp.sum(self._start_error[part, n:] ** 2)
@@ -152,8 +154,8 @@ class _Block(NamedTuple):
     """
 
     modes: Modes
-    c: Array
-    moved: Any
+    c: Vector
+    moved: Matrix
     parts: list[int]
 
 
@@ -161,12 +163,12 @@ def _placed(matrix: Matrix) -> Matrix:
     return matrix if isinstance(matrix, SharedMatrix) else vector(matrix)
 
 
-def _by_part(values: Array, n: int, parts: int) -> Array:
+def _by_part(values: Vector, n: int, parts: int) -> Array:
     """(k, n × parts), parts of a configuration side by side, as (k, parts, n)."""
-    return values.reshape(len(values), n, parts).swapaxes(1, 2)
+    return jnp.asarray(values).reshape(len(values), n, parts).swapaxes(1, 2)
 
 
-def _interleaved(kernel: QSNTK) -> Any:
+def _interleaved(kernel: QSNTK) -> Matrix:
     """Ω_RI with the parts of one configuration side by side, so that its rows lie where theirs do."""
 
     def join(*blocks: Array) -> Array:
@@ -181,8 +183,8 @@ def _interleaved(kernel: QSNTK) -> Any:
 
 
 def _kernel_blocks(
-    kernel: EmpiricalKernel, train: Any, test: Any
-) -> list[tuple[Any, Any, list[int]]]:
+    kernel: EmpiricalKernel, train: Data, test: Data
+) -> list[tuple[Matrix, Matrix, list[int]]]:
     """(Ω_BB, Ω_XB, parts) of each set of parts that trains by itself."""
     measure = kernel.qsntk if n_devices() == 1 else kernel.shared
     here = measure(train.states)
@@ -196,7 +198,7 @@ def _kernel_blocks(
     return [(_interleaved(here), _interleaved(there), [0, 1])]
 
 
-def _parts_of_error(kernel: EmpiricalKernel, data: Any) -> Array:
+def _parts_of_error(kernel: EmpiricalKernel, data: Data) -> Array:
     """Real and imaginary part of ψ - ψ_T: (2, n)."""
     if not len(data.states):
         return jnp.zeros((2, 0))

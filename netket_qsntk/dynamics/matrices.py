@@ -7,6 +7,7 @@ everything stays on it. Where there are several devices, kernels and all that ha
 """
 
 import itertools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -46,12 +47,14 @@ def eigh(matrix: Matrix) -> tuple[np.ndarray, Matrix]:
     if isinstance(matrix, np.ndarray):
         values, vectors = np.linalg.eigh(matrix)
         return values, vectors
-    split = shared_eigh if isinstance(matrix, SharedMatrix) else jnp.linalg.eigh
-    values, vectors = split(matrix)
-    return np.asarray(values), vectors
+    if isinstance(matrix, SharedMatrix):
+        shared_values, shared_vectors = shared_eigh(matrix)
+        return np.asarray(shared_values), shared_vectors
+    found = jnp.linalg.eigh(matrix)
+    return np.asarray(found[0]), found[1]
 
 
-def product(a: Matrix, b: Matrix) -> Matrix:
+def product(a: Any, b: Any) -> Any:
     """a b, one of them perhaps complex: the other is then not copied to complex numbers."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         if np.iscomplexobj(a) and not np.iscomplexobj(b):
@@ -74,7 +77,7 @@ def congruence(v: Matrix, matrix: Matrix) -> Matrix:
     return out
 
 
-def transpose(a: Matrix) -> Matrix:
+def transpose(a: Matrix) -> Any:
     """aᵀ."""
     return a.transposed() if isinstance(a, SharedMatrix) else a.T
 
@@ -82,14 +85,14 @@ def transpose(a: Matrix) -> Matrix:
 def row_dots(a: Matrix, b: Matrix) -> Vector:
     """Σ_j a_ij b_ij."""
     if isinstance(a, SharedMatrix):
-        return a.row_dots(b)
+        return a.row_dots(cast(SharedMatrix, b))
     return (np if isinstance(a, np.ndarray) else jnp).einsum("ij,ij->i", a, b)
 
 
 def column_dots(a: Matrix, b: Matrix) -> Vector:
     """Σ_i a_ij b_ij."""
     if isinstance(a, SharedMatrix):
-        return a.column_dots(b)
+        return a.column_dots(cast(SharedMatrix, b))
     return (np if isinstance(a, np.ndarray) else jnp).einsum("ij,ij->j", a, b)
 
 

@@ -41,7 +41,7 @@ class _Meter(eqx.Module):
 def _advance(number: ArrayLike, percent: ArrayLike) -> None:
     bar = _bars.get(int(np.asarray(number)))
     if bar is not None:
-        bar.update(int(percent))
+        bar.update(int(np.asarray(percent)))
 
 
 @contextmanager

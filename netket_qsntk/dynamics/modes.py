@@ -36,7 +36,7 @@ class TimeBasis(NamedTuple):
         """
         r = np.concatenate([np.asarray(nodes), np.asarray(target)[None]]).T
         if len(r) > r.shape[1]:
-            r = np.linalg.qr(r, mode="r")
+            r = np.asarray(np.linalg.qr(r, mode="r"))
         error = self.coefficients @ r[:, :-1].T - r[:, -1]
         return np.sum(np.abs(error) ** 2, axis=-1)
 

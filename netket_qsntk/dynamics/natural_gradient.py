@@ -280,8 +280,8 @@ class NaturalGradientFlow:
     def _trajectory(self, log_psi_0: Any, given: Any) -> Array:
         places, wanted = self.start(log_psi_0), check_steps(given)
         if self.flow:
-            settings = (at_step(v, 0) for v in (self.diag_shift, self.learning_rate))
-            return integrate(self.problem, places.f, wanted, *settings)
+            shift, rate = (at_step(v, 0) for v in (self.diag_shift, self.learning_rate))
+            return integrate(self.problem, places.f, wanted, shift, rate)
         wanted = wanted.astype(int)
         settings = [
             table(v, wanted[-1]) for v in (self.learning_rate, self.diag_shift, self.momentum)

@@ -8,7 +8,7 @@ Throughout the package the ``params`` an optimiser sees are the displacement θ 
 the initial network, not toward zero (zero is not a point of function space).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ _STEPS = 5
 class _Trial:
     """An optimiser run from zero on given gradients (steps, size) that do not depend on the position."""
 
-    def __init__(self, optimizer: optax.GradientTransformation, like: Any) -> None:
+    def __init__(self, optimizer: optax.GradientTransformation, like: optax.Params) -> None:
         zeros = jax.tree.map(lambda p: jnp.zeros(tuple(min(2, n) for n in p.shape)), like)
         self.start, self.unravel = ravel_pytree(zeros)
         self.optimizer = optimizer
@@ -48,7 +48,7 @@ class _Trial:
         return np.stack(out), np.asarray(ravel_pytree(leaves)[0])
 
 
-def check_linear(optimizer: optax.GradientTransformation, like: Any = None) -> None:
+def check_linear(optimizer: optax.GradientTransformation, like: optax.Params | None = None) -> None:
     """Raise unless the optimiser is linear and commutes with rotations of parameter space.
 
     Tested on random gradients over several steps: f(0) = 0, f(g + ch) = f(g) + c f(h) with c = 10⁶ (in float32 what

@@ -3,6 +3,7 @@ r"""Bayesian training: the Gaussian process conditioned on the target's amplitud
 import abc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +155,7 @@ class _Stored(_Inverse):
 
     def cross(self, x: np.ndarray) -> KernelOperator:
         """K_xB, stored."""
-        return stored(kernel_matrices(self._kernel, x, self._train.states)[0])
+        return stored(cast(Array, kernel_matrices(self._kernel, x, self._train.states)[0]))
 
     def __repr__(self) -> str:
         return "eigendecomposition"

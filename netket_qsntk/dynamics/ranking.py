@@ -7,10 +7,12 @@ correlation with the losses of trained networks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from flax import linen as nn
 from netket.hilbert import DiscreteHilbert, Spin
+from numpy.typing import ArrayLike
 
 from netket_qsntk.alert import once
 from netket_qsntk.dynamics.linear import LARGEST_DENSE, LinearDynamics
@@ -77,11 +79,11 @@ class Ranking:
 
 
 def compare_architectures(
-    models: Mapping[str, Any],
+    models: Mapping[str, nn.Module],
     target: Target | ChainState,
     *,
     n_train: int,
-    steps: Any = np.inf,
+    steps: ArrayLike = np.inf,
     rate: float = 0.5,
     seed: int = 0,
     hilbert: DiscreteHilbert | None = None,
@@ -170,7 +172,7 @@ rank = compare_architectures
 
 
 def _by_levels(
-    models: Mapping[str, Any],
+    models: Mapping[str, nn.Module],
     target: Target | ChainState,
     n_train: int,
     rate: float,
@@ -194,7 +196,7 @@ def _by_levels(
 
 
 def _ranking(
-    models: Mapping[str, Any],
+    models: Mapping[str, nn.Module],
     steps: np.ndarray,
     rates: list[float],
     mean: list[np.ndarray],

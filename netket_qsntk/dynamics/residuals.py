@@ -93,9 +93,8 @@ class ProductEngine:
         finite = np.isfinite(steps)
         targets = jnp.asarray(self.train.amplitudes), jnp.asarray(test.amplitudes)
         cross = self.cross(test) if len(test.states) else None
-        out = Residuals(
-            *np.zeros((2, len(steps))), np.zeros(len(steps), complex), np.zeros(len(steps))
-        )
+        nothing = np.zeros(len(steps))
+        out = Residuals(nothing.copy(), nothing.copy(), nothing.astype(complex), nothing.copy())
         if finite.any():
             krylov = self.krylov(steps[finite], on_train, tolerance)
             found = self._finite(krylov, steps[finite], on_test, cross, targets)
@@ -103,8 +102,8 @@ class ProductEngine:
                 all_steps[finite] = here
         if not finite.all():
             limit = self._limit(on_train, on_test, cross, targets, tolerance)
-            for all_steps, here in zip(out, limit, strict=True):
-                all_steps[~finite] = here
+            for all_steps, at_infinity in zip(out, limit, strict=True):
+                all_steps[~finite] = at_infinity
         return out
 
     def displaced(

@@ -1,5 +1,7 @@
 """Training by one eigendecomposition of the stored kernel."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -78,7 +80,8 @@ class DenseSolution(Solution):
         a = self.modes.displacements(step)[0]
         moved = (ntk @ self.modes.vectors) * a
         cross = moved @ transpose(nngp @ self.modes.vectors)
-        change = (moved @ self._nngp_modes) @ transpose(moved) + -1 * cross + -1 * transpose(cross)
+        change: Any = (moved @ self._nngp_modes) @ transpose(moved)
+        change = change + -1 * cross + -1 * transpose(cross)
         prior, _ = kernel_matrices(self.kernel, x)
         return jnp.asarray(product(moved, self._target_modes)) + 0j, whole(prior + change)
 

@@ -1,6 +1,7 @@
 """Training on a whole basis where Θ and K share known modes: nothing is diagonalised, and nothing is stored."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -155,8 +156,10 @@ class LevelSolution(Solution):
         """The modes at other configurations of the same basis."""
         if x is self.train.states:
             return self._modes
-        if len(x):
-            hint = "hypercube" if isinstance(self._operator, Hypercube) else "kronecker"
+        if np.shape(x)[0]:
+            hint: Literal["hypercube", "kronecker"] = (
+                "hypercube" if isinstance(self._operator, Hypercube) else "kronecker"
+            )
             rows = self.kernel.operator(x, self.train.states, hint=hint).rows
         else:
             rows = self._modes.rows.take(np.zeros(0, int))

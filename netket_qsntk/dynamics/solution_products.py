@@ -72,6 +72,7 @@ class ProductSolution(Solution):
 
     def variance(self, steps: np.ndarray, x: ArrayLike) -> Array:
         """K_xx - 2 w·K_Bx + w·K_BB w with w = a_t(Θ_BB) Θ_Bx, some configurations at a time."""
+        x = np.asarray(x)
         nngp = self.kernel.operator(self.train.states, which="nngp")
         prior = np.asarray(self.kernel.nngp_diagonal(x))
         out = np.empty((len(steps), len(prior)))
@@ -133,7 +134,10 @@ class ProductSolution(Solution):
         psi = [np.asarray(d.amplitudes) for d in (self.train, test)]
         parts = [tuple(jnp.asarray(z.real if p == 0 else z.imag) for z in psi) for p in range(2)]
         trained = range(self.kernel.n_parts)
-        means = [self.engine.residuals(steps, *parts[p], test, self._tolerance) for p in trained]
+        means = [
+            self.engine.residuals(steps, parts[p][0], parts[p][1], test, self._tolerance)
+            for p in trained
+        ]
         untrained = [
             np.array([np.vdot(z, z) for z in parts[p]]) for p in range(2) if p not in trained
         ]

@@ -151,7 +151,9 @@ def total(joints: Sequence[Joint], sums: Sequence[np.ndarray]) -> np.ndarray:
     """The exponent at the sums of each part, (…, columns) each."""
     return sum(
         (
-            joint.value(sum(part[..., c] for part, c in zip(sums, joint.columns, strict=True)))
+            joint.value(
+                np.sum([part[..., c] for part, c in zip(sums, joint.columns, strict=True)], axis=0)
+            )
             @ joint.factors
             for joint in joints
         ),

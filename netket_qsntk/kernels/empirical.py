@@ -3,7 +3,7 @@
 from copy import copy
 from dataclasses import replace
 from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -124,8 +124,8 @@ class EmpiricalKernel:
             return self._route
         if self._layers:
             return "layers"
-        rows = len(x) + (0 if y is None else len(y))
-        longest = max(len(x), 0 if y is None else len(y))
+        n, m = np.shape(x)[0], 0 if y is None else np.shape(y)[0]
+        rows, longest = n + m, max(n, m)
         fits = 2 * rows * real_coordinates(self.network.parameters) <= _WHOLE
         chunked = self.chunk_size is not None and self.chunk_size < longest
         return "jacobian" if fits and not chunked else "blocks"
@@ -177,7 +177,10 @@ class EmpiricalKernel:
 
         same = self.network.psi, self.network.parameters, y
         blocks = jax.jit(lambda own, *same: map_shared(rows, own, *same))(share(x), *same)
-        return self._assembled({part: SharedMatrix(b, len(x)) for part, b in blocks.items()}, y)
+        held: dict[tuple[int, int], Any] = {
+            part: SharedMatrix(b, len(x)) for part, b in blocks.items()
+        }
+        return self._assembled(held, y)
 
     def _blocks(self, x: Array, y: Array | None) -> dict[tuple[int, int], Array]:
         """Θ_αβ of the parts (α, β) that do not vanish."""

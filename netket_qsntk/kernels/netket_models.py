@@ -176,7 +176,7 @@ def _real(model: Any) -> None:
         raise UnknownKernelError(
             f"{type(model).__name__}(param_dtype={np.dtype(model.param_dtype)}): the kernel of complex weights has "
             "no deterministic limit. For a complex Gaussian z the average of |tanh z|² diverges: tanh has poles, "
-            "near which its square falls off as 1/distance², so that ever wider networks meet ever larger terms. At small "
+            "near which its square falls off as 1/distance², so that wider networks meet larger terms. At small "
             "weights (σ of z up to about 0.3) nearly no draw comes near them and qs.kernels.monte_carlo(model, x, "
             "n_members=…) is steady; as weights grow it is not. Use real parameters: nk.models.RBMModPhase, or "
             "qs.models."

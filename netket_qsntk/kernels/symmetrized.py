@@ -89,7 +89,7 @@ class SymmetrizedKernel(KernelModule):
     def operator(
         self, x: Any, y: Any = None, *, which: Which = "ntk", hint: Hint | None = None
     ) -> KernelOperator:
-        """As for every kernel; of many spins, transforms and a projection: :class:`~netket_qsntk.operators.Projected`.
+        """As for every kernel; of many spins transforms and a projection, :class:`~netket_qsntk.operators.Projected`.
 
         That is for kernels of the Hamming distance and real one-dimensional characters, beyond 2²⁴ entries.
         """
@@ -175,8 +175,9 @@ def hamming_table(
     """k(0), …, k(d) if the kernel depends on the number of sites in which configurations differ alone, else None."""
     ends = np.repeat(np.array(states)[:, None], d, axis=1)
     found = kernel.structure(ends, which=which)
-    simple = isinstance(found, HammingTable) and found.sitewise and found.d == d
-    return found.values if simple else None
+    if isinstance(found, HammingTable) and found.sitewise and found.d == d:
+        return found.values
+    return None
 
 
 def symmetrized(

@@ -27,10 +27,14 @@ _CHANCE = 8.0
 class Solved(Protocol):
     """What is looked at of a :class:`~netket_qsntk.learning.LearningCurve`."""
 
-    n_train: Array
-    learnability: Array
-    residual: Array
-    method: str
+    @property
+    def n_train(self) -> Array: ...  # noqa: D102
+    @property
+    def learnability(self) -> Array: ...  # noqa: D102
+    @property
+    def residual(self) -> Array: ...  # noqa: D102
+    @property
+    def method(self) -> str: ...  # noqa: D102
 
 
 def warn(curve: Solved, levels: Levels, participation: float, weights: np.ndarray) -> None:

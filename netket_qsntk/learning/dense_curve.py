@@ -1,5 +1,6 @@
 """Learning curves of kernels without levels: the coherent potential on a basis that can be listed."""
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
@@ -102,12 +103,12 @@ def dense_curve(
             NotConvergedWarning,
         )
     return LearningCurve(
-        n_train=sizes,
-        L_mu=table[:, 0],
-        L_gamma=table[:, 1],
-        learned=table[:, 2],
-        learnability=np.zeros((len(sizes), 0)),
-        residual=table[:, 3],
+        n_train=jnp.asarray(sizes),
+        L_mu=jnp.asarray(table[:, 0]),
+        L_gamma=jnp.asarray(table[:, 1]),
+        learned=jnp.asarray(table[:, 2]),
+        learnability=jnp.zeros((len(sizes), 0)),
+        residual=jnp.asarray(table[:, 3]),
         method="single",
         reason=f"the kernel has no levels; {len(counts)} classes of configurations",
     )

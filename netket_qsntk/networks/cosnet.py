@@ -34,7 +34,7 @@ class _Network(nn.Module):
     @nn.nowrap
     def _dense(self, features: int, sigma_w: float, sigma_b: Any, name: str) -> Dense:
         options = {"parametrization": self.parametrization, "param_dtype": self.param_dtype}
-        role = "readout" if name == "readout" else "input"
+        role: Literal["input", "readout"] = "readout" if name == "readout" else "input"
         return Dense(features, sigma_w, sigma_b, name=name, role=role, **options)
 
 

@@ -1,5 +1,6 @@
 """The dense layer of all models, in every parametrisation."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -88,10 +89,9 @@ class Dense(nn.Module):
         # The factor goes on the weights, the smaller operand: the layer's output is not touched twice.
         y = x @ (kernel * scales[0])
         if self.sigma_b:
+            initializer: Callable[..., Array] = normal(of_biases)
             if self.sigma_b == "phase":
                 initializer = partial(_phase, scale=of_biases)
-            else:
-                initializer = normal(of_biases)
             bias = self.param("bias", initializer, (self.features,), self.param_dtype)
             y = y + bias * scales[1]
         # `init` must not leave the perturbation among the state's variables.

@@ -10,7 +10,8 @@ from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.networks.wave_function import Encoding, Parametrization, Parts, WaveFunction
-from netket_qsntk.readout import Output, Readout, Reference, as_reference
+from netket_qsntk.readout import Readout, Reference, as_reference
+from netket_qsntk.readout.amplitudes import Output
 from netket_qsntk.text import brief
 
 _KEPT = ("parts", "parametrization", "param_dtype", "output", "reference")

@@ -11,7 +11,8 @@ from netket.utils.group import PermutationGroup
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.networks.fourier import FourierFeatures
 from netket_qsntk.networks.wave_function import Parametrization, Parts, WaveFunction
-from netket_qsntk.readout import Output, Readout, Reference
+from netket_qsntk.readout import Readout, Reference
+from netket_qsntk.readout.amplitudes import Output
 from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
 
 

@@ -17,7 +17,8 @@ from flax import linen as nn
 from jax import Array, lax
 
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.readout import Output, Readout, Reference, as_reference
+from netket_qsntk.readout import Readout, Reference, as_reference
+from netket_qsntk.readout.amplitudes import Output
 from netket_qsntk.text import summary
 
 Parts = Literal["independent", "shared", "real"]

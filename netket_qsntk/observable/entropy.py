@@ -189,7 +189,7 @@ class EnsembleEntropy(_Entropy):
                 f"normalization={normalization!r}: expected 'exact' or 'ratio'."
             )
         self._average: str = average
-        self._n_draws = int(n_draws)
+        self._n_draws: int = int(n_draws)
         self._normalization: str = normalization
         self._seed: int = seed
 

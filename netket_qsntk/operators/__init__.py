@@ -22,7 +22,7 @@ from netket_qsntk.operators.stochastic import (
     trace_of_function,
     xtrace,
 )
-from netket_qsntk.operators.structure import HammingTable, SiteProduct, Structure, Unstructured
+from netket_qsntk.operators.structure import HammingTable, SiteProduct, Unstructured
 from netket_qsntk.operators.tiled import Tiled
 from netket_qsntk.operators.transforms import apply_factors
 
@@ -39,7 +39,6 @@ __all__ = [
     "HammingTable",
     "SiteProduct",
     "Unstructured",
-    "Structure",
     "BasisIndex",
     "BasisModes",
     "Eigendecomposition",

@@ -7,6 +7,7 @@ from functools import reduce
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from netket_qsntk.hamming import hamming_values, multiplicities
@@ -50,7 +51,9 @@ class Eigendecomposition(eqx.Module):
         """Σ (Uᵀu)* (Uᵀv) over the modes of each level, (…, levels)."""
         return self.by_level(jnp.conj(self.to_modes(u)) * self.to_modes(v))
 
-    def apply(self, function: Callable[[Array], Array], v: Array) -> Array:
+    def apply(
+        self, function: Callable[[Array], Array] | Callable[[Array], np.ndarray], v: Array
+    ) -> Array:
         """f(A)v along the last axis of v: (…, n), or (times, …, n) for a function with several values.
 
         Args:

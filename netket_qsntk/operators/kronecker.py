@@ -265,7 +265,12 @@ def _index(
     if x is None:
         return BasisIndex(None, q**n_sites)
     x = np.asarray(x)
-    if local_states is None or len(local_states) != q or x.ndim != 2 or x.shape[1] != n_sites:
+    if (
+        local_states is None
+        or np.shape(local_states) != (q,)
+        or x.ndim != 2
+        or x.shape[1] != n_sites
+    ):
         raise StructureError(
             f"Configurations (n, {n_sites}) and their {q} local_states are needed, got shape {x.shape} and "
             f"local_states={local_states}."

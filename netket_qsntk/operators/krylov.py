@@ -13,7 +13,7 @@ from netket_qsntk._units import human_bytes
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.columns import Columns, real_rows
 
-Function = Callable[[Array], Array]
+Function = Callable[[Array], Array] | Callable[[Array], np.ndarray]
 
 _LENGTHS = 64
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
@@ -138,7 +139,7 @@ def _compiled_product(operator: LinearMap, v: Array) -> Array:
 
 def is_nonnegative(factor: ArrayLike) -> bool:
     """Whether a scalar is known to be >= 0: no under tracing, where nobody knows."""
-    return not isinstance(factor, jax.core.Tracer) and bool(factor >= 0)
+    return not isinstance(factor, jax.core.Tracer) and bool(np.asarray(factor) >= 0)
 
 
 lx.is_symmetric.register(LinearMap, lambda operator: operator.symmetric)

@@ -4,7 +4,7 @@ Every model has a :class:`Readout` (``model.readout``), and whatever needs ψ, l
 through it. References are fixed wave functions that a network multiplies: sign rules, Jastrow and product states.
 """
 
-from netket_qsntk.readout.amplitudes import FixedReadout, Output, Readout
+from netket_qsntk.readout.amplitudes import FixedReadout, Readout
 from netket_qsntk.readout.references import (
     JastrowReference,
     MarshallSign,
@@ -21,7 +21,6 @@ __all__ = [
     "JastrowReference",
     "MarshallSign",
     "NetworkReference",
-    "Output",
     "Readout",
     "Reference",
     "SumOfReferences",

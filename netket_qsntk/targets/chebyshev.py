@@ -94,7 +94,7 @@ def _step(
 
 def _rows(psi: np.ndarray, dtype: DTypeLike) -> Array:
     """ψ as one real row, two (its parts), or one complex row: as few and as real as possible."""
-    if jnp.issubdtype(dtype, jnp.complexfloating):
+    if np.issubdtype(np.dtype(dtype), np.complexfloating):
         return jnp.asarray(psi[None], complex)
     if np.iscomplexobj(psi) and psi.imag.any():
         return jnp.asarray(np.stack([psi.real, psi.imag]))

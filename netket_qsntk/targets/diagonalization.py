@@ -1,12 +1,13 @@
 """Targets by exact diagonalisation."""
 
 from collections.abc import Callable
-from typing import Any
 
+import netket as nk
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, eigsh
+from tqdm import tqdm
 
 from netket_qsntk.errors import DegenerateGroundStateError
 from netket_qsntk.progress import bar
@@ -20,7 +21,10 @@ _DENSE_STATES = 512
 
 
 def ground_state(
-    hamiltonian: Any, *, degeneracy_tol: float = 1e-8, show_progress: bool = True
+    hamiltonian: nk.operator.AbstractOperator,
+    *,
+    degeneracy_tol: float = 1e-8,
+    show_progress: bool = True,
 ) -> Target:
     r"""The unique eigenvector of lowest energy, :math:`H|\psi_T\rangle = E_0|\psi_T\rangle`.
 
@@ -72,7 +76,7 @@ def ground_state(
 
 
 def _lowest_pair(
-    matrix: sp.csr_matrix, norm: float, products: Any
+    matrix: sp.csr_matrix, norm: float, products: tqdm
 ) -> tuple[tuple[float, float], np.ndarray]:
     """The two lowest eigenvalues (+∞ for one that is not there) and the lowest eigenvector."""
     n_states = matrix.shape[0]

@@ -1,7 +1,5 @@
 """Targets by exact time evolution after a quench."""
 
-from typing import Any
-
 import netket as nk
 import numpy as np
 import scipy.linalg
@@ -27,8 +25,8 @@ _LARGEST_DIAGONALISED = 2**12
 
 
 def quench(
-    hamiltonian: Any,
-    initial: str | Target | ArrayLike | Any,
+    hamiltonian: nk.operator.AbstractOperator,
+    initial: str | Target | ArrayLike | nk.vqs.VariationalState,
     time: float,
     *,
     show_progress: bool = True,
@@ -102,9 +100,13 @@ def _evolved(matrix: sp.csr_matrix, psi: np.ndarray, time: float) -> np.ndarray:
     return modes @ (phases * (modes.conj().T @ psi))
 
 
-def _strings_of_a_large_system(hamiltonian: Any) -> PauliHamiltonian | None:
+def _strings_of_a_large_system(
+    hamiltonian: nk.operator.AbstractOperator,
+) -> PauliHamiltonian | None:
     """The Pauli strings of a Hamiltonian whose matrix is better not stored, if it has them."""
-    hilbert = getattr(hamiltonian, "hilbert", None)
+    if not isinstance(hamiltonian, nk.operator.AbstractOperator):
+        return None
+    hilbert = hamiltonian.hilbert
     if not isinstance(hilbert, nk.hilbert.DiscreteHilbert) or not hilbert.is_indexable:
         return None
     if not _LARGEST_STORED < hilbert.n_states <= MAX_STATES:
@@ -112,11 +114,14 @@ def _strings_of_a_large_system(hamiltonian: Any) -> PauliHamiltonian | None:
     return pauli_hamiltonian(hamiltonian)
 
 
-def _initial_target(hilbert: nk.hilbert.DiscreteHilbert, initial: Any) -> Target:
+def _initial_target(
+    hilbert: nk.hilbert.DiscreteHilbert,
+    initial: str | Target | ArrayLike | nk.vqs.VariationalState,
+) -> Target:
     if isinstance(initial, str):
         return _plus(hilbert, initial)
     if not isinstance(initial, Target):
-        if not hasattr(initial, "to_array"):
+        if not isinstance(initial, nk.vqs.VariationalState):
             return Target(hilbert, initial)
         initial = Target.from_state(initial)
     if initial.hilbert != hilbert:

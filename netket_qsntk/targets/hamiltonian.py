@@ -1,7 +1,5 @@
 """A NetKet operator as the sparse Hermitian matrix that exact methods need."""
 
-from typing import Any
-
 import netket as nk
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +14,7 @@ __all__ = ["hermitian_matrix"]
 _MAX_STATES = 2**21
 
 
-def hermitian_matrix(hamiltonian: Any) -> sp.csr_matrix:
+def hermitian_matrix(hamiltonian: nk.operator.AbstractOperator) -> sp.csr_matrix:
     """The matrix ⟨x|H|y⟩ in the order of ``hilbert.all_states()``.
 
     Args:

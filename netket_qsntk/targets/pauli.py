@@ -5,14 +5,13 @@ vector between two Walsh-Hadamard transforms. Every other string permutes the ba
 are themselves transforms of the strings' coefficients, so that building them costs no more than a product.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import HamiltonianError
 from netket_qsntk.operators import walsh_hadamard
@@ -48,7 +47,7 @@ class PauliHamiltonian(eqx.Module):
         kinds = "diagonal" + (", diagonal on parities" if self.along_x is not None else "")
         return (
             f"PauliHamiltonian({self.n_states} states, {kinds}, {len(self.weights)} other strings, "
-            f"{self.dtype.name}, spectrum within {self.bounds})"
+            f"{np.dtype(self.dtype).name}, spectrum within {self.bounds})"
         )
 
     @property
@@ -57,11 +56,11 @@ class PauliHamiltonian(eqx.Module):
         return self.along_z.shape[0]
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """float64 if every matrix element is real, else complex128."""
         return jnp.dtype(jnp.result_type(self.along_z.dtype, self.weights.dtype))
 
-    def matvec(self, psi: Any) -> Array:
+    def matvec(self, psi: ArrayLike) -> Array:
         """H ψ along the last axis: (…, n_states), real where H and ψ are.
 
         Example:
@@ -103,7 +102,7 @@ def _transform(x: Array) -> Array:
     return jax.lax.complex(parts[0], parts[1])
 
 
-def pauli_hamiltonian(hamiltonian: Any) -> PauliHamiltonian | None:
+def pauli_hamiltonian(hamiltonian: nk.operator.AbstractOperator) -> PauliHamiltonian | None:
     """A NetKet operator of spin-1/2 as Pauli strings, or None if it has no such form.
 
     Takes ``PauliStrings`` and whatever NetKet converts to them through ``to_local_operator`` and
@@ -145,7 +144,9 @@ def pauli_hamiltonian(hamiltonian: Any) -> PauliHamiltonian | None:
     return _from_strings(letters, np.asarray(hamiltonian.weights, np.complex128), hamiltonian)
 
 
-def _from_strings(letters: np.ndarray, weights: np.ndarray, source: Any) -> PauliHamiltonian:
+def _from_strings(
+    letters: np.ndarray, weights: np.ndarray, source: nk.operator.AbstractOperator
+) -> PauliHamiltonian:
     largest = np.abs(weights).max(initial=0.0)
     if not np.isfinite(weights).all() or np.abs(weights.imag).max(initial=0.0) > _REAL * largest:
         raise HamiltonianError(

@@ -110,7 +110,7 @@ def test_readout_training_needs_a_readout(kind):
 
 def test_a_model_without_known_limit_says_how_to_give_one():
     with pytest.raises(E.UnknownKernelError, match="infinite_width.register"):
-        make("infinite", state=full_sum(nk.models.RBM(alpha=1)))
+        make("infinite", state=full_sum(nk.models.ARNNDense(layers=1, features=2, hilbert=HILBERT)))
 
 
 def test_an_infinite_state_that_was_trained_is_no_start():

@@ -12,6 +12,10 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
 # Script -> (options of a run of seconds, figures that it leaves).
 SMALL = {
+    "advise_and_watch": (
+        "--sites 4 --samples 64 --steps 5",
+        ["advise_and_watch.png"],
+    ),
     "entanglement": (
         "--sizes 2 4 6 --widths 16 --members 5 --sites 10 --draws 50 --out .",
         ["*.png"],
@@ -35,6 +39,10 @@ SMALL = {
     "training_and_inference": (
         "--size 2x3 --widths 8 --members 2 --steps 5",
         ["training_and_inference.png"],
+    ),
+    "vmc_sr_predicted": (
+        "--models tfim --sites 4 --widths 8 --seeds 1 --steps 5 --shifts 1e-2",
+        ["vmc_sr_predicted.png"],
     ),
     "twenty_spins": ("--size 2x3 --n-train 40 --steps 10", ["twenty_spins.png"]),
     "vmc_diagnostics": (

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netket_qsntk import kernels
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
 from netket_qsntk.operators import Dense, Hypercube, Kronecker, ScaledIdentity, Sum, Tiled
 
@@ -115,7 +116,7 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_tiles_shift_too(relu, spins):
-    tiles = Tiled(relu, spins[:20], positive=True)
+    tiles = Tiled(kernels.Entries(relu, "ntk"), spins[:20], positive=True)
     shifted = 3 * tiles.add_diagonal(0.5)
     expected = 3 * (relu.ntk(spins[:20]) + 0.5 * np.eye(20))
     np.testing.assert_allclose(shifted.as_matrix(), expected, rtol=1e-13)

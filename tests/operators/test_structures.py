@@ -43,9 +43,11 @@ def case(request, relu, spins, fermions):
         operator = Hypercube(hamming(relu, 8), spins[rows], spins[columns])
         return operator, relu.ntk(spins[rows], spins[columns])
     if request.param == "tiled":
-        return Tiled(relu, spins[rows], block=17, positive=True), relu.ntk(spins[rows])
+        return Tiled(kernels.Entries(relu, "ntk"), spins[rows], block=17, positive=True), relu.ntk(
+            spins[rows]
+        )
     if request.param == "tiled-block":
-        operator = Tiled(relu, spins[rows], spins[columns], which="nngp", block=40)
+        operator = Tiled(kernels.Entries(relu, "nngp"), spins[rows], spins[columns], block=40)
         return operator, relu.nngp(spins[rows], spins[columns])
     kernel, x = fermions
     which = "nngp" if request.param == "kronecker" else "ntk"
@@ -290,9 +292,9 @@ def test_wrong_inputs_are_named(relu, spins):
     with pytest.raises(StructureError, match="2\\^28"):
         Kronecker(np.eye(4), 16)
     with pytest.raises(StructureError, match="'ntk' or 'nngp'"):
-        Tiled(relu, spins, which="qsntk")
+        kernels.Entries(relu, "qsntk")(spins)
     with pytest.raises(StructureError, match="block=0"):
-        Tiled(relu, spins, block=0)
+        Tiled(kernels.Entries(relu, "ntk"), spins, block=0)
     with pytest.raises(OperatorShapeError, match="matrix"):
         Dense(np.ones(3))
     with pytest.raises(OperatorShapeError, match="symmetric"):

@@ -1,0 +1,188 @@
+"""Where SR diverges: qs.advise before the run against runs on a grid of learning rates and shifts.
+
+The transverse-field Ising model on L₁ × L₂ spins, summed over the basis, an RBM and an MLP. One advice for each
+network gives the largest stable rate at every shift. Then SR runs from the same start at every cell: θ ← θ -
+η(S+λ)⁻¹∇E, which is what NetKet's VMC_SR and its VMC with ``preconditioner=nk.optimizer.SR`` do; ``--check``
+compares cells with both. A run counts as diverged if its energy is not finite, still rises in the last third, or
+was thrown off (it rose above its first value, or changed by more than a tenth of the first error in one step) and
+ends above a tenth of the first error: it rests in another state.
+"""
+
+import argparse
+import time
+
+import jax
+import jax.numpy as jnp
+import netket as nk
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+import netket_qsntk as qs
+
+
+def networks():
+    """Name -> model, with NetKet's own initialisers."""
+    mlp = nk.models.MLP(
+        hidden_dims=(16,), param_dtype=float, hidden_activations=nk.nn.activation.log_cosh
+    )
+    return {"RBM": nk.models.RBM(alpha=1, param_dtype=float), "MLP": mlp}
+
+
+def make_run(state, hamiltonian, steps):
+    """Compiled (η, λ) -> energies (steps,), from the parameters of a state that sums over its basis."""
+    start, back = ravel_pytree(state.parameters)
+    x = jnp.asarray(state.hilbert.all_states())
+    connected, elements = hamiltonian.get_conn_padded(np.asarray(x))
+    numbers = jnp.asarray(
+        state.hilbert.states_to_numbers(np.asarray(connected).reshape(-1, x.shape[-1]))
+    ).reshape(elements.shape)
+    elements = jnp.asarray(elements).real
+    model = state.model
+
+    def log_psi(v, x):
+        return model.apply({"params": back(v)}, x).real
+
+    def step(v, settings):
+        rate, shift = settings
+        log = log_psi(v, x)
+        local = jnp.sum(elements * jnp.exp(log[numbers] - log[:, None]), 1)
+        p = jax.nn.softmax(2 * log)
+        energy = p @ local
+        rows = jax.vmap(lambda x1: jax.grad(lambda v: log_psi(v, x1[None])[0])(v))(x)
+        rows = jnp.sqrt(p)[:, None] * (rows - p @ rows)
+        gradient = rows.T @ (2 * jnp.sqrt(p) * (local - energy))
+        matrix = rows.T @ rows + shift * jnp.eye(len(v))
+        return v - rate * jax.scipy.linalg.solve(matrix, gradient, assume_a="pos"), energy
+
+    @jax.jit
+    def run(rate, shift):
+        def one(v, _):
+            return step(v, (rate, shift))
+
+        return jax.lax.scan(one, start, None, length=steps)[1]
+
+    return run
+
+
+def diverged(energies, exact):
+    """By the definition of the page."""
+    if not np.all(np.isfinite(energies)):
+        return True
+    tolerance = 1e-9 * abs(exact)
+    late = energies[-len(energies) // 3 :]
+    tenth = 0.1 * (energies[0] - exact)
+    thrown_out = np.abs(np.diff(energies)).max() > tenth or energies.max() > energies[0] + tolerance
+    lost = energies[-1] - exact > tenth
+    return bool((thrown_out and lost) or np.any(np.diff(late) > tolerance))
+
+
+def steps_to(energies, exact, accuracy=1e-3):
+    """First step within the accuracy, ∞ if the run does not get or stay there."""
+    error = np.abs(energies - exact) / abs(exact)
+    there = np.nonzero(error < accuracy)[0]
+    return there[0] if there.size and error[-1] < 2 * accuracy else np.inf
+
+
+def check(state, hamiltonian, run, cells, steps):
+    """Largest relative difference of the energies from NetKet's two drivers."""
+    worst = 0.0
+    start = state.parameters
+    for rate, shift in cells:
+        ours = np.asarray(run(rate, shift))
+        for made in (
+            lambda s, r, d: nk.driver.VMC_SR(
+                hamiltonian, optax.sgd(r), variational_state=s, diag_shift=d, use_ntk=False
+            ),
+            lambda s, r, d: nk.driver.VMC(
+                hamiltonian,
+                optax.sgd(r),
+                variational_state=s,
+                preconditioner=nk.optimizer.SR(
+                    diag_shift=d, qgt=nk.optimizer.qgt.QGTJacobianDense(holomorphic=False)
+                ),
+            ),
+        ):
+            log = nk.logging.RuntimeLog()
+            state.parameters = start
+            made(state, float(rate), float(shift)).run(steps, out=log, show_progress=False)
+            theirs = np.real(log.data["Energy"].Mean)
+            worst = max(worst, float(np.max(np.abs(ours[:steps] - theirs) / np.abs(theirs))))
+    state.parameters = start
+    return worst
+
+
+def draw(axes, name, rates, shifts, bad, limit, chosen):
+    """One panel: cells that diverged, the predicted boundary, the recommended settings."""
+    axes.pcolormesh(shifts, rates, bad, shading="nearest", cmap="Greys", vmin=0, vmax=2)
+    axes.plot(shifts, limit, color="C3", label="predicted before the run")
+    axes.plot(chosen[1], chosen[0], "o", color="C0", label="recommended")
+    axes.set(xscale="log", yscale="log", xlabel="diag_shift λ", title=name)
+    axes.set_ylim(rates[0] / 1.3, rates[-1] * 1.3)
+    axes.legend(loc="lower right", fontsize="small")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", default="3x4")
+    parser.add_argument("--field", type=float, default=2.5)
+    parser.add_argument("--cells", type=int, default=12, help="rates and shifts")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--check", type=int, default=0, help="cells compared with NetKet's drivers")
+    parser.add_argument("--plot", default="", help="file of the figure")
+    parser.add_argument("--quick", action="store_true", help="6 spins, 3 × 3 cells")
+    args = parser.parse_args()
+    if args.quick:
+        args.size, args.cells, args.steps, args.check = "2x3", 3, 12, 1
+    extent = [int(n) for n in args.size.split("x")]
+    graph = nk.graph.Grid(extent, pbc=[n > 2 for n in extent])
+    hilbert = nk.hilbert.Spin(0.5, graph.n_nodes)
+    hamiltonian = nk.operator.IsingJax(hilbert, graph, h=args.field, J=-1.0)
+    exact = float(nk.exact.lanczos_ed(hamiltonian)[0])
+    rates, shifts = np.geomspace(3e-3, 3, args.cells), np.geomspace(1e-5, 10, args.cells)
+    panels = []
+    print(
+        f"TFIM {args.size}, h = {args.field}, {args.cells} × {args.cells} cells, {args.steps} steps"
+    )
+    for name, model in networks().items():
+        state = nk.vqs.FullSumState(hilbert, model, seed=0)
+        clock = time.perf_counter()
+        advice = qs.advise(state, hamiltonian)
+        seconds = time.perf_counter() - clock
+        run = make_run(state, hamiltonian, args.steps)
+        if args.check:
+            cells = [(0.02, 0.01), (0.1, 1.0), (0.01, 1e-3)][: args.check]
+            difference = check(state, hamiltonian, run, cells, min(10, args.steps))
+            print(f"{name}: largest relative difference from NetKet's drivers {difference:.1e}")
+        known = np.array([[c.diag_shift, c.max_learning_rate] for c in advice.options])
+        limit = np.exp(np.interp(np.log(shifts), *np.log(known).T))
+        clock = time.perf_counter()
+        curves = np.array([[np.asarray(run(r, s)) for s in shifts] for r in rates])
+        bad = np.array([[diverged(c, exact) for c in row] for row in curves])
+        right = (rates[:, None] > limit) == bad
+        fewest = min(steps_to(c, exact) for row in curves for c in row)
+        own = steps_to(np.asarray(run(advice.learning_rate, advice.diag_shift)), exact)
+        print(
+            f"{name}: {100 * right.mean():.1f} % of {right.size} cells on the right side; steps to 1e-3: "
+            f"recommended (η = {advice.learning_rate:.2g}, λ = {advice.diag_shift:.2g}) {own}, "
+            f"foretold {advice.steps}, best of the map {fewest}; "
+            f"advice {seconds:.1f} s, map {time.perf_counter() - clock:.0f} s",
+            flush=True,
+        )
+        panels.append((name, rates, shifts, bad, limit, (advice.learning_rate, advice.diag_shift)))
+    if args.plot:
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(9, 4), layout="constrained", sharey=True
+        )
+        for ax, panel in zip(axes, panels, strict=True):
+            draw(ax, *panel)
+        axes[0].set_ylabel("learning rate η")
+        figure.savefig(args.plot, dpi=150)
+
+
+if __name__ == "__main__":
+    main()
