@@ -72,12 +72,7 @@ def ensemble(model: Any, hilbert: DiscreteHilbert) -> GaussianEnsemble | LogNorm
             to hold it.
 
     Example:
-<<<<<<< HEAD
-        >>> import netket_qsntk as qs
-        >>> import netket as nk
-=======
         >>> import netket as nk, netket_qsntk as qs
->>>>>>> main
         >>> ensemble(qs.models.WideMLP(widths=(10,)), nk.hilbert.Spin(0.5, 30)).n_sites
         30
         >>> ensemble(qs.models.CosNet(10, output="log_psi"), nk.hilbert.Spin(0.5, 200))
