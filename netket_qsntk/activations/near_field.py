@@ -168,7 +168,7 @@ class NearField:
                 jnp.clip((s * self.far.range - mean) / width, -REACH, REACH) for s in (-1, 1)
             )
             y = low[:, None] + (high - low)[:, None] * t[None, :]
-            weights = (high - low)[:, None] * w * _normal(y)
+            weights = (high - low)[:, None] * w[None, :] * _normal(y)
             rest_v, rest_slope_v = self._rest(mean[:, None] + across[:, None] * y)
             value = value + jnp.sum(weights * rest_v, -1)
             slope = slope + jnp.sum(weights * rest_slope_v, -1)

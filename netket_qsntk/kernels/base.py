@@ -199,7 +199,10 @@ class InfiniteWidthKernel(abc.ABC):
 
         stored = Stored(dense, shared, tiled)
         structured = hint is None or hint in ("hypercube", "kronecker")
-        structure = structures.find(self, x, y, which) if structured else _NOT_LOOKED
+        structure = _NOT_LOOKED
+        if structured:
+            product = hint == "kronecker"
+            structure = structures.find(self, x, y, which, product_only=product)
         plain = isinstance(structure, structures.Unstructured)
         at = np.asarray if plain else self.coordinates
         return choose(structure, at(x), None if same else at(y), stored, hint=hint)
@@ -238,7 +241,7 @@ class InfiniteWidthKernel(abc.ABC):
 
 
 _SLOT = {"nngp": 0, "ntk": 1}
-_NOT_LOOKED = structures.Unstructured("it was asked for")
+_NOT_LOOKED: Structure = structures.Unstructured("it was asked for")
 
 
 def _check_alike(sign: str, one: InfiniteWidthKernel, two: InfiniteWidthKernel) -> None:

@@ -98,8 +98,12 @@ def _spread(n: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, _OF_BATCH)).astype(int)) if n else np.arange(0)
 
 
-def find(kernel: HasEntries, x: Any, y: Any = None, which: Which = "ntk") -> Structure:
+def find(
+    kernel: HasEntries, x: Any, y: Any = None, which: Which = "ntk", *, product_only: bool = False
+) -> Structure:
     """The structure of a kernel between configurations x and y, or on a Hilbert space x.
+
+    A kernel of spins may be both, and is then given as a table unless a product is asked for.
 
     Works under ``jax.grad`` and ``jax.jit`` with respect to the kernel's parameters: what is found then depends on
     the kind of kernel alone, and the numbers on the parameters.
@@ -108,19 +112,20 @@ def find(kernel: HasEntries, x: Any, y: Any = None, which: Which = "ntk") -> Str
         return Unstructured("there are no configurations")
     known = _concrete(kernel)
     with jax.ensure_compile_time_eval():
-        domain, found = _of_known(known, x, y, which)
+        domain, found = _of_known(known, x, y, which, product_only)
     if known is kernel or isinstance(found, Unstructured):
         return found
     return _with_numbers_of(kernel, found, domain, which)
 
 
-def _of_known(kernel: HasEntries, x: Any, y: Any, which: Which) -> tuple["_Domain", Structure]:
+def _of_known(
+    kernel: HasEntries, x: Any, y: Any, which: Which, product_only: bool
+) -> tuple["_Domain", Structure]:
     domain = _Domain(kernel, x, y)
     why_not = []
-    for read, name in (
-        (_hamming, "function of the Hamming distance"),
-        (_product, "product over sites"),
-    ):
+    table = (_hamming, "function of the Hamming distance")
+    product = (_product, "product over sites")
+    for read, name in (product,) if product_only else (table, product):
         found = read(kernel, domain, which)
         if isinstance(found, str):
             why_not.append(found)

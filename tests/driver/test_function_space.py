@@ -259,7 +259,7 @@ def test_wrong_input_is_named():
         (E.InvalidTrainingError, "solver", lambda: drive(solver="dense")),
         (E.InvalidTrainingError, "solver='fast'", lambda: drive(TARGET, n_members=None, solver="fast")),
         (E.NonLinearOptimizerError, "QSNTKDriver", lambda: drive(optimizer=optax.adam(0.1))),
-        (E.UnknownKernelError, "register", lambda: drive(state=full_sum(nk.models.RBM()))),
+        (E.UnknownKernelError, "register", lambda: drive(state=full_sum(nk.models.ARNNDense(layers=1, features=2, hilbert=HILBERT)))),
         (E.AmplitudesError, "shape", lambda: qs.vqs.EnsembleState.from_amplitudes(HILBERT, [1.0])),
     ):  # fmt: skip
         with pytest.raises(error, match=message):
