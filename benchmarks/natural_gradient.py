@@ -2,8 +2,8 @@
 
 The transverse-field Ising model near its critical field on a square lattice (4×4: 65,536 states) or a chain (18
 sites: 262,144 states), from one drawn network of log ψ. Time of a run, memory, products with Θ that the
-linear systems took, and how many times longer the run is than those products alone, in one compiled loop (goals: 100 steps on 4×4 in less
-than 3 minutes and 2 GB on two cores; within 1.5 times of the products).
+linear systems took, and how many times longer the run is than those products alone, in one compiled loop (goals: 100
+steps on 4×4 in less than 3 minutes and 2 GB on two cores; within 1.5 times of the products).
 """
 
 import argparse

@@ -182,7 +182,7 @@ class NearField:
         std_v = square_root(along**2 + across**2)
         places, shares = _nodes(self.fine, std.dtype)
         z = reach(std_v)[:, None] * (2 * places[None, :] - 1)
-        weights = 2 * reach(std_v)[:, None] * shares * _normal(z)
+        weights = 2 * reach(std_v)[:, None] * shares[None, :] * _normal(z)
         rest, rest_slope = self._rest(std_v[:, None] * z)
         share = std * ratio(along, std_v)
         variance = (std * ratio(across, std_v)) ** 2

@@ -1,5 +1,6 @@
 """The neural tangent kernel of a network while it trains, in any NetKet driver's log."""
 
+from numbers import Integral
 from typing import Any, Literal
 
 import jax
@@ -139,7 +140,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         memory: int = 2**30,
     ) -> None:
         super().__init__()
-        if not (isinstance(every, int) and every >= 1):
+        if not (isinstance(every, Integral) and every >= 1):
             raise InvalidTrainingError(f"every={every!r}: expected an integer >= 1.")
         if of not in (None, "psi", "log_psi"):
             raise InvalidTrainingError(f"of={of!r}: expected 'psi', 'log_psi' or None.")

@@ -245,6 +245,7 @@ def test_wrong_input_is_named():
     other = nk.hilbert.Spin(0.5, 3)
     lowering = nk.operator.spin.sigmam(HILBERT, 0)
     energy = qs.losses.Energy(ISING)
+    autoregressive = nk.models.ARNNDense(layers=1, features=2, hilbert=HILBERT)
     for error, message, call in (
         (E.HamiltonianError, "Hermitian", lambda: drive(lowering)),
         (E.HilbertMismatchError, "same", lambda: drive(state=qs.vqs.InfiniteState(other, MODEL))),
@@ -259,7 +260,7 @@ def test_wrong_input_is_named():
         (E.InvalidTrainingError, "solver", lambda: drive(solver="dense")),
         (E.InvalidTrainingError, "solver='fast'", lambda: drive(TARGET, n_members=None, solver="fast")),
         (E.NonLinearOptimizerError, "QSNTKDriver", lambda: drive(optimizer=optax.adam(0.1))),
-        (E.UnknownKernelError, "register", lambda: drive(state=full_sum(nk.models.ARNNDense(layers=1, features=2, hilbert=HILBERT)))),
+        (E.UnknownKernelError, "register", lambda: drive(state=full_sum(autoregressive))),
         (E.AmplitudesError, "shape", lambda: qs.vqs.EnsembleState.from_amplitudes(HILBERT, [1.0])),
     ):  # fmt: skip
         with pytest.raises(error, match=message):
