@@ -221,14 +221,14 @@ def average_tsallis(
 ) -> float:
     r"""Ensemble average of the Tsallis entropy :math:`(E\,\mathrm{Tr}\rho_A^q - 1)/(1-q)`.
 
-    It is linear in Tr ρ^q, so with ``normalization="exact"`` (the default where :func:`annealed_renyi` has it) this
-    *is* the average over normalised states, with no bound involved.
+    It is linear in Tr ρ^q, so with ``normalization="exact"`` (the default of Gaussian ensembles) this *is* the
+    average over normalised states, with no bound involved.
 
     Args:
         ensemble: As in :func:`annealed_renyi`.
         partition: Sites of A.
         q: 2, 3, 4, 5 or 6.
-        normalization: As in :func:`annealed_renyi`.
+        normalization: ``"exact"`` or ``"ratio"``; None is the exact one where there is a closed form for it.
 
     Example:
         >>> from netket_qsntk.entanglement import ProductEnsemble, ProductKernel
@@ -238,8 +238,9 @@ def average_tsallis(
     """
     if normalization == "none":
         raise EntropyOrderError("An entropy needs normalised moments: 'ratio' or 'exact'.")
-    chosen = _chosen(ensemble, normalization)
-    log_moment = log_average_moment(ensemble, partition, q, normalization=chosen)
+    if normalization is None:
+        normalization = "ratio" if isinstance(ensemble, LogNormalEnsemble) else "exact"
+    log_moment = log_average_moment(ensemble, partition, q, normalization=normalization)
     return -math.expm1(log_moment) / (int(q) - 1)
 
 

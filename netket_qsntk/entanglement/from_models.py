@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from netket.hilbert import DiscreteHilbert, HomogeneousHilbert
+from netket.hilbert import DiscreteHilbert, HomogeneousHilbert, SpinOrbitalFermions
 
 from netket_qsntk.entanglement.ensembles import (
     DenseEnsemble,
@@ -38,7 +38,7 @@ def site_values(encode: Callable[[Any], Any] | None, hilbert: DiscreteHilbert) -
         >>> site_values(None, nk.hilbert.Spin(0.5, 200))
         array([ 1., -1.])
     """
-    if hilbert.constrained or not isinstance(hilbert, HomogeneousHilbert):
+    if hilbert.constrained or not isinstance(hilbert, HomogeneousHilbert) or _is_fermionic(hilbert):
         return None
     local = np.asarray(hilbert.local_states, dtype=float)
     if encode is None:
@@ -132,3 +132,8 @@ def _dense(kernel: InfiniteWidthKernel, hilbert: DiscreteHilbert) -> DenseEnsemb
         )
     dense = np.asarray(kernel.nngp(np.asarray(hilbert.all_states())))
     return DenseEnsemble.from_parts(dense, dense if kernel.n_parts == 2 else None, hilbert)
+
+
+def _is_fermionic(hilbert: DiscreteHilbert) -> bool:
+    """Whether sites are modes of fermions, which an encoding may put together."""
+    return isinstance(hilbert, SpinOrbitalFermions)

@@ -83,4 +83,4 @@ def test_large_spaces_keep_their_structure_or_are_refused():
 
 def test_an_unknown_model_says_what_is_known():
     with pytest.raises(UnknownKernelError, match="CosNet"):
-        gaussian_ensemble(nk.models.RBM(), SPINS)
+        gaussian_ensemble(nk.models.RBMMultiVal(n_classes=2), SPINS)

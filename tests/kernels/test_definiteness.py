@@ -53,7 +53,7 @@ def test_case_3_needs_biases():
     assert biased.is_positive_definite
     assert "Jacot" in biased.reason
     bare = report(qs.models.WideMLP(widths=(8,)))
-    assert "needs biases" in bare.reason
+    assert "needs a bias in every hidden layer" in bare.reason
     assert not bare.is_positive_definite
     assert report(qs.models.WideMLP(widths=(8, 8))).null_space is None
 
