@@ -119,7 +119,7 @@ def against_tiles(kernel: Any, d: int) -> None:
     print(
         f"  tuned tiles {a:.2f} s, transforms {1e3 * b:.3f} ms: {a / b:.0f} times, error {error:.0e}"
     )
-    general = operators.Tiled(kernel, x[:1024], x)
+    general = operators.Tiled(kernels.Entries(kernel, "ntk"), x[:1024], x)
     c = seconds(lambda: general.matvec(v), 0.5) / (1024 * 2**d)
     print(f"  operators.Tiled, for any kernel: {1e9 * c:.2f} ns an entry, {c * 4**d:.1f} s")
     moved = (
