@@ -156,6 +156,7 @@ class DotProductKernel(KernelModule):
         formula: ``formula(d, pair) -> (nngp, ntk)``, elementwise in the inner products
             (:class:`netket_qsntk.activations.Pair` of x·x, y·y, x·y, their gap and determinant), and jittable. A
             :class:`Formula` has its numbers as leaves; those of any other (hashable) function are constants.
+        model: The model it belongs to, for ``repr``; None where the formula says it.
         encode: Configurations (n, sites) to real vectors (n, d), a function or a callable pytree; None takes them as
             they are.
         n_parts: 2 for complex ψ, 1 for real ψ.
@@ -171,17 +172,20 @@ class DotProductKernel(KernelModule):
 
     formula: Formula
     encoding: Callable[[Any], Any]
+    label: str | None = eqx.field(static=True)
 
     def __init__(
         self,
         formula: Callable[[Any, Pair], tuple[Array, Array]],
         *,
+        model: object = None,
         encode: Callable[[Any], Any] | None = None,
         n_parts: int = 2,
         trainable: Trainable = "all",
     ) -> None:
         self.formula = formula if isinstance(formula, Formula) else _Given(formula)
         self.encoding = encode if isinstance(encode, eqx.Module) else Encoding(encode)
+        self.label = None if model is None else repr(model)
         self.n_parts = n_parts
         self.trainable = trainable
 
@@ -364,7 +368,7 @@ class DotProductKernel(KernelModule):
         return eqx.tree_at(lambda kernel: kernel.formula, self, both)
 
     def __repr__(self) -> str:
-        return self._summary(repr(self.formula), "function of x·x, y·y, x·y")
+        return self._summary(self.label or repr(self.formula), "function of x·x, y·y, x·y")
 
 
 def _same(one: Any, two: Any) -> bool:

@@ -13,7 +13,7 @@ B = np.ones((3, 4))
 
 BAD = {
     "parts": lambda: M.CosNet(4, parts="both"),
-    "parametrization": lambda: M.WideMLP(widths=(4,), parametrization="mup"),
+    "parametrization": lambda: M.WideMLP(widths=(4,), parametrization="kaiming"),
     "complex parameters": lambda: M.CosNet(4, param_dtype=complex),
     "encoding": lambda: M.CosNet(4, encoding="fermions"),
     "width 0": lambda: M.CosNet(0),
