@@ -280,6 +280,14 @@ def test_every_public_class_is_here():
         "WaveFunction",
         "Reference",
         "FunctionSpaceVMC",
+        "Symmetrized",
+        "InfiniteWidth",
+        "Parting",
+        "LogNormalEnsemble",
+        "Recentre",
+        "Formula",
+        "EntropyDensity",
+        "AdaptiveShift",
         "GaussianProcess",
     }
     for namespace in set(qs.__all__) - {
