@@ -30,7 +30,7 @@ def _members(state: EnsembleState, entropy: EntanglementEntropy) -> nk.stats.Sta
 @nk.vqs.expect.dispatch
 def _ensemble(state: EnsembleState, entropy: EnsembleEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    return _average(_amplitudes(state), entropy)
+    return _average(_amplitudes(state), entropy, _log_norms(state, entropy))
 
 
 @nk.vqs.expect.dispatch
@@ -45,7 +45,8 @@ def _infinite(state: InfiniteState, entropy: EntanglementEntropy) -> nk.stats.St
 def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
     if state.steps:
-        return _average(state.sample(entropy.n_draws, entropy.seed), entropy)
+        drawn = np.asarray(state.sample(entropy.n_draws, entropy.seed))
+        return _average(drawn, entropy, np.log(np.linalg.norm(drawn, axis=1)))
     initial = ensemble(state.process, state.hilbert)
     exact = entropy.normalization == "exact"
     closed = entropy.n in range(2, MAX_ORDER + 1) and not (
@@ -60,7 +61,16 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
             log_base=entropy.log_base,
         )
         return nk.stats.Stats(mean=value, error_of_mean=0.0, variance=0.0)
-    return _average(sample_wavefunctions(initial, entropy.n_draws, entropy.seed), entropy)
+    drawn = np.asarray(sample_wavefunctions(initial, entropy.n_draws, entropy.seed))
+    return _average(drawn, entropy, np.log(np.linalg.norm(drawn, axis=1)))
+
+
+def _log_norms(state: EnsembleState, entropy: EnsembleEntropy) -> np.ndarray:
+    """log ‖ψ‖ of every member, of which the ratio of averages makes weights: zeros where nothing asks."""
+    if entropy.normalization == "exact":
+        return np.zeros(state.n_members)
+    psi, shift = state.members().scaled_psi(jnp.asarray(state.hilbert.all_states()))
+    return np.asarray(shift + jnp.log(jnp.linalg.norm(psi, axis=-1)))
 
 
 def _amplitudes(state: EnsembleState) -> np.ndarray:
@@ -88,7 +98,7 @@ def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> n
     return over_processes(of_some, members)
 
 
-def _average(psi: object, entropy: EnsembleEntropy) -> nk.stats.Stats:
+def _average(psi: np.ndarray, entropy: EnsembleEntropy, log_norms: np.ndarray) -> nk.stats.Stats:
     values = _entropies(psi, entropy)
     if entropy.average == "quenched":
         return over_members(values)
@@ -99,9 +109,7 @@ def _average(psi: object, entropy: EnsembleEntropy) -> nk.stats.Stats:
         norms = np.zeros(len(logs))
     else:
         # Members weighted by ⟨ψ|ψ⟩ⁿ.
-        psi = np.asarray(psi)
-        norms = 2 * entropy.n * np.log(np.linalg.norm(psi, axis=1))
-        norms = norms - np.max(norms)
+        norms = 2 * entropy.n * (log_norms - np.max(log_norms))
     top = np.max(logs)
     weights = np.exp(norms) / np.mean(np.exp(norms))
     moments = over_members(weights * np.exp(logs - top))

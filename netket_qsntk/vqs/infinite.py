@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import netket as nk
 import numpy as np
 from flax import serialization
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.alert import once
 from netket_qsntk.dynamics import LinearDynamics
@@ -27,6 +28,16 @@ from netket_qsntk.vqs.assets import to_json
 _MAX_STATES = 2**15
 # Amplitudes of the wave functions drawn at once: 64 MB.
 _BLOCK = 2**22
+
+
+class Training(Protocol):
+    """What moves the ensemble: linear dynamics, or what was saved of them."""
+
+    def moments(self, step: float, x: ArrayLike) -> tuple[Array, Array]:
+        """Mean of ψ on x, and covariance of one part."""
+
+    def mean(self, steps: np.ndarray, x: ArrayLike) -> Array:
+        """Mean of ψ on x at some steps: (steps, n)."""
 
 
 class InfiniteState(nk.vqs.VariationalState):
@@ -83,7 +94,7 @@ class InfiniteState(nk.vqs.VariationalState):
         self.n_draws = check_count(n_draws, "n_draws", least=2)
         self.seed = seed
         self.chunk_size = chunk_size
-        self._training: tuple[LinearDynamics, float] | None = None
+        self._training: tuple[Training, float] | None = None
         self._cache: dict[str, Array] = {}
 
     @property
@@ -115,7 +126,7 @@ class InfiniteState(nk.vqs.VariationalState):
         """How many steps of training it has seen."""
         return 0.0 if self._training is None else self._training[1]
 
-    def set_training(self, dynamics: Any, steps: float) -> None:
+    def set_training(self, dynamics: Training, steps: float) -> None:
         """Make this the ensemble after so many steps of these dynamics (∞ allowed).
 
         Raises:
@@ -208,7 +219,7 @@ class InfiniteState(nk.vqs.VariationalState):
         check_summable(self.hilbert, task="Drawing from an InfiniteState")
         assert self._training is not None  # noqa: S101  for the type checker
         dynamics, steps = self._training
-        if not dynamics.solution.stores_matrices:
+        if isinstance(dynamics, LinearDynamics) and not dynamics.solution.stores_matrices:
             return self._by_products(dynamics, steps, self.process.sample(n_members, key))
         moments = self._moments()
         if "root" not in moments:
@@ -220,7 +231,7 @@ class InfiniteState(nk.vqs.VariationalState):
             return jnp.real(self.mean) + parts[0]
         return self.mean + jax.lax.complex(parts[0], parts[1])
 
-    def _by_products(self, dynamics: Any, steps: float, initial: Array) -> Array:
+    def _by_products(self, dynamics: LinearDynamics, steps: float, initial: Array) -> Array:
         """Wave functions trained one by one: (n_members, n_states)."""
         x = self.hilbert.all_states()
         train = self.hilbert.states_to_numbers(dynamics.train.states)

@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils.types import PyTree
 
 from netket_qsntk.vqs.assets import read_arrays
@@ -11,16 +13,20 @@ from netket_qsntk.vqs.infinite import InfiniteState
 
 
 class SavedTraining:
-    """Mean and covariance of one part of ψ on the whole basis, in the place of the dynamics that led to them."""
+    """Mean and covariance of one part of ψ on the whole basis, in the place of the dynamics that led to them.
+
+    The ensemble is the same. Draws come from its covariance: where the dynamics trained them one by one, the same
+    seed gives others.
+    """
 
     def __init__(self, mean: Array, part: Array) -> None:
         self._moments = mean, part
 
-    def moments(self, steps: PyTree, x: Array) -> tuple[Array, Array]:
+    def moments(self, step: float, x: ArrayLike) -> tuple[Array, Array]:
         """The saved numbers: for ``x`` the whole basis, at the number of steps that they were saved with."""
         return self._moments
 
-    def mean(self, steps: PyTree, x: Array) -> Array:
+    def mean(self, steps: np.ndarray, x: ArrayLike) -> Array:
         """The first of them, as one row."""
         return self._moments[0][None]
 

@@ -143,7 +143,7 @@ def test_wrong_requests_are_named():
     with pytest.raises(qs.errors.UnsupportedObservableError, match="EnsembleState"):
         state.expect(nk.observable.VarianceObservable(nk.operator.spin.sigmax(SPINS, 0)))
     with pytest.raises(qs.errors.UnknownKernelError):
-        qs.vqs.InfiniteState(SPINS, nk.models.RBM())
+        qs.vqs.InfiniteState(SPINS, nk.models.RBM(param_dtype=complex))
     big = qs.vqs.InfiniteState(nk.hilbert.Spin(0.5, 40), qs.models.CosNet(1))
     with pytest.raises(qs.errors.SystemTooLargeError, match="sums over all basis states.*MCState"):
         big.expect(nk.operator.spin.sigmax(big.hilbert, 0))
