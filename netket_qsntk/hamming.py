@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
 
 @lru_cache(maxsize=64)
@@ -30,7 +31,7 @@ def multiplicities(d: int) -> np.ndarray:
     return np.array([float(math.comb(d, w)) for w in range(d + 1)])
 
 
-def hamming_levels(values: Any) -> np.ndarray:
+def hamming_levels(values: ArrayLike) -> np.ndarray:
     r"""Eigenvalues of the matrix k(distance(x, y)) over all 2^d configurations.
 
     .. math:: \lambda_w = \sum_{h=0}^d k(h)\, K_h(w)
@@ -54,7 +55,7 @@ def hamming_levels(values: Any) -> np.ndarray:
     return np.array([total / common for total in totals])
 
 
-def hamming_spectrum(values: Any) -> np.ndarray:
+def hamming_spectrum(values: ArrayLike) -> np.ndarray:
     r"""The same over 2^d, the average of k with weights of modulus at most one: for any number of spins.
 
     Σ_w C(d, w) λ_w/2^d = k(0).
@@ -73,7 +74,7 @@ def hamming_spectrum(values: Any) -> np.ndarray:
     return np.array([total / (common << (len(totals) - 1)) for total in totals])
 
 
-def _exact_levels(values: Any) -> tuple[list[int], int]:
+def _exact_levels(values: ArrayLike) -> tuple[list[int], int]:
     """Integers λ_w c, and c, a power of two."""
     ratios = [float(k).as_integer_ratio() for k in np.asarray(values, dtype=np.float64)]
     common = max(denominator for _, denominator in ratios)

@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["brief", "summary"]
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """A value in few characters: arrays by dtype and shape, numbers to six digits, functions by name.
 
     Example:

@@ -22,7 +22,7 @@ def update_direction(driver: Any) -> Any:
     return update if same else None
 
 
-def loss_gradient(driver: Any) -> Any:
+def loss_gradient(driver: object) -> Any:
     """The gradient of the loss in NetKet's convention, or None where a driver has none to give.
 
     For VMC it was computed on the way. VMC_SR solves for the natural gradient directly: the plain one costs one
@@ -37,7 +37,7 @@ def loss_gradient(driver: Any) -> Any:
     return None
 
 
-def loss_name(driver: Any) -> str | None:
+def loss_name(driver: object) -> str | None:
     """The key under which a driver logs what it minimises."""
     return getattr(driver, "_loss_name", None)
 

@@ -102,7 +102,7 @@ def _lent_names() -> Iterator[None]:
 
     lent: list[tuple[Any, str]] = []
 
-    def lend(module: Any, name: str, value: Any) -> None:
+    def lend(module: Any, name: str, value: object) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             present = hasattr(module, name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.core
+from jax import Array
 
 __all__ = ["patch"]
 
@@ -45,7 +46,9 @@ def _patch_predict(predict: Any) -> None:
     # max_learning_rate calls eigvalsh(eigvals=), which is subset_by_index= in today's SciPy.
     scipy = predict.osp
 
-    def eigvalsh(a: Any, *args: Any, eigvals: tuple[int, int] | None = None, **kwargs: Any) -> Any:
+    def eigvalsh(
+        a: Array, *args: Any, eigvals: tuple[int, int] | None = None, **kwargs: Any
+    ) -> Any:
         if eigvals is not None:
             kwargs["subset_by_index"] = list(eigvals)
         return scipy.linalg.eigvalsh(a, *args, **kwargs)

@@ -13,6 +13,7 @@ import numpy as np
 from jax._src import distributed
 from jax.errors import JaxRuntimeError
 from jax.experimental import multihost_utils
+from jax.typing import DTypeLike
 
 _visits: Counter[str] = Counter()
 
@@ -31,7 +32,9 @@ def wait_for_all(name: str, timeout: float) -> bool:
 
 
 def of_first_process(
-    compute: Callable[[], tuple[np.ndarray, ...]], shapes: tuple[tuple[int, ...], ...], dtype: Any
+    compute: Callable[[], tuple[np.ndarray, ...]],
+    shapes: tuple[tuple[int, ...], ...],
+    dtype: DTypeLike,
 ) -> tuple[np.ndarray, ...]:
     """What ``compute`` gives on the first process, on the hosts of all.
 

@@ -9,6 +9,8 @@ import netket as nk
 import numpy as np
 import scipy.sparse as sp
 from jax import Array
+from netket.operator import DiscreteOperator
+from netket.utils.types import PyTree
 
 from netket_qsntk.errors import HamiltonianError, HilbertMismatchError
 
@@ -97,7 +99,7 @@ def draw_batch(
     return Batch(jnp.asarray(states[chosen]), np.full(n, 1 / n), None)
 
 
-def connect(hamiltonian: Any, batch: Batch) -> Connections:
+def connect(hamiltonian: DiscreteOperator, batch: Batch) -> Connections:
     """The rows of a discrete Hamiltonian on a batch.
 
     Raises:
@@ -127,7 +129,7 @@ def check_same_space(state: Any, hamiltonian: Any) -> None:
         )
 
 
-def sizes(parameters: Any) -> dict[str, int]:
+def sizes(parameters: PyTree) -> dict[str, int]:
     """Number of real parameters of each leaf by its path."""
     flat, _ = jax.tree_util.tree_flatten_with_path(parameters)
     return {

@@ -1,12 +1,13 @@
 """What is wrong with a network, a batch or a problem, by name."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
+from netket.operator import DiscreteOperator
+from netket.utils.types import PyTree
 
 from netket_qsntk.advice.batch import Batch, sizes
 from netket_qsntk.advice.modes import TangentModes
@@ -33,7 +34,7 @@ class Finding:
         return f"{self.name}: {self.message}"
 
 
-def dead_parameters(tangent: Tangent, parameters: Any) -> list[Finding]:
+def dead_parameters(tangent: Tangent, parameters: PyTree) -> list[Finding]:
     """Parameters on which log ψ does not depend on any configuration of the batch, beyond its norm."""
     column = tangent.column
     floor = (tangent.epsilon**2) * max(float(column.max(initial=0.0)), 1e-300)
@@ -102,7 +103,9 @@ def variance(residual: float, energy: complex, batch: Batch) -> list[Finding]:
     ]
 
 
-def parity(log_psi: LogPsi, parameters: Any, hamiltonian: Any, x: np.ndarray) -> list[Finding]:
+def parity(
+    log_psi: LogPsi, parameters: PyTree, hamiltonian: DiscreteOperator, x: np.ndarray
+) -> list[Finding]:
     """Networks odd or even under the flip of all spins, where the Hamiltonian commutes with it.
 
     Args:
@@ -152,7 +155,7 @@ def parity(log_psi: LogPsi, parameters: Any, hamiltonian: Any, x: np.ndarray) ->
     return []
 
 
-def _commutes_with_flip(hamiltonian: Any, x: np.ndarray) -> bool:
+def _commutes_with_flip(hamiltonian: DiscreteOperator, x: np.ndarray) -> bool:
     """Whether H maps an even function to an even one, on configurations x."""
     w = np.random.default_rng(1).normal(size=x.shape[-1])
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
+from netket.utils.types import PyTree
 
 __all__ = ["Rows", "derivative_rows", "energies", "real_view", "values"]
 
@@ -28,7 +29,7 @@ class Rows(NamedTuple):
     energy: Array | None
 
 
-def real_view(parameters: Any) -> tuple[Array, Callable[[Array], Any]]:
+def real_view(parameters: PyTree) -> tuple[Array, Callable[[Array], Any]]:
     """Real coordinates of parameters as one vector, and the way back.
 
     Example:
@@ -67,14 +68,14 @@ def _batch_size(n: int, evaluations: int) -> int:
 
 
 @jax.jit
-def values(log_psi: LogPsi, parameters: Any, x: Array) -> Array:
+def values(log_psi: LogPsi, parameters: PyTree, x: Array) -> Array:
     """log ψ (n,)."""
     return log_psi(parameters, x)
 
 
 @jax.jit
 def energies(
-    log_psi: LogPsi, parameters: Any, x: Array, connected: Array, elements: Array
+    log_psi: LogPsi, parameters: PyTree, x: Array, connected: Array, elements: Array
 ) -> Array:
     """Local energies (n,) from connected configurations (n, k, sites)."""
 
@@ -88,7 +89,7 @@ def energies(
 @partial(jax.jit, static_argnames="parts")
 def derivative_rows(
     log_psi: LogPsi,
-    parameters: Any,
+    parameters: PyTree,
     x: Array,
     connected: Array | None,
     elements: Array | None,

@@ -1,9 +1,9 @@
 """How strongly an untrained network prefers some configurations to others."""
 
-from typing import Any
-
 import jax
 import numpy as np
+from jax.typing import ArrayLike
+from netket.utils.types import PyTree
 
 from netket_qsntk.advice.rows import LogPsi, values
 
@@ -13,12 +13,12 @@ __all__ = ["initial_scale", "spread"]
 LARGEST_SPREAD = 1.0
 
 
-def spread(log_psi: LogPsi, parameters: Any, x: Any) -> float:
+def spread(log_psi: LogPsi, parameters: PyTree, x: ArrayLike) -> float:
     """Variance of log|ψ| over configurations x drawn alike from the basis."""
     return float(np.var(np.asarray(values(log_psi, parameters, x)).real))
 
 
-def initial_scale(log_psi: LogPsi, parameters: Any, x: Any, target: float = 0.5) -> float:
+def initial_scale(log_psi: LogPsi, parameters: PyTree, x: ArrayLike, target: float = 0.5) -> float:
     """Factor c for all parameters at which the variance of log|ψ| is ``target``; 1 if it is below the bound already.
 
     Found by bisection in log c; nan if no factor between 1e-3 and 1 does it.

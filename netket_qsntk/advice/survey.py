@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
+from netket.operator import DiscreteOperator
 
 from netket_qsntk.advice import findings as look
 from netket_qsntk.advice.advice import Advice
@@ -28,7 +29,7 @@ __all__ = ["advise"]
 
 def advise(
     state: nk.vqs.VariationalState,
-    hamiltonian: Any,
+    hamiltonian: DiscreteOperator,
     *,
     accuracy: float = 1e-3,
     n_samples: int = 256,
@@ -155,7 +156,7 @@ def _after(
 
 
 def _sampling(
-    state: Any, hamiltonian: Any, found: list[Finding]
+    state: object, hamiltonian: DiscreteOperator, found: list[Finding]
 ) -> tuple[complex | None, float, float | None, float | None, float]:
     """Energy and its variance from all samples, what they are worth, acceptance, and the factor of correlation."""
     if not isinstance(state, nk.vqs.MCState):

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
+from netket.utils.types import PyTree
 
 from netket_qsntk.advice.batch import Batch, Connections
 from netket_qsntk.advice.rows import LogPsi, derivative_rows, energies, real_view, values
@@ -60,7 +62,7 @@ class Tangent:
 
 def tangent(
     log_psi: LogPsi,
-    parameters: Any,
+    parameters: PyTree,
     batch: Batch,
     connections: Connections | None,
     *,
@@ -114,7 +116,7 @@ def _rows_of(complex_values: np.ndarray, parts: int) -> np.ndarray:
 
 
 def _local_energies(
-    log_psi: LogPsi, parameters: Any, log: np.ndarray, batch: Batch, connections: Connections
+    log_psi: LogPsi, parameters: PyTree, log: np.ndarray, batch: Batch, connections: Connections
 ) -> np.ndarray:
     if connections.matrix is not None:
         return np.asarray(_similar(connections.matrix, log).sum(1)).reshape(-1)
@@ -130,7 +132,7 @@ def _similar(matrix: Any, log: np.ndarray) -> Any:
 
 def _whole(
     log_psi: LogPsi,
-    parameters: Any,
+    parameters: PyTree,
     log: np.ndarray,
     batch: Batch,
     connections: Connections | None,
@@ -168,13 +170,13 @@ def _finish(rows: Array, p: Array) -> Array:
 
 def _tiles(
     log_psi: LogPsi,
-    parameters: Any,
+    parameters: PyTree,
     batch: Batch,
     connections: Connections | None,
     excess: np.ndarray | None,
     parts: int,
     chunk: int,
-    dtype: Any,
+    dtype: DTypeLike,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """T, the mixed product and the norms of columns, from pairs of chunks of ``chunk`` configurations."""
     n, p = len(batch), jnp.asarray(batch.weights, dtype)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.advice.batch import Batch
 from netket_qsntk.advice.modes import TangentModes
@@ -37,7 +37,7 @@ class TrialStep:
 
 
 @jax.jit
-def _pull_back(log_psi: LogPsi, parameters: Any, x: Array, cotangent: Array) -> Array:
+def _pull_back(log_psi: LogPsi, parameters: PyTree, x: Array, cotangent: Array) -> Array:
     """Σ_x Re(cotangent* ∂f(x)) in real coordinates."""
     vector, back = real_view(parameters)
     value, vjp = jax.vjp(lambda v: log_psi(back(v), x), vector)
@@ -47,7 +47,7 @@ def _pull_back(log_psi: LogPsi, parameters: Any, x: Array, cotangent: Array) -> 
 
 def direction(
     log_psi: LogPsi,
-    parameters: Any,
+    parameters: PyTree,
     batch: Batch,
     modes: TangentModes,
     parts: int,
@@ -67,7 +67,7 @@ def direction(
 
 def try_step(
     log_psi: LogPsi,
-    parameters: Any,
+    parameters: PyTree,
     batch: Batch,
     step: Array,
     moved: np.ndarray,

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from netket.operator import DiscreteOperator
 
 from netket_qsntk.errors import InvalidTrainingError, SystemTooLargeError
 from netket_qsntk.losses import Energy, Loss
@@ -17,7 +18,7 @@ Schedule = float | Callable[[int], Any]
 _LARGEST = 2**22
 
 
-def summable_loss(hamiltonian: Any) -> tuple[Loss, int]:
+def summable_loss(hamiltonian: DiscreteOperator) -> tuple[Loss, int]:
     """The loss, and the number of basis states that it sums over."""
     try:
         loss = hamiltonian if isinstance(hamiltonian, Loss) else Energy(hamiltonian)

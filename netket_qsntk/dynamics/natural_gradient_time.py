@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.dynamics import natural_gradient_step as steps
 from netket_qsntk.dynamics.natural_gradient_step import Problem
@@ -45,11 +46,11 @@ class _Parts(eqx.Module):
     imag: Array
 
 
-def _without_complex(tree: Any) -> Any:
+def _without_complex(tree: PyTree) -> Any:
     return jax.tree.map(lambda x: _Parts(x.real, x.imag) if jnp.iscomplexobj(x) else x, tree)
 
 
-def _with_complex(tree: Any) -> Any:
+def _with_complex(tree: PyTree) -> Any:
     return jax.tree.map(
         lambda x: jax.lax.complex(x.real, x.imag) if isinstance(x, _Parts) else x,
         tree,

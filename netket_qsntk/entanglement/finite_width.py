@@ -41,7 +41,7 @@ _PARTS = {
 
 
 @singledispatch
-def log_site_moments(model: Any, x: np.ndarray, d: int) -> tuple[np.ndarray, float]:
+def log_site_moments(model: object, x: np.ndarray, d: int) -> tuple[np.ndarray, float]:
     """One site's share of E[φ(x₁)φ(x₂)] or E[φ(x₁)φ(x₂)φ(x₃)φ(x₄)] of a unit φ.
 
     Register a network of your own with ``log_site_moments.register``; :func:`finite_width_purity`
@@ -59,7 +59,7 @@ def log_site_moments(model: Any, x: np.ndarray, d: int) -> tuple[np.ndarray, flo
     raise _unknown(model)
 
 
-def _unknown(model: Any) -> EnsembleError:
+def _unknown(model: object) -> EnsembleError:
     return EnsembleError(
         f"The finite-width moments of a {type(model).__name__} are not known in closed form: "
         "expected a CosNet or a GaussNet. At infinite width annealed_renyi takes any Gaussian "
@@ -166,7 +166,7 @@ def width_expansion(
     return WidthExpansion(logs[0], logs[1], coefficients[0], coefficients[1])
 
 
-def _moments(model: Any, values: np.ndarray, n_a: int, d: int) -> tuple[np.ndarray, float]:
+def _moments(model: object, values: np.ndarray, n_a: int, d: int) -> tuple[np.ndarray, float]:
     """Logs of the three pairings of M₂ and of M₄, summed over configurations, n_a sites in A."""
     p, q = (v.ravel() for v in np.meshgrid(values, values))
     patterns = (np.stack([p, q, q, p]), np.stack([p, p, q, q]))

@@ -17,6 +17,7 @@ import netket as nk
 import numpy as np
 from jax import Array
 from netket.hilbert import DiscreteHilbert
+from netket.utils.types import PyTree
 
 from netket_qsntk.entanglement.from_models import site_values
 from netket_qsntk.entanglement.threads import in_threads
@@ -79,7 +80,7 @@ def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int
         stacked = jax.tree.map(np.asarray, drawn)
         out = psi[start : start + block]
 
-        def write(rows: slice, stacked: Any = stacked, out: np.ndarray = out) -> np.ndarray:
+        def write(rows: slice, stacked: PyTree = stacked, out: np.ndarray = out) -> np.ndarray:
             for i in range(rows.start, rows.stop):
                 products(jax.tree.map(itemgetter(i), stacked), out[i])
             return out[rows, :0]
@@ -99,10 +100,10 @@ def _members(model: Any, hilbert: DiscreteHilbert, keys: Array, sample: Array) -
     return jax.lax.map(lambda k: evaluate(model.init({"params": k}, sample)["params"]), keys)
 
 
-def _in_rows(model: Any, hilbert: DiscreteHilbert) -> Callable[[Any], Array]:
+def _in_rows(model: object, hilbert: DiscreteHilbert) -> Callable[[Any], Array]:
     psi, states = psi_function(model), jnp.asarray(hilbert.all_states())
 
-    def evaluate(parameters: Any) -> Array:
+    def evaluate(parameters: PyTree) -> Array:
         numbers = sum(leaf.size for leaf in jax.tree.leaves(parameters)) / hilbert.size
         rows = max(32, int(_CHUNK_NUMBERS / max(numbers, 1)))
         return jax.lax.map(lambda x: psi(parameters, x[None])[0], states, batch_size=rows)
@@ -111,7 +112,7 @@ def _in_rows(model: Any, hilbert: DiscreteHilbert) -> Callable[[Any], Array]:
 
 
 def _site_products(
-    model: Any, hilbert: DiscreteHilbert
+    model: object, hilbert: DiscreteHilbert
 ) -> Callable[[Any, np.ndarray], None] | None:
     """A function that writes ψ of a CosNet's or GaussNet's parameters; None for others, and on other bases."""
     if not isinstance(model, (CosNet, GaussNet)) or hilbert.size < 2:
@@ -130,7 +131,7 @@ def _site_products(
     ]
     network = partial(_network, model, values.astype(dtype), scales)
 
-    def write(parameters: Any, psi: np.ndarray) -> None:
+    def write(parameters: PyTree, psi: np.ndarray) -> None:
         if model.parts == "real":
             (psi[:],) = network(parameters["real"])
         elif model.parts == "shared":
@@ -142,7 +143,7 @@ def _site_products(
 
 
 def _network(
-    model: CosNet | GaussNet, values: np.ndarray, scales: list[np.ndarray], parameters: Any
+    model: CosNet | GaussNet, values: np.ndarray, scales: list[np.ndarray], parameters: PyTree
 ) -> list[np.ndarray]:
     """The outputs f of one real network on the whole basis, from its parameters and their scales."""
     w = scales[0] * parameters["hidden"]["kernel"]

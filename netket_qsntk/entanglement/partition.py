@@ -88,7 +88,7 @@ def fermion_modes(hilbert: DiscreteHilbert, sites: Sequence[int]) -> list[int]:
     return [spin * orbitals + i for spin in range(hilbert.size // orbitals) for i in sites]
 
 
-def _fermionic_spans(hilbert: Any) -> list[tuple[int, int]]:
+def _fermionic_spans(hilbert: DiscreteHilbert) -> list[tuple[int, int]]:
     """Index ranges of ``hilbert`` that hold fermionic modes, one for each fermionic factor."""
     factors = getattr(hilbert, "subspaces", (hilbert,))
     ends = np.cumsum([h.size for h in factors])

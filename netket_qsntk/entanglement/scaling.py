@@ -193,7 +193,7 @@ def entropy_scaling(
     return ScalingTable(tuple(rows))
 
 
-def _is_factory(model: Any) -> bool:
+def _is_factory(model: object) -> bool:
     # Modules are callable too, but only a function makes a network from (size, width).
     return callable(model) and not hasattr(model, "apply")
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from math import comb
-from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from netket_qsntk.hamming import hamming_spectrum
 from netket_qsntk.kernels.architectures import (
@@ -105,7 +105,7 @@ class DefinitenessReport:
         return "\n".join(lines)
 
 
-def positive_definiteness(kernel: InfiniteWidthKernel, states: Any) -> DefinitenessReport:
+def positive_definiteness(kernel: InfiniteWidthKernel, states: ArrayLike) -> DefinitenessReport:
     """Measure the smallest eigenvalue of an infinite-width NTK and say what theory says about it.
 
     Args:

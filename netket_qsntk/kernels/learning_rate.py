@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from scipy.sparse.linalg import eigsh
 
 from netket_qsntk import operators
@@ -15,7 +16,7 @@ from netket_qsntk.spectral import learning_rate_limit
 _DENSE = 4096
 
 
-def largest_eigenvalue(matrix: Any) -> float:
+def largest_eigenvalue(matrix: ArrayLike) -> float:
     """λ_max of a symmetric positive semidefinite matrix (n, n), by Lanczos for all but the smallest n."""
     a = np.asarray(matrix)
     if not a.any():
@@ -27,7 +28,7 @@ def largest_eigenvalue(matrix: Any) -> float:
     return float(eigsh(a, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
 
 
-def max_learning_rate(kernel: Any, states: Any) -> float:
+def max_learning_rate(kernel: Any, states: ArrayLike) -> float:
     r"""The largest learning rate for which full-batch gradient descent on this loss converges.
 
     For L = (1/|B|) Σ_B |ψ - ψ_T|² every mode of the kernel is multiplied by 1 - 2ηλ/|B| a step, so that

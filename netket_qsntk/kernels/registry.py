@@ -28,7 +28,7 @@ class _Registry(Protocol):
 
 
 @singledispatch
-def _make(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
+def _make(model: object, trainable: Trainable = "all") -> InfiniteWidthKernel:
     raise UnknownKernelError(
         f"No infinite-width kernel is known for a model of type {type(model).__name__}. {_HOW}"
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.linalg
+from jax.typing import ArrayLike
 
 from netket_qsntk import spectral
 from netket_qsntk.errors import InvalidConfigurationsError
@@ -88,7 +89,7 @@ class Spectrum:
         with np.errstate(divide="ignore"):
             return -np.log(reduction) / self._rates(learning_rate, mode)
 
-    def losses(self, steps: Any, learning_rate: float, *, mode: Mode = "gd") -> np.ndarray:
+    def losses(self, steps: ArrayLike, learning_rate: float, *, mode: Mode = "gd") -> np.ndarray:
         """The loss after ``steps`` (any shape, infinity included) of the linearised network."""
         shares, loss = self._residual()
         t = np.asarray(steps, dtype=float)[..., None]
@@ -210,7 +211,7 @@ def spectrum(kernel: Any, states: Any = None, *, residual: Any = None) -> Spectr
     return Spectrum(eigenvalues[order], n, np.concatenate(shares)[order], loss)
 
 
-def _blocks(kernel: Any, states: Any) -> list[tuple[np.ndarray, str]]:
+def _blocks(kernel: Any, states: ArrayLike) -> list[tuple[np.ndarray, str]]:
     """Matrices to diagonalise, each with the part of the residual that it moves."""
     if hasattr(kernel, "ntk") or hasattr(kernel, "qsntk"):
         if states is None:

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels.base import (
@@ -32,7 +33,7 @@ class StaxKernel(KernelModule):
     block: int = eqx.field(static=True)
     show_progress: bool = eqx.field(static=True)
 
-    def _inputs(self, x: Any, name: str = "x") -> Array:
+    def _inputs(self, x: ArrayLike, name: str = "x") -> Array:
         x = jnp.asarray(check_configurations(x, name))
         return (x if self.encoding is None else self.encoding(x)).astype(float)
 
@@ -46,7 +47,7 @@ class StaxKernel(KernelModule):
         part = _NNGP if check_which(which) == "nngp" else _NTK
         return self._blocks(x, y, (part,))[part]
 
-    def _blocks(self, x: Any, y: Any, parts: tuple[Part, ...]) -> dict[Part, Array]:
+    def _blocks(self, x: ArrayLike, y: ArrayLike, parts: tuple[Part, ...]) -> dict[Part, Array]:
         u = self._inputs(x)
         v = u if y is None else self._inputs(y, "y")
 
@@ -64,7 +65,7 @@ class StaxKernel(KernelModule):
             show_progress=self.show_progress,
         )
 
-    def diagonals(self, x: Any) -> tuple[Array, Array]:
+    def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)), one configuration at a time: neural-tangents has no diagonal of the NTK."""
         return _diagonals(self.kernel_fn, self._inputs(x))
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 from netket_qsntk.progress import track
 
@@ -39,7 +40,7 @@ def assemble(
     parts: tuple[Part, ...],
     *,
     chunk: int,
-    dtype: Any,
+    dtype: DTypeLike,
     show_progress: bool = True,
 ) -> dict[Part, Array]:
     """Θ_αβ of this shape for each (α, β) of ``parts``, tile by tile.

@@ -178,7 +178,7 @@ def _advanced(step: Array, starts: Array, counts: Array) -> Array:
 
 def _check(
     levels: Levels,
-    power: Any,
+    power: ArrayLike,
     steps: np.ndarray,
     rate: Any,
     batch_size: Any,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.errors import NoLevelsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
@@ -70,11 +71,11 @@ def read_table(
     return DistanceTable(scheme, nngp, ntk)
 
 
-def _random(hilbert: Any, n: int) -> np.ndarray:
+def _random(hilbert: DiscreteHilbert, n: int) -> np.ndarray:
     return np.asarray(hilbert.random_state(jax.random.key(0), n))
 
 
-def _local_size(hilbert: Any) -> int:
+def _local_size(hilbert: DiscreteHilbert) -> int:
     sizes = np.unique(np.asarray(hilbert.shape))
     return int(sizes[-1])
 
@@ -83,7 +84,7 @@ def _as(up: np.ndarray, high: Any, low: Any) -> np.ndarray:
     return np.where(up, high, low)
 
 
-def _scheme(hilbert: Any, up: np.ndarray) -> Scheme:
+def _scheme(hilbert: DiscreteHilbert, up: np.ndarray) -> Scheme:
     d, counts = up.shape[1], np.unique(up.sum(1))
     if not hilbert.constrained:
         return hamming_scheme(d)
@@ -133,7 +134,7 @@ def _verify(
             )
 
 
-def _sites(kernel: InfiniteWidthKernel, hilbert: Any) -> SiteTable:
+def _sites(kernel: InfiniteWidthKernel, hilbert: DiscreteHilbert) -> SiteTable:
     if hilbert.constrained:
         raise NoLevelsError(
             f"{hilbert} has more than two states a site and a constraint: kernels have no levels on it. Use the "

@@ -55,7 +55,7 @@ class Loss(abc.ABC):
     scale_invariant: bool = False
     untraced: ClassVar[tuple[str, ...]] = ("target",)
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         """Make the subclass a pytree."""
         super().__init_subclass__(**options)
         jax.tree_util.register_pytree_node(
@@ -100,7 +100,7 @@ class Loss(abc.ABC):
         return f"{type(self).__name__}({self.target!r})"
 
 
-def _is_traced(value: Any) -> bool:
+def _is_traced(value: object) -> bool:
     leaves = jax.tree.leaves(value)
     return bool(leaves) and all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from netket.hilbert import DiscreteHilbert
+from netket.operator import DiscreteOperator
 
 from netket_qsntk.errors import HamiltonianError
 from netket_qsntk.losses.base import Loss
@@ -56,7 +58,7 @@ class Energy(Loss):
     whole_basis = scale_invariant = True
     untraced: ClassVar[tuple[str, ...]] = ("target", "hamiltonian")
 
-    def __init__(self, hamiltonian: Any) -> None:
+    def __init__(self, hamiltonian: DiscreteOperator) -> None:
         if (
             not isinstance(hamiltonian, nk.operator.DiscreteOperator)
             or not hamiltonian.is_hermitian
@@ -133,7 +135,7 @@ class Energy(Loss):
 
 
 @partial(jax.jit, static_argnums=0)
-def _apply_in_chunks(hilbert: Any, hamiltonian: Any, psi: Array) -> Array:
+def _apply_in_chunks(hilbert: DiscreteHilbert, hamiltonian: DiscreteOperator, psi: Array) -> Array:
     n = hilbert.n_states
     chunks = -(-n // _CHUNK)
     numbers = jnp.arange(chunks * _CHUNK).reshape(chunks, _CHUNK) % n

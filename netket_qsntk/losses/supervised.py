@@ -11,7 +11,7 @@ from netket_qsntk.losses.base import Loss
 class _Supervised(Loss):
     """A loss against a target, whose amplitudes it is given."""
 
-    def __init__(self, target: Any) -> None:
+    def __init__(self, target: object) -> None:
         self.target = target
 
 

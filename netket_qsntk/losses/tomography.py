@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.errors import MeasurementError
 from netket_qsntk.losses.base import Loss
@@ -105,7 +106,7 @@ class Tomography(Loss):
     whole_basis = scale_invariant = True
     untraced: ClassVar[tuple[str, ...]] = ("target", "measurements")
 
-    def __init__(self, hilbert: Any, measurements: Sequence[Measurement]) -> None:
+    def __init__(self, hilbert: DiscreteHilbert, measurements: Sequence[Measurement]) -> None:
         self.target = None
         self.hilbert = hilbert
         self.measurements: Sequence[Measurement] = tuple(measurements)
@@ -163,7 +164,7 @@ def _log_likelihoods(bases: tuple[str, ...], frequencies: Array, psi: Array) -> 
     return total
 
 
-def _check_basis(hilbert: Any, basis: str) -> None:
+def _check_basis(hilbert: DiscreteHilbert, basis: str) -> None:
     if not isinstance(hilbert, nk.hilbert.Spin) or hilbert.n_states != 2**hilbert.size:
         raise MeasurementError(
             f"Rotated bases are for spins 1/2 without constraint, got {hilbert}."

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from netket_qsntk.models.choose_centres import choose_centres
 from netket_qsntk.models.infinite_width import InfiniteWidth
@@ -99,10 +100,10 @@ def _weights(model: InfiniteWidth, variables: dict[str, Any]) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def _trained(model: InfiniteWidth, variables: dict[str, Any], x: Any) -> Any:
+def _trained(model: InfiniteWidth, variables: dict[str, Any], x: ArrayLike) -> Any:
     return model.apply(variables, x, method="trained")
 
 
 @partial(jax.jit, static_argnums=0)
-def _features(model: InfiniteWidth, variables: dict[str, Any], x: Any) -> Any:
+def _features(model: InfiniteWidth, variables: dict[str, Any], x: ArrayLike) -> Any:
     return model.apply(variables, x, method="features")

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.readout import Readout, Reference, as_reference
@@ -144,7 +145,7 @@ class WaveFunction(nn.Module, kw_only=True):
         return summary(self, own + chosen)
 
 
-def check_positive(model: str, **values: Any) -> None:
+def check_positive(model: str, **values: ArrayLike) -> None:
     """Raise :class:`InvalidModelError` unless every value is a finite real number > 0."""
     for name, value in values.items():
         if not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):

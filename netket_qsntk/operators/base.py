@@ -72,7 +72,7 @@ class KernelOperator(LinearMap):
         """The sum as one operator of the same structure, or None if there is none."""
         return None
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: object) -> Any:
         if not isinstance(other, KernelOperator):
             return super().__add__(other)
         if self.shape != other.shape:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 AXIS = "S"
 
@@ -76,7 +77,7 @@ class Shares:
         return jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)])
 
 
-def share(x: Any) -> Any:
+def share(x: ArrayLike) -> Any:
     """A pytree of arrays (n, …), the same on every process, with the leading axes in parts on the devices.
 
     Returns:
@@ -90,7 +91,7 @@ def share(x: Any) -> Any:
     return jax.tree.map(one, x)
 
 
-def _place(x: Any, sharding: NamedSharding) -> Array:
+def _place(x: ArrayLike, sharding: NamedSharding) -> Array:
     if isinstance(x, Array) and x.sharding == sharding:
         return x
     host = np.asarray(x)
@@ -151,13 +152,13 @@ def map_shared(function: Callable[..., Any], shared: Any, *same: Any) -> Any:
     return run(shared, *same)
 
 
-def collect(x: Any, n: int) -> Any:
+def collect(x: ArrayLike, n: int) -> Any:
     """A pytree of arrays in parts as whole arrays (n, …) on every device of every process, without the filling."""
     return _whole(x, n)
 
 
 @partial(jax.jit, static_argnums=1)
-def _whole(x: Any, n: int) -> Any:
+def _whole(x: ArrayLike, n: int) -> Any:
     whole = jax.lax.with_sharding_constraint(x, _sharding())
     return jax.tree.map(lambda leaf: leaf[:n], whole)
 

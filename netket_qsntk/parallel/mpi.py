@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.errors import LonelyCollectiveError, MissingDependencyError
 from netket_qsntk.parallel.mesh import Shares
@@ -128,7 +129,7 @@ def current() -> Ranks | None:
     return _current
 
 
-def over_ranks(function: Callable[[Any], Any], stacked: Any) -> Any:
+def over_ranks(function: Callable[[Any], Any], stacked: PyTree) -> Any:
     """``function(stacked)`` for a function that maps over the leading axis, each rank doing its block of it.
 
     Args:

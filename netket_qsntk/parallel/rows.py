@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike
 
 from netket_qsntk._units import human_bytes
 from netket_qsntk.alert import alert
@@ -117,7 +118,7 @@ class SharedMatrix:
         """The transpose, for products: ``A.T @ b``."""
         return Transposed(self)
 
-    def matvec(self, v: Any) -> Array:
+    def matvec(self, v: ArrayLike) -> Array:
         """The product with a vector (m,) or k columns (m, k), real or complex: whole on every device.
 
         Raises:
@@ -126,7 +127,7 @@ class SharedMatrix:
         v = self._columns(v, self.shape[1], "A matrix")
         return _on_parts(lambda u: collect(_rows_times(self.rows, u), self.shape[0]), v)
 
-    def rmatvec(self, v: Any) -> Array:
+    def rmatvec(self, v: ArrayLike) -> Array:
         """The product of the transpose with a vector (n,) or k columns (n, k): whole on every device.
 
         Raises:
@@ -137,7 +138,7 @@ class SharedMatrix:
         padded = jnp.pad(v, ((0, missing), *((0, 0),) * (v.ndim - 1)))
         return _on_parts(lambda u: _transpose_times(self.rows, u), padded)
 
-    def _columns(self, v: Any, length: int, what: str) -> Array:
+    def _columns(self, v: ArrayLike, length: int, what: str) -> Array:
         v = jnp.asarray(v)
         if v.ndim not in (1, 2) or v.shape[0] != length:
             raise OperatorShapeError(
@@ -154,7 +155,7 @@ class SharedMatrix:
             )
         return SharedMatrix(_product(self.rows, other.rows), self.shape[0])
 
-    def __rmatmul__(self, other: Any) -> Array:
+    def __rmatmul__(self, other: object) -> Array:
         return self.rmatvec(jnp.asarray(other).T).T
 
     def __add__(self, other: Any) -> "SharedMatrix":
@@ -172,7 +173,7 @@ class SharedMatrix:
 
     __rmul__ = __mul__
 
-    def _same(self, other: Any) -> None:
+    def _same(self, other: object) -> None:
         if not isinstance(other, SharedMatrix) or other.shape != self.shape:
             raise OperatorShapeError(
                 f"Entry by entry {self!r} goes with a matrix shared out alike, got {other!r}."
@@ -232,7 +233,7 @@ class Transposed:
             )
         return SharedMatrix(_transposed_product(self.T.rows, other.rows), self.shape[0])
 
-    def __rmatmul__(self, other: Any) -> Array:
+    def __rmatmul__(self, other: object) -> Array:
         return self.T.matvec(jnp.asarray(other).T).T
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import MissingDependencyError
 
@@ -29,7 +30,7 @@ def new_axes(ax: Any, size: tuple[float, float] = (5.4, 4.0)) -> Any:
     return ax
 
 
-def new_row(axes: Any, panels: int, size: tuple[float, float], **options: Any) -> np.ndarray:
+def new_row(axes: Any, panels: int, size: tuple[float, float], **options: object) -> np.ndarray:
     """An array of as many axes as panels: those given, or a new row of them."""
     if axes is None:
         _, axes = pyplot().subplots(
@@ -52,7 +53,7 @@ def finish(ax: Any, *, legend: bool = True) -> Any:
     return ax
 
 
-def band(ax: Any, x: Any, mean: Any, error: Any, colour: str) -> None:
+def band(ax: Any, x: ArrayLike, mean: Any, error: Any, colour: str) -> None:
     """One standard error to both sides of a line; kept above zero on a logarithmic axis."""
     mean, error = np.asarray(mean), np.asarray(error)
     if np.any(error):

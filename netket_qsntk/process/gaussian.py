@@ -39,7 +39,7 @@ class HasAmplitudes(Protocol):
     psi: Callable[..., Any]
 
 
-def readout_of(model: Any) -> Readout:
+def readout_of(model: object) -> Readout:
     """What the functions of a model are: its own word, ψ for a kernel, and log ψ for any other NetKet model.
 
     Example:
@@ -88,7 +88,7 @@ class GaussianProcess:
 
     @classmethod
     def of(
-        cls, model: Any, hilbert: DiscreteHilbert, *, trainable: Any = "all"
+        cls, model: object, hilbert: DiscreteHilbert, *, trainable: Any = "all"
     ) -> "GaussianProcess":
         """The limit of a model (or the process of a kernel).
 
@@ -120,7 +120,7 @@ class GaussianProcess:
         operator = self.kernel.operator(self.hilbert.all_states(), which="nngp")
         return initial_modes(operator, largest=_LARGEST_STORED)
 
-    def sample(self, n_members: int, seed: Any = None) -> Array:
+    def sample(self, n_members: int, seed: int | Array | None = None) -> Array:
         """Functions f drawn on the whole basis, exactly: (n_members, n_states), complex for two parts.
 
         Where the kernel has structure (spins, sectors of fixed magnetisation included) a draw costs one transform and

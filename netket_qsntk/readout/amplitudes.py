@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+from netket.utils.types import PyTree
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.readout.references import Reference, as_reference
@@ -99,16 +101,16 @@ class Readout:
         """Whether f is a logarithm of the wave function."""
         return self.output == "log_psi"
 
-    def at(self, x: Any, dtype: Any = jnp.float64) -> FixedReadout:
+    def at(self, x: ArrayLike, dtype: DTypeLike = jnp.float64) -> FixedReadout:
         """This readout on configurations x (…, sites), its reference evaluated once in the precision ``dtype``."""
         return FixedReadout(self.is_log, self._reference(x, dtype))
 
-    def psi(self, f: Any, x: Any) -> Array:
+    def psi(self, f: ArrayLike, x: ArrayLike) -> Array:
         """ψ (…) from f (…), real or complex, at configurations x (…, sites). For a logarithm it may overflow."""
         f = jnp.asarray(f)
         return self.at(x, f.dtype).psi(f)
 
-    def log_psi(self, f: Any, x: Any) -> Array:
+    def log_psi(self, f: ArrayLike, x: ArrayLike) -> Array:
         """log ψ (…) from f (…): real for ``"log_psi"`` where f and the reference are, complex otherwise.
 
         A zero amplitude (only with ``"psi"``) gives -inf, and no gradient.
@@ -116,7 +118,7 @@ class Readout:
         f = jnp.asarray(f)
         return self.at(x, f.dtype).log_psi(f)
 
-    def functions(self, log_psi: Any, x: Any) -> Array:
+    def functions(self, log_psi: ArrayLike, x: ArrayLike) -> Array:
         """f (…) of the network whose log ψ (…) is given: the inverse of :meth:`log_psi`."""
         log_psi = jnp.asarray(log_psi)
         return self.at(x, log_psi.dtype).functions(log_psi)
@@ -143,7 +145,7 @@ class Readout:
             )
         return self.at(x, gradient.dtype).f_gradient(gradient, jnp.asarray(psi))
 
-    def _reference(self, x: Any, like: Any) -> Array | None:
+    def _reference(self, x: ArrayLike, like: PyTree) -> Array | None:
         """r(x) in the precision of f, real or complex as it is."""
         if self.reference is None:
             return None

@@ -1,8 +1,7 @@
 """Configurations of spins, one of each orbit."""
 
-from typing import Any
-
 import numpy as np
+from jax.typing import ArrayLike
 from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import InvalidConfigurationsError
@@ -11,7 +10,7 @@ from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
 
 
 def distinct(
-    x: Any, group: PermutationGroup | Projection | None = None, *, spin_flip: SpinFlip = None
+    x: ArrayLike, group: PermutationGroup | Projection | None = None, *, spin_flip: SpinFlip = None
 ) -> np.ndarray:
     """Indices of the first of each set of configurations that are images of one another.
 

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.symmetry.projection import Projection
 
 _BITS = 32
 
 
-def words(up: Any) -> Array:
+def words(up: ArrayLike) -> Array:
     """Booleans (…, d) as words of 32 bits: (⌈d/32⌉, …) uint32."""
     up = jnp.asarray(up)
     d = up.shape[-1]
@@ -27,7 +28,7 @@ def words(up: Any) -> Array:
     return jnp.moveaxis(bits.sum(-1, dtype=jnp.uint32), -1, 0)
 
 
-def orbit_words(up: Any, symmetry: Projection | None) -> Array:
+def orbit_words(up: ArrayLike, symmetry: Projection | None) -> Array:
     """Words of the images of M configurations under the permutations of a group: (permutations, ⌈d/32⌉, M)."""
     up = jnp.asarray(up)
     if symmetry is None:
@@ -103,7 +104,7 @@ def orbit_keys(up: Any, symmetry: Projection | None, seed: int = 0) -> np.ndarra
     return keys
 
 
-def distinct(up: Any, symmetry: Projection | None) -> np.ndarray:
+def distinct(up: ArrayLike, symmetry: Projection | None) -> np.ndarray:
     """Indices of the first configuration of each orbit among n, in their order."""
     first = np.unique(orbit_keys(up, symmetry), return_index=True)[1]
     return np.sort(first)

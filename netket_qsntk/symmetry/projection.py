@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils import HashableArray
 from netket.utils.group import PermutationGroup
 
@@ -76,7 +77,7 @@ class Projection:
             ):
                 yield move, sign, chi if sign > 0 else self.spin_flip * chi
 
-    def images(self, x: Any) -> Array:
+    def images(self, x: ArrayLike) -> Array:
         """g x of configurations (…, d) for every element: (|G|, …, d). The flip changes signs, as of spins ±1."""
         moved = jnp.moveaxis(
             jnp.take(jnp.asarray(x), np.asarray(self.permutations), axis=-1), -2, 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import AmplitudesError
 
@@ -39,7 +40,7 @@ class Dataset:
     states: Any
     amplitudes: Any
 
-    def __init__(self, states: Any, amplitudes: Any) -> None:
+    def __init__(self, states: ArrayLike, amplitudes: ArrayLike) -> None:
         if np.ndim(states) != 2 or np.shape(amplitudes) != np.shape(states)[:1]:
             raise AmplitudesError(
                 "Dataset(states, amplitudes): expected shapes (n, sites) and (n,), got "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import netket as nk
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,7 +52,7 @@ class Target:
         self.amplitudes.setflags(write=False)
 
     @classmethod
-    def from_state(cls, state: Any) -> Target:
+    def from_state(cls, state: object) -> Target:
         """The wave function that a NetKet state holds now, however it was prepared.
 
         Args:

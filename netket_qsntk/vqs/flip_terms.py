@@ -12,6 +12,8 @@ import netket as nk
 import numpy as np
 import scipy.sparse
 from jax import Array
+from netket.hilbert import DiscreteHilbert
+from netket.operator import DiscreteOperator
 
 from netket_qsntk.symmetry.orbits import words
 
@@ -55,7 +57,7 @@ Term = tuple[complex, tuple[int, ...], tuple[int, ...]]
 _known: "OrderedDict[Any, FlipTerms | None]" = OrderedDict()
 
 
-def flip_terms(operator: Any) -> FlipTerms | None:
+def flip_terms(operator: DiscreteOperator) -> FlipTerms | None:
     """An operator of NetKet's (Ising, LocalOperator, PauliStrings) as :class:`FlipTerms`; None if it is none.
 
     That is where a local Hilbert space has other than two states, or a term changes more than two sites.
@@ -75,7 +77,7 @@ def flip_terms(operator: Any) -> FlipTerms | None:
     return _known[key]
 
 
-def _key(operator: Any) -> Any:
+def _key(operator: DiscreteOperator) -> Any:
     """What it is made of: operators that are summed in place are others afterwards."""
     if isinstance(operator, nk.operator.Ising | nk.operator.IsingJax):
         content: list[Any] = [operator.h, operator.J, operator.edges]
@@ -90,7 +92,7 @@ def _key(operator: Any) -> Any:
     )
 
 
-def _terms(operator: Any) -> list[Term]:
+def _terms(operator: DiscreteOperator) -> list[Term]:
     """(weight, sites that change, sites whose z enters)."""
     if isinstance(operator, nk.operator.Ising | nk.operator.IsingJax):
         h, coupling = complex(operator.h), complex(operator.J)
@@ -129,7 +131,7 @@ def _pauli_term(letters: str, sites: Iterable[int], weight: complex) -> Term:
     return weight * (-1j) ** letters.count("Y"), change, support
 
 
-def _assembled(terms: list[Term], hilbert: Any) -> FlipTerms | None:
+def _assembled(terms: list[Term], hilbert: DiscreteHilbert) -> FlipTerms | None:
     changes = sorted({change for _, change, _ in terms if change}, key=lambda c: (len(c), c))
     if any(len(change) > 2 for change in changes):
         return None
