@@ -254,8 +254,10 @@ class NaturalGradientFlow:
         r"""r of the late decay E - E₀ ~ e^{-4ηrt} for small η: the gap for λ → 0, less with regularisation.
 
         The smallest non-zero eigenvalue of (H - E₀)^½ T(T+λ)⁻¹ (H - E₀)^½ at the ground state (T itself for gradient
-        descent). A step multiplies E - E₀ by (1 - 2ηr)². Kernels that are not positive definite may keep the ground
-        state out of reach; E then decays to another limit.
+        descent), over all directions: a start that shares a symmetry with the ground state may end faster. A step
+        multiplies E - E₀ by (1 - 2ηr)², so the exponent that a run shows is -log(1 - 2ηr)/(2η), more than r for steps
+        that are not small. Kernels that are not positive definite may keep the ground state out of reach; E then
+        decays to another limit.
 
         Raises:
             InvalidTrainingError: Momentum, schedules, real time, or a loss that is not an energy.

@@ -175,44 +175,6 @@ def test_without_a_shift_the_flow_is_exact_evolution(propagation):
         np.testing.assert_allclose(psi * np.vdot(psi, exact), exact, atol=1e-8)
 
 
-@pytest.mark.parametrize("shift", [1e-6, 1e-3, 1e-2, 1.0, None])
-@pytest.mark.parametrize("sites", [4, pytest.param(8, marks=pytest.mark.slow)])
-def test_late_rate_is_the_rate_of_a_run(sites, shift):
-    # A positive definite kernel: others leave some energy behind, and decay to that.
-    net = qs.models.WideMLP(widths=(1,), activation="erf", sigma_b=0.3, parts="real")
-    k = qs.kernels.infinite_width(net)
-    hi = nk.hilbert.Spin(0.5, sites)
-    hamiltonian = nk.operator.Ising(hi, nk.graph.Chain(sites), h=1.0)
-    flow = qs.dynamics.NaturalGradientFlow(k, hamiltonian, learning_rate=0.05, diag_shift=shift)
-    r = flow.late_rate()
-    values, vectors = np.linalg.eigh(hamiltonian.to_dense())
-    ground = np.log(abs(vectors[:, 0]))
-    # The slowest mode of the step itself, so that what is late comes at once.
-    factors, modes = np.linalg.eig(
-        np.asarray(jax.jacfwd(lambda f: flow.run(f, [1])[0])(jnp.asarray(ground)))
-    )
-    moving = 1 - factors.real > 1e-10
-    slowest = np.argmax(np.where(moving, factors.real, -1))
-    assert (1 - factors[slowest].real) / 0.1 == pytest.approx(r, rel=1e-3)
-    mode = modes[:, slowest].real
-    n = 1 + int(0.05 / (0.2 * r))
-    first = ground + 1e-3 * mode / abs(mode).max()
-    early, late = np.asarray(flow.energies(first, [0, n])) - values[0]
-    # A step multiplies E - E₀ by (1 - 2ηr)².
-    assert (1 - (late / early) ** (1 / (2 * n))) / 0.1 == pytest.approx(r, rel=0.01)
-
-
-def test_late_rate_is_the_gap_without_regularisation():
-    values = np.linalg.eigvalsh(REAL.to_dense())
-    flow = qs.dynamics.NaturalGradientFlow(
-        qs.kernels.infinite_width(qs.models.CosNet(1, 1.0, 2.5, parts="real")),
-        REAL,
-        learning_rate=0.1,
-        diag_shift=0.0,
-    )
-    assert flow.late_rate() == pytest.approx(values[1] - values[0], rel=1e-6)
-
-
 @pytest.mark.parametrize("solver", ["dense", "products"])
 def test_amplitudes_that_span_hundreds_of_e_folds_stay_numbers(solver):
     flow = qs.dynamics.NaturalGradientFlow(
