@@ -100,7 +100,7 @@ class FunctionSpaceFlow:
         check_linear(optimizer)
         check_precision()
         whole = states is None
-        if whole:
+        if states is None:
             hilbert = loss.target.hilbert if loss.hilbert is None else loss.hilbert
             states = hilbert.all_states()
         elif loss.whole_basis:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -15,9 +16,10 @@ from jax.typing import ArrayLike
 from netket_qsntk.activations import Activation, Pair
 from netket_qsntk.errors import InvalidModelError, UnknownKernelError
 from netket_qsntk.kernels.base import Trainable
-from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula, is_traced
+from netket_qsntk.kernels.dot_product import DotProductKernel, Encoding, Formula
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.networks import CosNet, FourierFeatures, GaussNet, WaveFunction, WideMLP
+from netket_qsntk.tracing import is_traced
 
 
 class ExponentialKernel(Formula):
@@ -152,21 +154,21 @@ class FourierEncoding(eqx.Module):
 
     model: FourierFeatures = eqx.field(static=True)
 
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: Array) -> Array:
         """(n, sites) -> (n, 2 features)."""
         return self.model.encode(x)
 
 
-def _leaf(sigma: Any) -> Array:
+def _leaf(sigma: float | Sequence[float]) -> Array:
     """σ as a leaf: NumPy's, which stays known inside ``jax.jit``, where ``jnp.asarray`` would trace it."""
     return cast(Array, np.asarray(sigma, float))
 
 
-def _number(sigma: Any) -> str:
+def _number(sigma: Array) -> str:
     return str(sigma) if is_traced(sigma) else f"{float(sigma):.6g}"
 
 
-def _numbers(sigmas: Any) -> str:
+def _numbers(sigmas: Array) -> str:
     if is_traced(sigmas):
         return str(sigmas)
     few = sorted({float(s) for s in np.asarray(sigmas)})

@@ -5,7 +5,7 @@ compiled program, and ``jax.grad`` reaches them.
 """
 
 import abc
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import equinox as eqx
 import jax
@@ -22,12 +22,13 @@ from netket_qsntk.operators import Dense, KernelOperator, Shared, Tiled
 from netket_qsntk.operators.choose import Hint, Stored, choose
 from netket_qsntk.operators.structure import Structure
 from netket_qsntk.parallel import SharedMatrix
+from netket_qsntk.tracing import is_traced, on_host
 
 Trainable = Literal["all", "readout"]
 Which = Literal["ntk", "nngp"]
 
 
-def check_configurations(x: Any, name: str = "x") -> Any:
+def check_configurations(x: ArrayLike, name: str = "x") -> Array:
     """``x`` if it is an array of shape (n, sites); an error that says what to do otherwise."""
     if not isinstance(x, (np.ndarray, Array)):
         x = jnp.asarray(x)
@@ -37,7 +38,7 @@ def check_configurations(x: Any, name: str = "x") -> Any:
             f"{name} has shape {tuple(x.shape)}: expected (n, sites){hint}; "
             "for instance hilbert.all_states()."
         )
-    return x
+    return cast(Array, x)
 
 
 def check_which(which: str) -> Which:
@@ -80,52 +81,52 @@ class InfiniteWidthKernel(abc.ABC):
     # NumPy's numbers leave multiplication to __rmul__.
     __array_ufunc__ = None
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         if not issubclass(cls, eqx.Module):
             jax.tree_util.register_static(cls)
 
     @abc.abstractmethod
-    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+    def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m), in one pass.
 
         ``y=None`` stands for y = x.
         """
 
     @abc.abstractmethod
-    def diagonals(self, x: Any) -> tuple[Array, Array]:
+    def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)) for each configuration: two arrays (n,), without the matrices."""
 
-    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+    def matrix(self, x: ArrayLike, y: ArrayLike | None = None, which: Which = "ntk") -> Array:
         """One of the two kernels between x (n, sites) and y (m, sites): (n, m), and nothing else is made."""
         return self.both(x, y)[_SLOT[check_which(which)]]
 
-    def diagonal(self, x: Any, which: Which = "ntk") -> Array:
+    def diagonal(self, x: ArrayLike, which: Which = "ntk") -> Array:
         """One of the two kernels at (x, x) for each configuration: (n,)."""
         return self.diagonals(x)[_SLOT[check_which(which)]]
 
-    def nngp(self, x: Any, y: Any = None) -> Array:
+    def nngp(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Covariance K(x, y) = E[f(x) f(y)] of each part of ψ: (n, m) float64."""
         return self.matrix(x, y, "nngp")
 
-    def ntk(self, x: Any, y: Any = None) -> Array:
+    def ntk(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Neural tangent kernel Θ(x, y) = Σᵢ ∂ᵢf(x) ∂ᵢf(y) of each part of ψ: (n, m) float64."""
         return self.matrix(x, y, "ntk")
 
-    def nngp_diagonal(self, x: Any) -> Array:
+    def nngp_diagonal(self, x: ArrayLike) -> Array:
         """K(x, x) for each configuration: (n,)."""
         return self.diagonal(x, "nngp")
 
-    def coordinates(self, x: Any) -> Any:
+    def coordinates(self, x: ArrayLike) -> Array:
         """Configurations (n, sites) as the real vectors (n, d) that the structure is one of."""
-        return x if isinstance(x, jax.core.Tracer) else np.asarray(x, dtype=np.float64)
+        return on_host(x, float)
 
-    def of_coordinates(self, u: Any, v: Any, which: Which) -> Array:
+    def of_coordinates(self, u: ArrayLike, v: ArrayLike, which: Which) -> Array:
         """Entries between coordinates (n, d) and (m, d), of legal configurations or not."""
         return self.matrix(u, v, which)
 
     def structure(
-        self, x: Any | DiscreteHilbert, y: Any = None, *, which: Which = "ntk"
+        self, x: ArrayLike | DiscreteHilbert, y: ArrayLike | None = None, *, which: Which = "ntk"
     ) -> Structure:
         """What this kernel is on configurations, or on a Hilbert space: a Hamming table, a product, or neither.
 
@@ -149,7 +150,12 @@ class InfiniteWidthKernel(abc.ABC):
         return structures.find(self, x, y, check_which(which))
 
     def operator(
-        self, x: Any, y: Any = None, *, which: Which = "ntk", hint: Hint | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        which: Which = "ntk",
+        hint: Hint | None = None,
     ) -> KernelOperator:
         """The kernel as a linear operator of the cheapest exact structure.
 
@@ -179,15 +185,15 @@ class InfiniteWidthKernel(abc.ABC):
             on the whole basis its spectrum is exact)
         """
         x = check_configurations(x)
-        y = None if y is None else check_configurations(y, "y")
         same = y is None
+        columns = x if y is None else check_configurations(y, "y")
+        other = None if same else columns
         check_which(which)
 
         def dense(reason: str) -> KernelOperator:
-            return Dense(self.matrix(x, y, which), symmetric=same, positive=same, reason=reason)
+            return Dense(self.matrix(x, other, which), symmetric=same, positive=same, reason=reason)
 
         def shared(reason: str) -> KernelOperator:
-            columns = x if same else y
             rows = SharedMatrix.of_rows(
                 lambda here: np.asarray(self.matrix(x[here], columns, which)),
                 (len(x), len(columns)),
@@ -195,19 +201,22 @@ class InfiniteWidthKernel(abc.ABC):
             return Shared(rows, symmetric=same, positive=same, reason=reason)
 
         def tiled(reason: str) -> KernelOperator:
-            return Tiled(Entries(self, which), x, y, positive=same, reason=reason)
+            return Tiled(Entries(self, which), x, other, positive=same, reason=reason)
 
         stored = Stored(dense, shared, tiled)
         structured = hint is None or hint in ("hypercube", "kronecker")
         structure = _NOT_LOOKED
         if structured:
             product = hint == "kronecker"
-            structure = structures.find(self, x, y, which, product_only=product)
+            structure = structures.find(self, x, other, which, product_only=product)
         plain = isinstance(structure, structures.Unstructured)
-        at = np.asarray if plain else self.coordinates
-        return choose(structure, at(x), None if same else at(y), stored, hint=hint)
 
-    def qsntk(self, x: Any, y: Any = None) -> QSNTK:
+        def at(configurations: Array) -> np.ndarray:
+            return np.asarray(configurations if plain else self.coordinates(configurations))
+
+        return choose(structure, at(x), None if same else at(columns), stored, hint=hint)
+
+    def qsntk(self, x: ArrayLike, y: ArrayLike | None = None) -> QSNTK:
         """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0."""
         ntk = self.ntk(x, y)
         zero = jnp.zeros_like(ntk)
@@ -261,10 +270,7 @@ class KernelModule(InfiniteWidthKernel, eqx.Module):
     def __hash__(self) -> int:
         """By value, so that ``jax.jit(kernel.ntk)`` holds the kernel as the constant that it is."""
         leaves, kind = jax.tree.flatten(self)
-        known = (
-            id(leaf) if isinstance(leaf, jax.core.Tracer) else np.asarray(leaf).tobytes()
-            for leaf in leaves
-        )
+        known = (id(leaf) if is_traced(leaf) else np.asarray(leaf).tobytes() for leaf in leaves)
         return hash((kind, *known))
 
 
@@ -274,11 +280,11 @@ class Entries(eqx.Module):
     kernel: InfiniteWidthKernel
     which: Which = eqx.field(static=True)
 
-    def __call__(self, x: Any, y: Any = None) -> Array:
+    def __call__(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Entries between configurations x (n, sites) and y (m, sites): (n, m)."""
         return self.kernel.matrix(x, y, self.which)
 
-    def diagonal(self, x: Any) -> Array:
+    def diagonal(self, x: ArrayLike) -> Array:
         """Entries at (x, x): (n,)."""
         return self.kernel.diagonal(x, self.which)
 
@@ -296,12 +302,12 @@ class _Composed(KernelModule):
     def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
         """(NNGP, NTK) from those of the terms."""
 
-    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+    def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK), see :class:`InfiniteWidthKernel`."""
         pairs = [term.both(x, y) for term in self.terms]
         return self._join([k for k, _ in pairs], [t for _, t in pairs])
 
-    def diagonals(self, x: Any) -> tuple[Array, Array]:
+    def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)), see :class:`InfiniteWidthKernel`."""
         pairs = [term.diagonals(x) for term in self.terms]
         return self._join([k for k, _ in pairs], [t for _, t in pairs])
@@ -317,7 +323,7 @@ class Sum(_Composed):
     def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
         return sum(nngps[1:], nngps[0]), sum(ntks[1:], ntks[0])
 
-    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+    def matrix(self, x: ArrayLike, y: ArrayLike | None = None, which: Which = "ntk") -> Array:
         """One kernel alone."""
         parts = [term.matrix(x, y, which) for term in self.terms]
         return sum(parts[1:], parts[0])
@@ -330,7 +336,7 @@ class Product(_Composed):
     def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
         return nngps[0] * nngps[1], ntks[0] * nngps[1] + nngps[0] * ntks[1]
 
-    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+    def matrix(self, x: ArrayLike, y: ArrayLike | None = None, which: Which = "ntk") -> Array:
         """One kernel alone: the NTK needs both of each factor."""
         if which == "ntk":
             return self.both(x, y)[1]
@@ -345,39 +351,36 @@ class Scaled(KernelModule):
 
     def __init__(self, kernel: InfiniteWidthKernel, factor: ArrayLike) -> None:
         # NumPy's, so that inside jax.jit a known factor stays known.
-        known = not isinstance(factor, jax.core.Tracer)
-        self.kernel, self.factor = (
-            kernel,
-            cast(Array, np.asarray(factor, float) if known else factor),
-        )
+        self.kernel, self.factor = kernel, on_host(factor, float)
         self.n_parts, self.trainable = kernel.n_parts, kernel.trainable
+        known = not is_traced(factor)
         if self.factor.ndim or (known and not 0 < float(self.factor) < np.inf):
             raise InvalidModelError(
                 f"{factor!r} * kernel: expected a finite number > 0, the square of what multiplies the network."
             )
 
-    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+    def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK), see :class:`InfiniteWidthKernel`."""
         nngp, ntk = self.kernel.both(x, y)
         return self.factor * nngp, self.factor * ntk
 
-    def diagonals(self, x: Any) -> tuple[Array, Array]:
+    def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)), see :class:`InfiniteWidthKernel`."""
         nngp, ntk = self.kernel.diagonals(x)
         return self.factor * nngp, self.factor * ntk
 
-    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+    def matrix(self, x: ArrayLike, y: ArrayLike | None = None, which: Which = "ntk") -> Array:
         """One kernel alone."""
         return self.factor * self.kernel.matrix(x, y, which)
 
-    def coordinates(self, x: Any) -> Any:
+    def coordinates(self, x: ArrayLike) -> Array:
         """Those of the kernel."""
         return self.kernel.coordinates(x)
 
-    def of_coordinates(self, u: Any, v: Any, which: Which) -> Array:
+    def of_coordinates(self, u: ArrayLike, v: ArrayLike, which: Which) -> Array:
         """Entries between coordinates."""
         return self.factor * self.kernel.of_coordinates(u, v, which)
 
     def __repr__(self) -> str:
-        factor = self.factor if isinstance(self.factor, jax.core.Tracer) else float(self.factor)
+        factor = self.factor if is_traced(self.factor) else float(self.factor)
         return f"Scaled({factor:.6g}, {self.kernel!r})"

@@ -9,7 +9,7 @@ more than writing it to memory. Cost: 2nmd integer operations and 16 nm bytes fo
 import abc
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import equinox as eqx
 import jax
@@ -31,6 +31,7 @@ from netket_qsntk.kernels.base import (
 )
 from netket_qsntk.kernels.tiles import starts
 from netket_qsntk.parallel.mpi import over_ranks
+from netket_qsntk.tracing import is_traced, on_host, same_structure
 
 Wanted = tuple[Which, ...]
 # Of so few entries both kernels are evaluated at once.
@@ -65,8 +66,8 @@ class _Given(Formula):
 
     function: Callable[[int, Pair], tuple[Array, Array]] = eqx.field(static=True)
 
-    def __call__(self, d: Any, pair: Pair) -> tuple[Array, Array]:
-        return self.function(d, pair)
+    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
+        return self.function(cast(int, d), pair)
 
     def __repr__(self) -> str:
         return repr(self.function)
@@ -77,7 +78,7 @@ class _Added(Formula):
 
     terms: tuple[Formula, Formula]
 
-    def __call__(self, d: Any, pair: Pair) -> tuple[Array, Array]:
+    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
         (k, t), (l, s) = (term(d, pair) for term in self.terms)
         return k + l, t + s
 
@@ -91,9 +92,9 @@ class _Added(Formula):
 class Encoding(eqx.Module):
     """Configurations to real vectors, by a function or as they are."""
 
-    function: Callable[[Any], Any] | None = eqx.field(static=True)
+    function: Callable[[Array], Array] | None = eqx.field(static=True)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         """(n, sites) -> (n, d)."""
         return x if self.function is None else self.function(jnp.asarray(x))
 
@@ -115,7 +116,9 @@ def _pair(x: Array, y: Array) -> Pair:
     xy = x @ y.T
     ratio = xy / jnp.where(xx == 0, 1.0, xx)
 
-    def add(total: tuple[Array, Array], coordinates: tuple[Array, Array]) -> tuple[Any, None]:
+    def add(
+        total: tuple[Array, Array], coordinates: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Array], None]:
         gap, rest = total
         for xk, yk in zip(*coordinates, strict=True):
             gap = gap + (xk[:, None] - yk[None, :]) ** 2
@@ -171,15 +174,15 @@ class DotProductKernel(KernelModule):
     """
 
     formula: Formula
-    encoding: Callable[[Any], Any]
+    encoding: Callable[[Array], Array]
     label: str | None = eqx.field(static=True)
 
     def __init__(
         self,
-        formula: Callable[[Any, Pair], tuple[Array, Array]],
+        formula: Callable[[int, Pair], tuple[Array, Array]],
         *,
         model: object = None,
-        encode: Callable[[Any], Any] | None = None,
+        encode: Callable[[Array], Array] | None = None,
         n_parts: int = 2,
         trainable: Trainable = "all",
     ) -> None:
@@ -189,12 +192,11 @@ class DotProductKernel(KernelModule):
         self.n_parts = n_parts
         self.trainable = trainable
 
-    def encode(self, x: Any) -> Any:
+    def encode(self, x: ArrayLike) -> Array:
         """Real vectors (n, d) in float64: a NumPy array, or a tracer under a JAX transformation."""
-        u = self.encoding(x)
-        return u.astype(float) if is_traced(u) else np.asarray(u, dtype=np.float64)
+        return on_host(self.encoding(cast(Array, x)), float)
 
-    def coordinates(self, x: Any) -> Any:
+    def coordinates(self, x: ArrayLike) -> Array:
         """The encoded configurations."""
         return self.encode(x)
 
@@ -206,49 +208,49 @@ class DotProductKernel(KernelModule):
         nngp, ntk = (jnp.asarray(t) for t in self._values(d, xx, yy, xy, _BOTH))
         return nngp, ntk
 
-    def _values(self, d: int, xx: Any, yy: Any, xy: Any, wanted: Wanted) -> tuple[Any, ...]:
+    def _values(
+        self, d: int, xx: ArrayLike, yy: ArrayLike, xy: ArrayLike, wanted: Wanted
+    ) -> tuple[Array, ...]:
         """Of known numbers NumPy arrays, computed at a few lengths only, so that all sizes share a few programs."""
         if is_traced((xx, yy, xy)):
-            xx, yy, xy = (jnp.asarray(t, float) for t in (xx, yy, xy))
-            xy = jnp.broadcast_to(xy, jnp.broadcast_shapes(xx.shape, yy.shape, xy.shape))
-            formula = self._for_inputs(d, xx, yy)
-            return _evaluate(formula, _dimension(formula, d), Pair.of(xx, yy, xy), wanted)
-        xx, yy, xy = (np.asarray(t, float) for t in (xx, yy, xy))
-        shape = np.broadcast_shapes(xx.shape, yy.shape, xy.shape)
-        formula = self._for_inputs(d, xx, yy)
-        xy = np.atleast_1d(np.broadcast_to(xy, shape))
-        if xy.size <= _SMALL:  # one program for tables, whatever is wanted of them
-            xx, yy = (np.broadcast_to(t, xy.shape) for t in (xx, yy))
-        n = xy.shape[-1]
+            a, b, c = (jnp.asarray(t, float) for t in (xx, yy, xy))
+            c = jnp.broadcast_to(c, jnp.broadcast_shapes(a.shape, b.shape, c.shape))
+            formula = self._for_inputs(d, a, b)
+            return _evaluate(formula, _dimension(formula, d), Pair.of(a, b, c), wanted)
+        left, right, inner = (np.asarray(t, float) for t in (xx, yy, xy))
+        shape = np.broadcast_shapes(left.shape, right.shape, inner.shape)
+        formula = self._for_inputs(d, left, right)
+        inner = np.atleast_1d(np.broadcast_to(inner, shape))
+        if inner.size <= _SMALL:  # one program for tables, whatever is wanted of them
+            left, right = (np.broadcast_to(t, inner.shape) for t in (left, right))
+        n = inner.shape[-1]
         padding = max(64, 1 << max(n - 1, 0).bit_length()) - n
         moments = (
             np.pad(t, [(0, 0)] * (t.ndim - 1) + [(0, padding)], mode="edge" if n else "constant")
             if t.ndim and t.shape[-1] == n
             else t
-            for t in (xx, yy, xy)
+            for t in (left, right, inner)
         )
-        evaluated = _BOTH if xy.size <= _SMALL else wanted
+        evaluated = _BOTH if inner.size <= _SMALL else wanted
         found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), evaluated)
         found = tuple(found[evaluated.index(which)] for which in wanted)
-        if not is_traced(self.formula):
-            return tuple(np.asarray(t)[..., :n].reshape(shape) for t in found)
-        return tuple(t[..., :n].reshape(shape) for t in found)
+        return tuple(on_host(t)[..., :n].reshape(shape) for t in found)
 
-    def _for_inputs(self, d: int, *squares: Any) -> Formula:
+    def _for_inputs(self, d: int, *squares: ArrayLike) -> Formula:
         known = [np.asarray(t) for t in squares if not is_traced(t)]
         largest = max((float(t.max(initial=0.0)) for t in known), default=0.0)
         return self.formula.for_inputs(largest / d) if known else self.formula
 
-    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+    def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
         nngp, ntk = self._between(x, y, _BOTH)
         return nngp, ntk
 
-    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+    def matrix(self, x: ArrayLike, y: ArrayLike | None = None, which: Which = "ntk") -> Array:
         """One of them alone, at half of the memory."""
         return self._between(x, y, (check_which(which),))[0]
 
-    def _between(self, x: Any, y: Any, wanted: Wanted) -> tuple[Array, ...]:
+    def _between(self, x: ArrayLike, y: ArrayLike | None, wanted: Wanted) -> tuple[Array, ...]:
         u = self.encode(check_configurations(x))
         v = u if y is None else self.encode(check_configurations(y, "y"))
         if u.shape[-1] != v.shape[-1]:
@@ -258,11 +260,12 @@ class DotProductKernel(KernelModule):
             )
         if is_traced((u, v)):
             return _gram(self.formula, _dimension(self.formula, u.shape[-1]), u, v, wanted)
+        rows, columns = np.asarray(u), np.asarray(v)
         if is_traced(self.formula):
-            return self._matrices(u, v, wanted)
-        return over_ranks(lambda rows: self._matrices(rows, v, wanted), u)
+            return self._matrices(rows, columns, wanted)
+        return over_ranks(lambda own: self._matrices(own, columns, wanted), rows)
 
-    def of_coordinates(self, u: Any, v: Any, which: Which) -> Array:
+    def of_coordinates(self, u: ArrayLike, v: ArrayLike, which: Which) -> Array:
         """Entries between encoded configurations."""
         return self._matrices(np.asarray(u, float), np.asarray(v, float), (which,))[0]
 
@@ -282,22 +285,23 @@ class DotProductKernel(KernelModule):
         with jax.ensure_compile_time_eval():
             if scale:
                 places = np.rint(scale * u), np.rint(scale * v)
-                look_up.fill(*self._tables(*places, scale, wanted), out)
+                left, right, tables = self._tables(*places, scale, wanted)
+                look_up.fill(left, right, [np.asarray(t) for t in tables], out)
             else:
                 self._direct(u, v, wanted, out)
             # Aliased, not copied: nobody else holds these buffers.
             return tuple(jax.device_put(t, may_alias=True) for t in out)
 
-    def diagonals(self, x: Any) -> tuple[Array, Array]:
+    def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)) for each configuration: two arrays (n,), without the matrices."""
         nngp, ntk = self._diagonals(x, _BOTH)
         return nngp, ntk
 
-    def diagonal(self, x: Any, which: Which = "ntk") -> Array:
+    def diagonal(self, x: ArrayLike, which: Which = "ntk") -> Array:
         """One of them alone."""
         return self._diagonals(x, (check_which(which),))[0]
 
-    def _diagonals(self, x: Any, wanted: Wanted) -> tuple[Array, ...]:
+    def _diagonals(self, x: ArrayLike, wanted: Wanted) -> tuple[Array, ...]:
         u = self.encode(check_configurations(x))
         norms = (u * u).sum(-1)
         if is_traced(norms):
@@ -308,7 +312,7 @@ class DotProductKernel(KernelModule):
 
     def _tables(
         self, u: np.ndarray, v: np.ndarray, scale: int, wanted: Wanted
-    ) -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    ) -> tuple[np.ndarray, np.ndarray, list[Array]]:
         """Rows and columns whose inner products are places in tables of the kernels; u and v hold integers."""
         (norms_u, row), (norms_v, column) = (
             np.unique((t * t).sum(-1), return_inverse=True) for t in (u, v)
@@ -329,7 +333,7 @@ class DotProductKernel(KernelModule):
             # One value for (x, y) and (y, x), whatever the formula's rounding makes of their order.
             first = (np.arange(len(norms_u))[:, None] <= np.arange(len(norms_u)))[..., None]
             where = jnp.where if is_traced(tables) else np.where
-            tables = tuple(where(first, t, t.swapaxes(0, 1)) for t in tables)
+            tables = tuple(on_host(where(first, t, t.swapaxes(0, 1))) for t in tables)
         offset_u = (row * (len(norms_v) * len(dots)) + bound).astype(np.float32)
         offset_v = (column * len(dots)).astype(np.float32)
         # One extra coordinate on each side adds the offsets within the product.
@@ -371,20 +375,12 @@ class DotProductKernel(KernelModule):
         return self._summary(self.label or repr(self.formula), "function of x·x, y·y, x·y")
 
 
-def _same(one: Any, two: Any) -> bool:
+def _same(one: object, two: object) -> bool:
     """Whether two encodings are known to be the same function."""
-    kinds: list[Any] = [jax.tree.structure(t) for t in (one, two)]
-    if kinds[0] != kinds[1]:
-        return False
-    return all(
+    return same_structure(one, two) and all(
         a is b or (not is_traced((a, b)) and np.array_equal(a, b))
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
     )
-
-
-def is_traced(tree: Any) -> bool:
-    """Whether a leaf is a JAX tracer."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:

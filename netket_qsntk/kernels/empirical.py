@@ -1,9 +1,10 @@
 """The QS-NTK of a given network at its present parameters."""
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -177,9 +178,7 @@ class EmpiricalKernel:
 
         same = self.network.psi, self.network.parameters, y
         blocks = jax.jit(lambda own, *same: map_shared(rows, own, *same))(share(x), *same)
-        held: dict[tuple[int, int], Any] = {
-            part: SharedMatrix(b, len(x)) for part, b in blocks.items()
-        }
+        held = {part: cast(Array, SharedMatrix(b, len(x))) for part, b in blocks.items()}
         return self._assembled(held, y)
 
     def _blocks(self, x: Array, y: Array | None) -> dict[tuple[int, int], Array]:
@@ -228,7 +227,7 @@ class EmpiricalKernel:
         return layers.of_amplitudes(blocks, slope(x), None if y is None else slope(y))
 
     @staticmethod
-    def _assembled(blocks: dict[tuple[int, int], Array], y: Array | None) -> QSNTK:
+    def _assembled(blocks: Mapping[tuple[int, int], Array], y: Array | None) -> QSNTK:
         if len(blocks) < 3:
             zero = jax.tree.map(jnp.zeros_like, blocks[0, 0])
             blocks = {(1, 1): zero, (0, 1): zero, (1, 0): zero, **blocks}

@@ -1,7 +1,5 @@
 """The stability limit of gradient descent."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -10,6 +8,7 @@ from scipy.sparse.linalg import eigsh
 from netket_qsntk import operators
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.kernels.empirical import EmpiricalKernel
 from netket_qsntk.spectral import learning_rate_limit
 
 # Larger kernels are not stored for their largest eigenvalue: products with their operator suffice.
@@ -28,7 +27,7 @@ def largest_eigenvalue(matrix: ArrayLike) -> float:
     return float(eigsh(a, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
 
 
-def max_learning_rate(kernel: Any, states: ArrayLike) -> float:
+def max_learning_rate(kernel: InfiniteWidthKernel | EmpiricalKernel, states: ArrayLike) -> float:
     r"""The largest learning rate for which full-batch gradient descent on this loss converges.
 
     For L = (1/|B|) Σ_B |ψ - ψ_T|² every mode of the kernel is multiplied by 1 - 2ηλ/|B| a step, so that

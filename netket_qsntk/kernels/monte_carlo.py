@@ -1,13 +1,13 @@
 """The average tangent kernel of any network over its initialisations, measured."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from flax import linen
+from jax import Array
+from jax.typing import ArrayLike
+from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_states import Taken, drawn_again, take
 from netket_qsntk.errors import InvalidModelError, NotANetworkError
@@ -17,7 +17,12 @@ from netket_qsntk.wavefunction import Network, Psi, PureWaveFunction
 
 
 def monte_carlo(
-    model: Any, x: Any, y: Any = None, *, n_members: int, seed: Any = None
+    model: object,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    n_members: int,
+    seed: int | Array | None = None,
 ) -> tuple[QSNTK, QSNTK]:
     """The kernel of a network averaged over ``n_members`` initialisations, and its standard error.
 
@@ -53,15 +58,14 @@ def monte_carlo(
         raise InvalidModelError(
             f"n_members={n_members!r}: expected a whole number of at least 2, for a mean and its error."
         )
-    key, x = nk.jax.PRNGKey(seed), jnp.asarray(x)
-    total: Any = None
+    key, configurations = nk.jax.PRNGKey(seed), jnp.asarray(x)
+    total: list[tuple[np.ndarray, np.ndarray]] = []
     for i in range(int(n_members)):
-        function, parameters = _drawn(model, jax.random.fold_in(key, i), x)
+        function, parameters = _drawn(model, jax.random.fold_in(key, i), configurations)
         network = PureWaveFunction(function, parameters)
-        kernel = EmpiricalKernel(network, show_progress=False).qsntk(x, y)
+        kernel = EmpiricalKernel(network, show_progress=False).qsntk(configurations, y)
         blocks = [np.asarray(b) for b in _blocks(kernel)]
-        if total is None:
-            total = [(np.zeros_like(b), np.zeros_like(b)) for b in blocks]
+        total = total or [(np.zeros_like(b), np.zeros_like(b)) for b in blocks]
         # Welford: means and sums of squares without a difference of large numbers.
         total = [_added(old, block, i + 1) for old, block in zip(total, blocks, strict=True)]
     scale = np.sqrt(n_members * (n_members - 1))
@@ -69,19 +73,21 @@ def monte_carlo(
     return mean, QSNTK(*(jnp.asarray(np.sqrt(s) / scale) for _, s in total))
 
 
-def _added(old: Any, block: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _added(
+    old: tuple[np.ndarray, np.ndarray], block: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     mean, squares = old
     change = block - mean
     mean = mean + change / count
     return mean, squares + change * (block - mean)
 
 
-def _blocks(kernel: QSNTK) -> list[Any]:
+def _blocks(kernel: QSNTK) -> list[Array]:
     blocks = [kernel.theta_11, kernel.theta_22, kernel.theta_12]
     return blocks if kernel.theta_21 is None else [*blocks, kernel.theta_21]
 
 
-def _drawn(model: Any, key: Any, x: Any) -> tuple[Psi, Any]:
+def _drawn(model: object, key: Array, x: Array) -> tuple[Psi, PyTree]:
     """The functions of a newly drawn network, and its parameters."""
     if isinstance(model, linen.Module):
         taken = _taken(model)
@@ -98,7 +104,7 @@ def _drawn(model: Any, key: Any, x: Any) -> tuple[Psi, Any]:
     return Network(variables, taken.applied(method), given, not method), parameters
 
 
-def _taken(module: Any) -> Taken:
+def _taken(module: object) -> Taken:
     taken = take(module)
     if taken is None:
         raise NotANetworkError(
@@ -108,7 +114,7 @@ def _taken(module: Any) -> Taken:
     return taken
 
 
-def _made(model: Callable[[Any], Any], key: Any) -> Any:
+def _made(model: object, key: Array) -> object:
     already = not isinstance(model, type) and take(model) is not None
     if already or not callable(model):
         raise NotANetworkError(

@@ -8,15 +8,17 @@ deeper networks up to 1/width), and as NNGP the covariance of log ψ.
 
 import inspect
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Activation, Pair, activation
 from netket_qsntk.errors import InvalidModelError, UnknownKernelError
@@ -129,14 +131,14 @@ class PairKernel(KernelModule):
 
     variance: Array
 
-    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+    def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK), see :class:`~netket_qsntk.kernels.InfiniteWidthKernel`."""
         u = jnp.asarray(check_configurations(x)).astype(float)
         v = u if y is None else jnp.asarray(check_configurations(y, "y")).astype(float)
         ntk = ((u @ v.T) ** 2 - (u * u) @ (v * v).T) / 2
         return self.variance * ntk, ntk
 
-    def diagonals(self, x: Any) -> tuple[Array, Array]:
+    def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)), see :class:`~netket_qsntk.kernels.InfiniteWidthKernel`."""
         square = jnp.asarray(check_configurations(x)).astype(float) ** 2
         ntk = (jnp.sum(square, -1) ** 2 - jnp.sum(square**2, -1)) / 2
@@ -147,7 +149,7 @@ class PairKernel(KernelModule):
 
 
 @lru_cache(maxsize=64)
-def initial_variance(initializer: Any, what: str) -> Variance:
+def initial_variance(initializer: Callable[..., Array], what: str) -> Variance:
     """The variance of what a JAX initialiser draws, as a function of the shape.
 
     Raises:
@@ -171,7 +173,7 @@ def initial_variance(initializer: Any, what: str) -> Variance:
     )
 
 
-def _real(model: Any) -> None:
+def _real(model: nk.models.RBM | nk.models.RBMModPhase | nk.models.MLP) -> None:
     if jnp.issubdtype(model.param_dtype, jnp.complexfloating):
         raise UnknownKernelError(
             f"{type(model).__name__}(param_dtype={np.dtype(model.param_dtype)}): the kernel of complex weights has "
@@ -183,7 +185,7 @@ def _real(model: Any) -> None:
         )
 
 
-def _all_parameters(model: Any, trainable: str) -> None:
+def _all_parameters(model: object, trainable: str) -> None:
     if trainable not in ("all", "readout"):
         raise InvalidModelError(f"trainable={trainable!r}: expected 'all' or 'readout'.")
     if trainable == "readout":
@@ -192,7 +194,9 @@ def _all_parameters(model: Any, trainable: str) -> None:
         )
 
 
-def _hidden_sum(model: Any, visible: Any, n_parts: int) -> DotProductKernel:
+def _hidden_sum(
+    model: nk.models.RBM | nk.models.RBMModPhase, visible: Variance | None, n_parts: int
+) -> DotProductKernel:
     bias = initial_variance(model.hidden_bias_init, "hidden_bias_init")
     formula = HiddenSum(
         float(model.alpha),
@@ -247,10 +251,10 @@ def _mlp(model: nk.models.MLP, trainable: Trainable = "all") -> DotProductKernel
     return DotProductKernel(formula, n_parts=1, trainable=trainable)
 
 
-def _tuple(value: Any) -> tuple[Any, ...]:
+def _tuple(value: float | Sequence[float] | None) -> tuple[float, ...]:
     if value is None:
         return ()
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
+    return tuple(value) if isinstance(value, Sequence) else (value,)
 
 
 @infinite_width.register(nk.models.Jastrow)

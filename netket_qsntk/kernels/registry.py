@@ -20,9 +20,9 @@ _HOW = (
 class _Registry(Protocol):
     """What :func:`infinite_width` looks like: a function with a decorator for other architectures."""
 
-    register: Callable[..., Any]
+    register: Callable[..., Callable[..., InfiniteWidthKernel]]
 
-    def __call__(self, model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
+    def __call__(self, model: object, trainable: Trainable = "all") -> InfiniteWidthKernel:
         """The kernel of a model."""
         ...
 
@@ -40,7 +40,7 @@ def _registry(function: Any) -> _Registry:
 
 
 @_registry
-def infinite_width(model: Any, trainable: Trainable = "all") -> InfiniteWidthKernel:
+def infinite_width(model: object, trainable: Trainable = "all") -> InfiniteWidthKernel:
     """The Gaussian-process (NNGP) and neural tangent kernel of a model at infinite width.
 
     Dispatches on the model's type. For an architecture of your own::

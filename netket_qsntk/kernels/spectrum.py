@@ -6,7 +6,7 @@ unit of time.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.linalg
@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 
 from netket_qsntk import spectral
 from netket_qsntk.errors import InvalidConfigurationsError
-from netket_qsntk.kernels.base import check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.kernels.empirical import EmpiricalKernel
 from netket_qsntk.kernels.qsntk import QSNTK
 
 Mode = Literal["gd", "flow"]
@@ -157,7 +158,13 @@ class Spectrum:
         )
 
 
-def spectrum(kernel: Any, states: Any = None, *, residual: Any = None) -> Spectrum:
+# A matrix, or what has one on configurations.
+Given = ArrayLike | QSNTK | InfiniteWidthKernel | EmpiricalKernel
+
+
+def spectrum(
+    kernel: Given, states: ArrayLike | None = None, *, residual: ArrayLike | None = None
+) -> Spectrum:
     """The spectrum of a kernel, and what is left to learn in each of its modes.
 
     Args:
@@ -211,16 +218,16 @@ def spectrum(kernel: Any, states: Any = None, *, residual: Any = None) -> Spectr
     return Spectrum(eigenvalues[order], n, np.concatenate(shares)[order], loss)
 
 
-def _blocks(kernel: Any, states: ArrayLike) -> list[tuple[np.ndarray, str]]:
+def _blocks(kernel: Given, states: ArrayLike | None) -> list[tuple[np.ndarray, str]]:
     """Matrices to diagonalise, each with the part of the residual that it moves."""
-    if hasattr(kernel, "ntk") or hasattr(kernel, "qsntk"):
+    if isinstance(kernel, InfiniteWidthKernel | EmpiricalKernel):
         if states is None:
             raise InvalidConfigurationsError(
                 f"{type(kernel).__name__} is a function: expected spectrum(kernel, states), for instance "
                 "hilbert.all_states()."
             )
         x = check_configurations(states, "states")
-        if hasattr(kernel, "ntk"):
+        if isinstance(kernel, InfiniteWidthKernel):
             return [(np.asarray(kernel.ntk(x)), "each" if kernel.n_parts == 2 else "real")]
         kernel = kernel.qsntk(x)
     if isinstance(kernel, QSNTK):

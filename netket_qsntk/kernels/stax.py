@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 import equinox as eqx
 import jax
@@ -25,10 +25,21 @@ _NTK: Part = (1, 1)
 _NAMES = {_NNGP: "nngp", _NTK: "ntk"}
 
 
+class StaxPair(Protocol):
+    """What a neural-tangents kernel function returns where both kernels are asked for."""
+
+    nngp: Array
+    ntk: Array
+
+
+# kernel_fn(x1, x2 or None, names of kernels)
+StaxFunction = Callable[[Array, Array | None, tuple[str, ...]], StaxPair]
+
+
 class StaxKernel(KernelModule):
     """NNGP and NTK from a neural-tangents kernel function; made by :func:`from_stax`."""
 
-    kernel_fn: Callable[..., Any] = eqx.field(static=True)
+    kernel_fn: StaxFunction = eqx.field(static=True)
     encoding: Callable[[Array], Array] | None = eqx.field(static=True)
     block: int = eqx.field(static=True)
     show_progress: bool = eqx.field(static=True)
@@ -37,17 +48,19 @@ class StaxKernel(KernelModule):
         x = jnp.asarray(check_configurations(x, name))
         return (x if self.encoding is None else self.encoding(x)).astype(float)
 
-    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+    def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK), in blocks of configurations on both sides; half of them where y is x."""
         blocks = self._blocks(x, y, (_NNGP, _NTK))
         return blocks[_NNGP], blocks[_NTK]
 
-    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+    def matrix(self, x: ArrayLike, y: ArrayLike | None = None, which: Which = "ntk") -> Array:
         """One of them alone."""
         part = _NNGP if check_which(which) == "nngp" else _NTK
         return self._blocks(x, y, (part,))[part]
 
-    def _blocks(self, x: ArrayLike, y: ArrayLike, parts: tuple[Part, ...]) -> dict[Part, Array]:
+    def _blocks(
+        self, x: ArrayLike, y: ArrayLike | None, parts: tuple[Part, ...]
+    ) -> dict[Part, Array]:
         u = self._inputs(x)
         v = u if y is None else self._inputs(y, "y")
 
@@ -77,16 +90,16 @@ class StaxKernel(KernelModule):
 class _Tile:
     """One block of the kernels; hashable, so that equal functions share a program."""
 
-    kernel_fn: Callable[..., Any]
+    kernel_fn: StaxFunction
 
     def __call__(self, u: Array, v: Array, parts: tuple[Part, ...]) -> dict[Part, Array]:
         wanted = tuple(_NAMES[part] for part in (_NNGP, _NTK) if part in parts)
         kernel = self.kernel_fn(u, v, wanted)
-        return {part: getattr(kernel, _NAMES[part]) for part in parts}
+        return {part: kernel.nngp if part == _NNGP else kernel.ntk for part in parts}
 
 
 @partial(jax.jit, static_argnums=0)
-def _diagonals(kernel_fn: Callable[..., Any], u: Array) -> tuple[Array, Array]:
+def _diagonals(kernel_fn: StaxFunction, u: Array) -> tuple[Array, Array]:
     def alone(row: Array) -> tuple[Array, Array]:
         kernel = kernel_fn(row[None], None, ("nngp", "ntk"))
         return kernel.nngp[0, 0], kernel.ntk[0, 0]
@@ -95,7 +108,7 @@ def _diagonals(kernel_fn: Callable[..., Any], u: Array) -> tuple[Array, Array]:
 
 
 def from_stax(
-    kernel_fn: Callable[..., Any],
+    kernel_fn: StaxFunction,
     *,
     encode: Callable[[Array], Array] | None = None,
     n_parts: int = 2,

@@ -6,13 +6,14 @@ then compared with entries at random configurations of the product basis and of 
 a subclass may override what its parent promised, and an encoding may mix sites.
 """
 
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.operators.basis import local_values
@@ -23,6 +24,7 @@ from netket_qsntk.operators.structure import (
     Structure,
     Unstructured,
 )
+from netket_qsntk.tracing import is_traced, on_host
 
 Which = Literal["ntk", "nngp"]
 
@@ -34,19 +36,24 @@ _LARGEST_Q = 32  # values of a coordinate beyond which nobody would use a produc
 class HasEntries(Protocol):
     """A kernel, as far as its structure is concerned."""
 
-    def coordinates(self, x: Any) -> Any:
+    def coordinates(self, x: ArrayLike) -> Array:
         """Configurations (n, sites) as real vectors (n, d)."""
         ...
 
-    def of_coordinates(self, u: Any, v: Any, which: Which) -> Array:
+    def of_coordinates(self, u: ArrayLike, v: ArrayLike, which: Which) -> Array:
         """Entries between vectors (n, d) and (m, d)."""
         ...
+
+
+Entries = TypeVar("Entries", bound=HasEntries)
 
 
 class _Domain:
     """Configurations to look at: a batch, or random ones of a Hilbert space; and the values that sites take."""
 
-    def __init__(self, kernel: HasEntries, x: Any, y: Any) -> None:
+    def __init__(
+        self, kernel: HasEntries, x: ArrayLike | DiscreteHilbert, y: ArrayLike | None
+    ) -> None:
         rng = np.random.default_rng(0)
         if isinstance(x, DiscreteHilbert):
             local = np.asarray(x.local_states)
@@ -99,7 +106,12 @@ def _spread(n: int) -> np.ndarray:
 
 
 def find(
-    kernel: HasEntries, x: Any, y: Any = None, which: Which = "ntk", *, product_only: bool = False
+    kernel: HasEntries,
+    x: ArrayLike | DiscreteHilbert,
+    y: ArrayLike | None = None,
+    which: Which = "ntk",
+    *,
+    product_only: bool = False,
 ) -> Structure:
     """The structure of a kernel between configurations x and y, or on a Hilbert space x.
 
@@ -108,7 +120,9 @@ def find(
     Works under ``jax.grad`` and ``jax.jit`` with respect to the kernel's parameters: what is found then depends on
     the kind of kernel alone, and the numbers on the parameters.
     """
-    if not isinstance(x, DiscreteHilbert) and not (len(x) and (y is None or len(y))):
+    if not isinstance(x, DiscreteHilbert) and not all(
+        np.shape(t)[0] for t in (x, y) if t is not None
+    ):
         return Unstructured("there are no configurations")
     known = _concrete(kernel)
     with jax.ensure_compile_time_eval():
@@ -119,7 +133,11 @@ def find(
 
 
 def _of_known(
-    kernel: HasEntries, x: Any, y: Any, which: Which, product_only: bool
+    kernel: HasEntries,
+    x: ArrayLike | DiscreteHilbert,
+    y: ArrayLike | None,
+    which: Which,
+    product_only: bool,
 ) -> tuple["_Domain", Structure]:
     domain = _Domain(kernel, x, y)
     why_not = []
@@ -149,19 +167,17 @@ def _with_numbers_of(
     return eqx.tree_at(lambda t: (t.factor, t.scale, t.slope), found, (factor, scale, slope))
 
 
-def _concrete(kernel: Any) -> Any:
+def _concrete(kernel: Entries) -> Entries:
     """The kernel with typical numbers in the place of traced ones: its kind does not depend on them."""
-    leaves, treedef = jax.tree.leaves(kernel), cast(Any, jax.tree.structure(kernel))
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    leaves, treedef = jax.tree.flatten(kernel)
+    if not is_traced(leaves):
         return kernel
     with jax.ensure_compile_time_eval():
         typical = [
-            jnp.full(leaf.shape, 0.7 + 0.05 * i, leaf.dtype)
-            if isinstance(leaf, jax.core.Tracer)
-            else leaf
+            jnp.full(leaf.shape, 0.7 + 0.05 * i, leaf.dtype) if is_traced(leaf) else leaf
             for i, leaf in enumerate(leaves)
         ]
-    return treedef.unflatten(typical)
+    return jax.tree.unflatten(treedef, typical)
 
 
 def _hamming(kernel: HasEntries, domain: _Domain, which: Which) -> HammingTable | str:
@@ -179,12 +195,7 @@ def _path_values(kernel: HasEntries, domain: _Domain, which: Which) -> Array:
     """Entries between one configuration and those with its first h coordinates changed: (d + 1,)."""
     up, down = domain.states
     path = np.where(np.arange(domain.d) < np.arange(domain.d + 1)[:, None], down, up)
-    return jnp.asarray(_known(kernel.of_coordinates(path[:1], path, which))[0])
-
-
-def _known(entries: Array) -> Any:
-    """On the host, where nothing has to be compiled; traced entries as they are."""
-    return entries if isinstance(entries, jax.core.Tracer) else np.asarray(entries)
+    return jnp.asarray(on_host(kernel.of_coordinates(path[:1], path, which))[0])
 
 
 def _product(kernel: HasEntries, domain: _Domain, which: Which) -> SiteProduct | str:
@@ -214,7 +225,7 @@ def _factors(kernel: HasEntries, domain: _Domain, which: Which) -> tuple[Array, 
     common = states[np.argmax(np.abs(states))]
     one_site = np.full((len(states), d), common)
     one_site[:, 0] = states
-    nngp = _known(kernel.of_coordinates(one_site, one_site, "nngp"))
+    nngp = on_host(kernel.of_coordinates(one_site, one_site, "nngp"))
     at = int(np.argmax(np.abs(states)))
     base = nngp[at, at]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -228,7 +239,7 @@ def _factors(kernel: HasEntries, domain: _Domain, which: Which) -> tuple[Array, 
         row[:changed] = other
     inner = near @ near[0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        theta, k = (_known(kernel.of_coordinates(near[:1], near, w))[0] for w in ("ntk", "nngp"))
+        theta, k = (on_host(kernel.of_coordinates(near[:1], near, w))[0] for w in ("ntk", "nngp"))
         ratio = theta / k
     centred = inner - inner.mean()
     slope = (centred * ratio).sum() / max(np.sum(centred**2), 1e-300)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import InvalidModelError
@@ -17,6 +18,7 @@ from netket_qsntk.operators import HammingTable, KernelOperator, Projected
 from netket_qsntk.operators.choose import Hint
 from netket_qsntk.symmetry.orbits import folded, orbit_sums, orbit_words, words
 from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
+from netket_qsntk.tracing import is_traced
 
 Which = Literal["ntk", "nngp"]
 
@@ -47,24 +49,24 @@ class SymmetrizedKernel(KernelModule):
         self.n_parts = kernel.n_parts
         self.trainable = kernel.trainable
 
-    def both(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+    def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
         nngp, ntk = self._sums(x, y, ("nngp", "ntk"))
         return nngp, ntk
 
-    def matrix(self, x: Any, y: Any = None, which: Which = "ntk") -> Array:
+    def matrix(self, x: ArrayLike, y: ArrayLike | None = None, which: Which = "ntk") -> Array:
         """One of the two kernels between x (n, sites) and y (m, sites): (n, m)."""
         return self._sums(x, y, (which,))[0]
 
-    def nngp(self, x: Any, y: Any = None) -> Array:
+    def nngp(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Covariance of each projected part: (n, m)."""
         return self.matrix(x, y, "nngp")
 
-    def ntk(self, x: Any, y: Any = None) -> Array:
+    def ntk(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """Neural tangent kernel of each projected part: (n, m)."""
         return self.matrix(x, y, "ntk")
 
-    def diagonals(self, x: Any) -> tuple[Array, Array]:
+    def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K_G(x, x), Θ_G(x, x)) for each configuration, which depend on how symmetric it is: two arrays (n,)."""
         x = self._checked(x, "x")
 
@@ -74,7 +76,7 @@ class SymmetrizedKernel(KernelModule):
 
         return jax.lax.map(at, jnp.asarray(x), batch_size=64)
 
-    def qsntk(self, x: Any, y: Any = None) -> QSNTK:
+    def qsntk(self, x: ArrayLike, y: ArrayLike | None = None) -> QSNTK:
         """The quantum-state NTK: for a complex character ψ₁ and ψ₂ mix, Θ₁₁ = Θ₂₂ = Re Θ_G, Θ₁₂ = -Im Θ_G.
 
         (Half of each for one real network, whose projection is complex.)
@@ -87,7 +89,12 @@ class SymmetrizedKernel(KernelModule):
         return QSNTK(theta_11=half.real, theta_22=half.real, theta_12=-half.imag)
 
     def operator(
-        self, x: Any, y: Any = None, *, which: Which = "ntk", hint: Hint | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        which: Which = "ntk",
+        hint: Hint | None = None,
     ) -> KernelOperator:
         """As for every kernel; of many spins transforms and a projection, :class:`~netket_qsntk.operators.Projected`.
 
@@ -108,14 +115,16 @@ class SymmetrizedKernel(KernelModule):
                 )  # fmt: skip
         return super().operator(x, y, which=which, hint=hint)
 
-    def _checked(self, x: Any, name: str) -> Any:
-        x = check_configurations(x, name)
-        self.symmetry.check(x.shape[1], name)
-        return x
+    def _checked(self, x: ArrayLike, name: str) -> Array:
+        found = check_configurations(x, name)
+        self.symmetry.check(found.shape[1], name)
+        return found
 
-    def _sums(self, x: Any, y: Any, which: tuple[Which, ...]) -> tuple[Array, ...]:
-        x = self._checked(x, "x")
-        y = x if y is None else self._checked(y, "y")
+    def _sums(
+        self, rows: ArrayLike, columns: ArrayLike | None, which: tuple[Which, ...]
+    ) -> tuple[Array, ...]:
+        x = self._checked(rows, "x")
+        y = x if columns is None else self._checked(columns, "y")
         states = two_states(x, y)
         if states is not None:
             tables = [hamming_table(self.kernel, states, x.shape[1], w) for w in which]
@@ -127,7 +136,7 @@ class SymmetrizedKernel(KernelModule):
                 return tuple(_by_bits(self.symmetry, *up, table))
         return self._one_by_one(x, y, which)
 
-    def _one_by_one(self, x: Any, y: Any, which: tuple[Which, ...]) -> tuple[Array, ...]:
+    def _one_by_one(self, x: Array, y: Array, which: tuple[Which, ...]) -> tuple[Array, ...]:
         order, totals = self.symmetry.order, [jnp.zeros(())] * len(which)
         for move, sign, chi in self.symmetry.elements():
             image = y[:, move] if sign > 0 else -y[:, move]
@@ -159,11 +168,10 @@ def _by_bits(symmetry: Projection, x: Array, y: Array, tables: Array) -> list[Ar
     return [jnp.concatenate(column) for column in zip(*pieces, strict=True)]
 
 
-def two_states(*batches: Any) -> tuple[float, float] | None:
+def two_states(*batches: ArrayLike) -> tuple[float, float] | None:
     """The two values that the sites of configurations take, larger first; None for more. Traced ones are spins ±1."""
-    if any(isinstance(t, jax.core.Tracer) for t in batches):
-        batches = tuple(t for t in batches if not isinstance(t, jax.core.Tracer))
-    values = np.unique(np.concatenate([np.unique(np.asarray(t)) for t in batches or ([-1, 1],)]))
+    known = [np.unique(np.asarray(t)) for t in batches if not is_traced(t)]
+    values = np.unique(np.concatenate(known or [np.array([-1, 1])]))
     if len(values) == 1 and values[0]:
         return abs(float(values[0])), -abs(float(values[0]))
     return (float(values[1]), float(values[0])) if len(values) == 2 else None

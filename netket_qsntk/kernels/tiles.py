@@ -2,24 +2,31 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
+from netket.utils.types import PyTree
 
 from netket_qsntk.progress import track
 
 Part = tuple[int, int]
 """(α, β) of Θ_αβ, the parts of ψ counted from 0."""
-Tile = Callable[[Any, Any, tuple[Part, ...]], dict[Part, Array]]
-Operand = Callable[[int], Any]
+Tile = Callable[[PyTree, PyTree, tuple[Part, ...]], dict[Part, Array]]
+Operand = Callable[[int], PyTree]
 
 
 @partial(jax.jit, static_argnames=("tile", "mirror"), donate_argnames="out")
 def _fill(
-    out: dict[Part, Array], left: Any, right: Any, i: int, j: int, *, tile: Tile, mirror: bool
+    out: dict[Part, Array],
+    left: PyTree,
+    right: PyTree,
+    i: int,
+    j: int,
+    *,
+    tile: Tile,
+    mirror: bool,
 ) -> dict[Part, Array]:
     parts = tuple(out)
     transposed = tuple((b, a) for a, b in parts) if mirror else ()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.readout import FixedReadout
 
@@ -63,10 +64,12 @@ class Loss(abc.ABC):
         )
 
     @abc.abstractmethod
-    def value(self, psi: Array, amplitudes: Any = None) -> Array:
+    def value(self, psi: Array, amplitudes: ArrayLike | None = None) -> Array:
         """L, a real scalar, for ψ (n,) against the target's amplitudes (n,) on the same configurations."""
 
-    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
+    def gradient(
+        self, psi: Array, amplitudes: ArrayLike | None = None, n: int | None = None
+    ) -> Array:
         """∂L/∂ψ₁ + i ∂L/∂ψ₂: (n,) complex.
 
         A local loss is also asked for a part of the configurations; ``n`` is then the number of all.
@@ -75,12 +78,14 @@ class Loss(abc.ABC):
         slope = jax.grad(lambda p: self.value(p, amplitudes))(jnp.asarray(psi) + 0j).conj()
         return slope if n is None else (len(psi) / n) * slope
 
-    def value_and_gradient(self, psi: Array, amplitudes: Any = None) -> tuple[Array, Array]:
+    def value_and_gradient(
+        self, psi: Array, amplitudes: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """Both at once, for losses whose value and gradient share their work."""
         return self.value(psi, amplitudes), self.gradient(psi, amplitudes)
 
     def value_and_f_gradient(
-        self, readout: FixedReadout, f: Array, amplitudes: Any = None
+        self, readout: FixedReadout, f: Array, amplitudes: ArrayLike | None = None
     ) -> tuple[Array, Array]:
         """L and ∂L/∂f₁ + i ∂L/∂f₂ (n,) for the functions f (n,) of a network.
 

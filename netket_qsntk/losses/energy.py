@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 from netket.operator import DiscreteOperator
 
@@ -115,15 +116,19 @@ class Energy(Loss):
         psi = jnp.exp(log_psi - jnp.max(log_psi.real))
         return self.apply(psi) / psi
 
-    def value(self, psi: Array, amplitudes: Any = None) -> Array:
+    def value(self, psi: Array, amplitudes: ArrayLike | None = None) -> Array:
         """⟨ψ|H|ψ⟩/⟨ψ|ψ⟩: a scalar."""
         return jnp.vdot(psi, self.apply(psi)).real / jnp.vdot(psi, psi).real
 
-    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
+    def gradient(
+        self, psi: Array, amplitudes: ArrayLike | None = None, n: int | None = None
+    ) -> Array:
         """(2/⟨ψ|ψ⟩)(H - L)ψ: (n_states,)."""
         return self.value_and_gradient(psi)[1]
 
-    def value_and_gradient(self, psi: Array, amplitudes: Any = None) -> tuple[Array, Array]:
+    def value_and_gradient(
+        self, psi: Array, amplitudes: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """L and its gradient, by one product with H."""
         norm = jnp.vdot(psi, psi).real
         moved = self.apply(psi)

@@ -1,9 +1,8 @@
 """Losses against a target wave function."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.losses.base import Loss
 
@@ -33,14 +32,16 @@ class MSE(_Supervised):
 
     is_local = True
 
-    def value(self, psi: Array, amplitudes: Any = None) -> Array:
+    def value(self, psi: Array, amplitudes: ArrayLike | None = None) -> Array:
         """L for ψ (n,): a scalar."""
-        error = psi - amplitudes
+        error = psi - jnp.asarray(amplitudes)
         return jnp.mean(error.real**2 + error.imag**2)
 
-    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
+    def gradient(
+        self, psi: Array, amplitudes: ArrayLike | None = None, n: int | None = None
+    ) -> Array:
         """(2/n)(ψ - ψ_T): (n,)."""
-        return (2 / (len(psi) if n is None else n)) * (psi - amplitudes)
+        return (2 / (len(psi) if n is None else n)) * (psi - jnp.asarray(amplitudes))
 
 
 class Infidelity(_Supervised):
@@ -64,14 +65,16 @@ class Infidelity(_Supervised):
 
     scale_invariant = True
 
-    def value(self, psi: Array, amplitudes: Any = None) -> Array:
+    def value(self, psi: Array, amplitudes: ArrayLike | None = None) -> Array:
         """L for ψ (n,): a scalar, computed from the part of ψ orthogonal to ψ_T, so that it is exact near 0."""
         amplitudes = jnp.asarray(amplitudes)
         weight = jnp.vdot(amplitudes, amplitudes).real
         rest = psi - (jnp.vdot(amplitudes, psi) / weight) * amplitudes
         return jnp.vdot(rest, rest).real / jnp.vdot(psi, psi).real
 
-    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
+    def gradient(
+        self, psi: Array, amplitudes: ArrayLike | None = None, n: int | None = None
+    ) -> Array:
         """(2/⟨ψ|ψ⟩)[(1 - L) ψ - ψ_T ⟨ψ_T|ψ⟩/⟨ψ_T|ψ_T⟩]: (n,)."""
         amplitudes = jnp.asarray(amplitudes)
         norm = jnp.vdot(psi, psi).real

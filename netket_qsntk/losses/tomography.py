@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.errors import MeasurementError
@@ -134,13 +135,15 @@ class Tomography(Loss):
         self._frequencies = jnp.asarray(np.stack(frequencies) / shots)
         self._bases = tuple(m.basis for m in self.measurements)
 
-    def value(self, psi: Array, amplitudes: Any = None) -> Array:
+    def value(self, psi: Array, amplitudes: ArrayLike | None = None) -> Array:
         """L for ψ (n_states,): a scalar, infinite if an outcome was seen that ψ excludes."""
         psi = jnp.asarray(psi)
         terms = _log_likelihoods(self._bases, self._frequencies, psi)
         return jnp.log(jnp.vdot(psi, psi).real) - terms
 
-    def gradient(self, psi: Array, amplitudes: Any = None, n: int | None = None) -> Array:
+    def gradient(
+        self, psi: Array, amplitudes: ArrayLike | None = None, n: int | None = None
+    ) -> Array:
         """2ψ/⟨ψ|ψ⟩ - 2 Σ_b U_b†(f_b/(U_bψ)*): (n_states,) complex."""
         out = 2 * psi / jnp.vdot(psi, psi).real + 0j
         for basis, f in zip(self._bases, self._frequencies, strict=True):
