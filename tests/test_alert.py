@@ -92,6 +92,29 @@ def gathered_matrix():
     ntk.gather()
 
 
+def few_amplitudes():
+    levels = qs.learning.levels(KERNEL, nk.hilbert.Spin(0.5, 8))
+    power = qs.learning.target_power(qs.targets.Target(nk.hilbert.Spin(0.5, 8), np.eye(256)[3]))
+    qs.learning.learning_curve(levels, power, [64])
+
+
+def few_functions():
+    levels = qs.learning.levels(KERNEL, nk.hilbert.Spin(0.5, 8))
+    qs.learning.learning_curve(levels, np.ones(9) / 9, [250])
+
+
+def frozen():
+    profile = 40.0 * (1 - 2 * np.arange(9) / 8) ** 4
+    ensemble = qs.entanglement.LogNormalEnsemble.hamming(profile)
+    qs.entanglement.participation_entropy(ensemble)
+
+
+def no_number():
+    zero = qs.vqs.EnsembleState.from_amplitudes(HILBERT, np.zeros((1, 16)))
+    driver = qs.driver.QSNTKDriver(TARGET, optax.sgd(0.0), variational_state=zero)
+    driver.run(1, show_progress=False)
+
+
 CAUSES = {
     unstable_dynamics: E.UnstableLearningRateWarning,
     unstable_products: E.UnstableLearningRateWarning,
@@ -104,6 +127,10 @@ CAUSES = {
     posterior_of_a_singular_kernel: E.NotConvergedWarning,
     samples_that_miss_each_other: E.PoorOverlapWarning,
     gathered_matrix: E.GatheredMatrixWarning,
+    few_amplitudes: E.FewAmplitudesWarning,
+    few_functions: E.FiniteSizeWarning,
+    frozen: E.FreezingWarning,
+    no_number: E.NotANumberWarning,
 }
 
 
@@ -127,14 +154,8 @@ def test_every_class_of_warnings_has_a_cause_here():
         for c in vars(E).values()
         if inspect.isclass(c) and issubclass(c, E.QSNTKWarning) and c is not E.QSNTKWarning
     }
-    elsewhere = {
-        E.SinglePrecisionWarning,  # a setting of the process: tests/test_precision.py starts one
-        E.FewAmplitudesWarning,  # tests/learning
-        E.FiniteSizeWarning,  # tests/learning
-        E.FreezingWarning,  # tests/entanglement/test_participation.py
-        E.NotANumberWarning,  # tests/driver/test_no_wrong_answer.py
-    }
-    assert set(CAUSES.values()) == classes - elsewhere
+    # A setting of the process: tests/test_precision.py starts one.
+    assert set(CAUSES.values()) == classes - {E.SinglePrecisionWarning}
 
 
 def test_all_warnings_go_through_one_function():

@@ -39,6 +39,13 @@ class TangentModes:
     epsilon: float
     n_samples: int | None
 
+    def __repr__(self) -> str:
+        energies = "without" if self.force is None else "with"
+        return (
+            f"TangentModes({len(self.eigenvalues)} modes, trace={self.trace:.6g}, {energies} energies, "
+            f"n_samples={self.n_samples})"
+        )
+
     def filter(self, diag_shift: float) -> np.ndarray:
         """s/(s + λ), (r,): the share of the exact imaginary-time step that SR takes along each mode.
 

@@ -131,4 +131,6 @@ class FunctionSpaceEngine:
         return out
 
     def __repr__(self) -> str:
-        return f"function space, {self.dynamics!r}"
+        return (
+            f"function space ({type(self.dynamics.operator).__name__}), mode={self.dynamics.mode!r}"
+        )

@@ -191,7 +191,7 @@ class LinearDynamics:
     def __repr__(self) -> str:
         rank = "" if self.rank is None else f", rank={self.rank}"
         return (
-            f"LinearDynamics({self.kernel!r}, n_train={len(self.train.states)}{rank}, "
+            f"LinearDynamics({self.kernel.description}, n_train={len(self.train.states)}{rank}, "
             f"response={type(self.response).__name__}, solution={self.solution!r}, because "
             f"{self.solution.reason})"
         )

@@ -178,7 +178,7 @@ class ProductSolution(Solution):
         ]
 
     def __repr__(self) -> str:
-        return f"products alone, n_draws={self.estimates.n_draws}, {self.engine.operator!r}"
+        return f"products alone ({type(self.engine.operator).__name__}), n_draws={self.estimates.n_draws}"
 
 
 def _mean_and_error(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

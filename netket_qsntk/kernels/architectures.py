@@ -158,6 +158,9 @@ class FourierEncoding(eqx.Module):
         """(n, sites) -> (n, 2 features)."""
         return self.model.encode(x)
 
+    def __repr__(self) -> str:
+        return f"{np.shape(self.model.frequencies)[0]} Fourier features"
+
 
 def _leaf(sigma: float | Sequence[float]) -> Array:
     """σ as a leaf: NumPy's, which stays known inside ``jax.jit``, where ``jnp.asarray`` would trace it."""

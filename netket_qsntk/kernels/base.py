@@ -241,6 +241,11 @@ class InfiniteWidthKernel(abc.ABC):
     def __rmul__(self, factor: ArrayLike) -> "InfiniteWidthKernel":
         return Scaled(self, factor)
 
+    @property
+    def description(self) -> str:
+        """What it is the kernel of, in a few words: for the summaries of what holds a kernel."""
+        return repr(self)
+
     def _summary(self, architecture: str, structure: str) -> str:
         """For ``repr``: a kernel is a function, whose size is that of the configurations it is given."""
         return (
@@ -289,7 +294,7 @@ class Entries(eqx.Module):
         return self.kernel.diagonal(x, self.which)
 
     def __repr__(self) -> str:
-        return f"{self.which} of {self.kernel!r}"
+        return f"Entries({self.which} of {self.kernel!r})"
 
 
 class _Composed(KernelModule):

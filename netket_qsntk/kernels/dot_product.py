@@ -371,8 +371,18 @@ class DotProductKernel(KernelModule):
         both = _Added((self.formula, other.formula))
         return eqx.tree_at(lambda kernel: kernel.formula, self, both)
 
+    @property
+    def description(self) -> str:
+        """The architecture, with the encoding if it is a module of its own."""
+        architecture = self.label or repr(self.formula)
+        return (
+            architecture
+            if isinstance(self.encoding, Encoding)
+            else f"{architecture} of {self.encoding!r}"
+        )
+
     def __repr__(self) -> str:
-        return self._summary(self.label or repr(self.formula), "function of x·x, y·y, x·y")
+        return self._summary(self.description, "function of x·x, y·y, x·y")
 
 
 def _same(one: object, two: object) -> bool:

@@ -147,6 +147,11 @@ class SymmetrizedKernel(KernelModule):
             ]
         return tuple(totals)
 
+    @property
+    def description(self) -> str:
+        """The architecture and the group."""
+        return f"{self.kernel.description}, {self.symmetry!r}"
+
     def __repr__(self) -> str:
         return f"SymmetrizedKernel({self.kernel!r}, {self.symmetry!r})"
 

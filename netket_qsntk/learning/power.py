@@ -41,6 +41,9 @@ class TargetPower(np.ndarray):
     def __array_finalize__(self, other: Any) -> None:
         self.participation = other.participation if isinstance(other, TargetPower) else np.nan
 
+    def __repr__(self) -> str:
+        return f"TargetPower({self.size} levels, total={self.sum():.6g}, participation={self.participation:.6g})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return TargetPower, (np.asarray(self), self.participation)
 

@@ -46,6 +46,9 @@ class HammingTable(eqx.Module):
         """Number of coordinates."""
         return self.values.shape[0] - 1
 
+    def __repr__(self) -> str:
+        return f"HammingTable(d={self.d}, states={self.states}, sitewise={self.sitewise}, because {self.reason})"
+
     def entries(self, u: Any, v: Any) -> Array:
         """The kernel between known coordinates u (n, d) and v (m, d): (n, m)."""
         first, second = (np.asarray(t) == self.states[0] for t in (u, v))
@@ -99,6 +102,12 @@ class SiteProduct(eqx.Module):
     sitewise: bool = eqx.field(static=True)
     reason: str = eqx.field(static=True)
 
+    def __repr__(self) -> str:
+        return (
+            f"SiteProduct(d={self.d}, states={self.states}, is_pure={self.is_pure}, sitewise={self.sitewise}, "
+            f"because {self.reason})"
+        )
+
     def entries(self, u: Any, v: Any) -> Array:
         """The kernel between known coordinates u (n, d) and v (m, d): (n, m)."""
         u, v = np.asarray(u, float), np.asarray(v, float)
@@ -124,6 +133,9 @@ class Unstructured(eqx.Module):
     """
 
     reason: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        return f"Unstructured(because {self.reason})"
 
 
 Structure = HammingTable | SiteProduct | Unstructured

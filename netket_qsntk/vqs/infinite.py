@@ -280,7 +280,7 @@ class InfiniteState(nk.vqs.VariationalState):
 
     def __repr__(self) -> str:
         output = "log ψ, " if self.process.readout.is_log else ""
-        return f"InfiniteState({self.hilbert}, {output}steps={self.steps:g}, {self.kernel!r})"
+        return f"InfiniteState({self.hilbert}, {output}steps={self.steps:g}, {self.kernel.description})"
 
 
 # Hilbert space, model and dynamics come with the state that a checkpoint is restored into.
