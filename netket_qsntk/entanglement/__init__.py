@@ -24,6 +24,11 @@ from netket_qsntk.entanglement.from_models import ensemble, gaussian_ensemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.normalized import normalized_purity
+from netket_qsntk.entanglement.overlap_kernel import (
+    OverlapKernel,
+    kernel_profile,
+    overlap_kernel,
+)
 from netket_qsntk.entanglement.overlap_sampling import sampled_renyi
 from netket_qsntk.entanglement.participation import (
     effective_samples,
@@ -32,6 +37,7 @@ from netket_qsntk.entanglement.participation import (
 )
 from netket_qsntk.entanglement.parting import Parting, parting
 from netket_qsntk.entanglement.partition import check_partition, fermion_modes
+from netket_qsntk.entanglement.random_rbm import RandomRBM
 from netket_qsntk.entanglement.reference import (
     VolumeLaw,
     fit_volume_law,
@@ -42,7 +48,6 @@ from netket_qsntk.entanglement.saddle import (
     EntropyDensity,
     entropy_density,
     extensive_ensemble,
-    kernel_profile,
 )
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.scaling import ScalingRow, ScalingTable, entropy_scaling
@@ -62,9 +67,11 @@ __all__ = [
     "GaussianEnsemble",
     "HammingEnsemble",
     "LogNormalEnsemble",
+    "OverlapKernel",
     "Parting",
     "ProductEnsemble",
     "ProductKernel",
+    "RandomRBM",
     "ScalingRow",
     "ScalingTable",
     "VolumeLaw",
@@ -92,6 +99,7 @@ __all__ = [
     "log_site_moments",
     "maximum_entropy",
     "normalized_purity",
+    "overlap_kernel",
     "page_entropy",
     "participation_entropy",
     "parting",

@@ -110,6 +110,20 @@ class LogNormalEnsemble:
         """Number of sites (modes, for fermions)."""
         return self.fields.n_sites
 
+    @property
+    def has_fixed_modulus(self) -> bool:
+        """Whether |ψ| is one function for all networks but for a common factor: Cov f₁ is constant."""
+        fields = self.fields
+        if isinstance(fields, ProductEnsemble):
+            return all(np.ptp(kappa) == 0 for kappa in fields.kernels[0].sites)
+        if isinstance(fields, DenseEnsemble):
+            relation = 0.0 if fields.relation is None else fields.relation.real
+            k = (fields.covariance.real + relation) / 2
+        else:
+            k = fields.kernels[0]
+        # What f₁ varies by less than the rounding of the whole covariance is no variation.
+        return bool(np.ptp(k) <= 1e-14 * np.max(np.abs(fields.covariance)))
+
     def __repr__(self) -> str:
         reference = "" if self.reference is None else ", with a reference"
         return f"LogNormalEnsemble(log ψ = {self.fields!r}{reference})"

@@ -22,6 +22,8 @@ Potential = Callable[[list[np.ndarray]], tuple[np.ndarray, list[np.ndarray]]]
 
 _STEPS = 3000
 _TOLERANCE = 1e-11
+# Steps so short that the sum does not grow beyond rounding.
+_SMALLEST = 1e-7
 # Steps after which starts that have met go on as one.
 _MEETINGS = (20, 50, 100, 200, 500)
 
@@ -63,39 +65,58 @@ def saddles(
         n: Number of replicas.
         alike: Direction in which the sum of a pair grows as its replicas become alike, +1 or -1.
     """
-    fields = _starts(parts, n, alike)
-    sums = _sums(parts, fields)
-    step = np.ones((len(fields[0]), 1))
-    last = np.full(len(step), np.inf)
+    kept = _starts(parts, n, alike)
+    sums = _sums(parts, kept)
+    exponent, wanted = potential(sums)
+    best = _log_sums(parts, kept, sums, exponent)
+    step = np.ones((len(best), 1))
+    change = np.full(len(best), np.inf)
     for number in range(_STEPS):
-        wanted = potential(sums)[1]
-        moves = [w - f for w, f in zip(wanted, fields, strict=True)]
+        moves = [w - f for w, f in zip(wanted, kept, strict=True)]
         change = np.max([np.max(np.abs(m), axis=1) for m in moves], axis=0)
-        size = np.max([np.max(np.abs(f), axis=1) for f in fields], axis=0)
-        if np.all(change < _TOLERANCE * np.maximum(1.0, size)):
+        size = np.max([np.max(np.abs(f), axis=1) for f in kept], axis=0)
+        if np.all((change < _TOLERANCE * np.maximum(1.0, size)) | (step[:, 0] < _SMALLEST)):
             break
-        step = np.where((change > last)[:, None], np.maximum(0.7 * step, 0.02), step)
-        last = change
-        fields = [f + step * m for f, m in zip(fields, moves, strict=True)]
+        # Towards the wanted fields the sum grows, if the step is short enough.
+        fields = [f + step * m for f, m in zip(kept, moves, strict=True)]
+        reached = _sums(parts, fields)
+        exponent, slopes = potential(reached)
+        total = _log_sums(parts, fields, reached, exponent)
+        better = (total >= best - 1e-13 * np.maximum(1.0, np.abs(best)))[:, None]
+        kept = [np.where(better, a, b) for a, b in zip(fields, kept, strict=True)]
+        sums = [np.where(better, a, b) for a, b in zip(reached, sums, strict=True)]
+        wanted = [np.where(better, a, b) for a, b in zip(slopes, wanted, strict=True)]
+        best = np.where(better[:, 0], total, best)
+        step = np.where(better, np.minimum(1.0, 1.2 * step), 0.5 * step)
         if number in _MEETINGS:
             # Many starts have come to the same point.
-            rows = np.unique(np.round(np.hstack(fields), 5), axis=0, return_index=True)[1]
-            fields, step, last = [f[rows] for f in fields], step[rows], last[rows]
-        sums = _sums(parts, fields)
-    total, wanted = potential(sums)
-    for kinds, field, here in zip(parts, fields, sums, strict=True):
-        total = total + _log_norm(kinds, field) - np.sum(field * here, axis=1)
+            rows = np.unique(np.round(np.hstack(kept), 5), axis=0, return_index=True)[1]
+            kept, sums, wanted = ([part[rows] for part in all_] for all_ in (kept, sums, wanted))
+            best, step, change = best[rows], step[rows], change[rows]
     found: list[Saddle] = []
-    for i in np.argsort(-total):
-        reached = [part[i] for part in sums]
+    for i in np.argsort(-best):
+        here = [part[i] for part in sums]
         known = any(
-            abs(total[i] - old.log_sum) < 1e-6 * max(1.0, abs(old.log_sum))
-            and all(np.allclose(a, b, atol=1e-4) for a, b in zip(reached, old.sums, strict=True))
+            abs(best[i] - old.log_sum) < 1e-6 * max(1.0, abs(old.log_sum))
+            and all(np.allclose(a, b, atol=1e-4) for a, b in zip(here, old.sums, strict=True))
             for old in found
         )
-        if last[i] < 1e-4 and not known:
-            found.append(Saddle([field[i] for field in fields], reached, float(total[i])))
+        if not known:
+            found.append(Saddle([field[i] for field in kept], here, float(best[i])))
     return found
+
+
+def _log_sums(
+    parts: Sequence[Sequence[SiteClasses]],
+    fields: list[np.ndarray],
+    sums: list[np.ndarray],
+    exponent: np.ndarray,
+) -> np.ndarray:
+    """entropy + F, for each row of fields."""
+    total = np.array(exponent)
+    for kinds, field, here in zip(parts, fields, sums, strict=True):
+        total += _log_norm(kinds, field) - np.sum(field * here, axis=1)
+    return total
 
 
 def _log_norm(kinds: Sequence[SiteClasses], field: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ r"""Averages over an ensemble of *normalised* wave functions, as one integral.
 
 because :math:`X^{-n} = \int t^{n-1} e^{-tX} dt/(n-1)!`; the factor :math:`e^{-t\psi^\dagger\psi}`
 turns one Gaussian ensemble into another, of covariance Γ_t = Γ(1 + tΓ)⁻¹ when it is proper, so
-the inner average is again a sum over contractions.
+the inner average is again a sum over contractions. For ψ = e^f it does not: the Laplace
+transform of a sum of log-normal weights is no closed form, even of one weight, and its expansion in moments diverges.
+Only where |ψ| is the same for all networks is the norm no random number, and the ratio of moments is the average.
 """
 
 import math
@@ -19,6 +21,7 @@ from netket_qsntk.entanglement.diagonal import local_spectrum
 from netket_qsntk.entanglement.ensembles import DenseEnsemble, GaussianEnsemble, check_positive
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.partition import Bipartition, bipartition, check_partition
+from netket_qsntk.entanglement.replica_sums import log_normal_moment, log_normal_norm
 from netket_qsntk.errors import EntropyOrderError
 
 # Tails below exp(-45) of the peak are left out: 3e-20.
@@ -66,9 +69,13 @@ def normalized_moment(
     if not 1e-13 <= rtol < 1:
         raise EntropyOrderError(f"rtol={rtol!r}: expected a relative accuracy from 1e-13 to 1.")
     if isinstance(ensemble, LogNormalEnsemble):
+        if ensemble.has_fixed_modulus:
+            # The norm is one number times a common factor of ψ, which cancels in either average.
+            return math.exp(log_normal_moment(ensemble, sites, n) - log_normal_norm(ensemble, n))
         raise EntropyOrderError(
-            "normalization='exact': averages over normalised states of networks of log ψ have no closed form. Take "
-            "normalization='ratio', or draws with an error: qs.vqs.InfiniteState(hilbert, model).expect("
+            "normalization='exact': averages over normalised states of networks of log ψ have no closed form, unless "
+            "|ψ| is fixed. Take normalization='ratio', or draws with an error: "
+            "qs.vqs.InfiniteState(hilbert, model).expect("
             "qs.observable.EnsembleEntropy(hilbert, partition, n, 'annealed'))."
         )
     if isinstance(ensemble, DenseEnsemble):

@@ -10,30 +10,28 @@ s the entropy of a distribution over replica patterns. Variances that do not gro
 either: an area law. The other extreme is the volume law of random states, α ln 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-import netket as nk
 import numpy as np
 
 from netket_qsntk.entanglement.ensembles import HammingEnsemble
-from netket_qsntk.entanglement.from_models import ensemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.mean_field import saddles
-from netket_qsntk.entanglement.overlap_sampling import (
-    Joint,
-    moment_joints,
-    norm_joints,
-    potential_of,
+from netket_qsntk.entanglement.overlap_kernel import (
+    OverlapKernel,
+    OverlapSource,
+    kernel_profile,
+    overlap_kernel,
 )
+from netket_qsntk.entanglement.overlap_sampling import Joint, potential_of
+from netket_qsntk.entanglement.replica_sums import moment_terms, norm_terms
 from netket_qsntk.entanglement.replicas import site_classes
+from netket_qsntk.entanglement.two_replicas import Peak, peaks_of_one, peaks_of_two
 from netket_qsntk.entanglement.wick import check_replicas
 from netket_qsntk.errors import EnsembleError
-from netket_qsntk.kernels import DotProductKernel, infinite_width
 
-# Distances at which the kernel is looked at; between them it is a spline in the angle.
-_POINTS = 400
 # Densities below this are rounding of the saddle point.
 _AREA = 1e-7
 
@@ -48,7 +46,7 @@ class EntropyDensity:
         maximum: The density of the largest entropy, min(α, 1 - α) ln 2.
         distances_a: Mean distance of each pair of replicas in A, as a fraction of its sites, (n, n); 1/2 is unlike.
         distances_b: Likewise in B.
-        competitors: The other saddle points' log sums less that of the largest, for each spin; a first-order
+        competitors: The log sums of other local maxima less that of the largest, for each spin; a first-order
             transition is where one of them reaches zero.
     """
 
@@ -59,54 +57,44 @@ class EntropyDensity:
     distances_b: np.ndarray
     competitors: np.ndarray
 
+    @classmethod
+    def of_two(cls, moment: list[Peak], norm: list[Peak], fraction: float) -> "EntropyDensity":
+        """From the maxima of sums over two replicas, the largest first."""
+        maxima = [
+            Maximum(p.value, (_matrix([0, p.x, 0], 2), _matrix([0, p.y, 0], 2))) for p in moment
+        ]
+        return cls.of_maxima(maxima, norm[0].value, fraction, 2)
+
+    @classmethod
+    def of_maxima(
+        cls, moment: list["Maximum"], norm: float, fraction: float, n: int
+    ) -> "EntropyDensity":
+        """From the maxima of the sum over n replicas, the largest first, and that of the norm."""
+        value = max((norm - moment[0].log_sum) / (n - 1), 0.0)
+        return cls(
+            value=value,
+            law="volume" if value > _AREA else "area",
+            maximum=float(min(fraction, 1 - fraction) * np.log(2)),
+            distances_a=moment[0].distances[0],
+            distances_b=moment[0].distances[1],
+            competitors=np.array([s.log_sum - moment[0].log_sum for s in moment[1:]]),
+        )
+
     def __repr__(self) -> str:
         return f"EntropyDensity({self.value:.6g} of at most {self.maximum:.6g}, {self.law} law)"
 
 
-def kernel_profile(kernel: Any, n_sites: int = _POINTS) -> np.ndarray:
-    """κ at the distances 0, …, d: the NNGP between spins over its value at distance zero, (d + 1,).
+class Maximum(NamedTuple):
+    """One local maximum of a sum over n replicas."""
 
-    Args:
-        kernel: A model or kernel of inner products, or a function of the overlap c = 1 - 2h/d in [-1, 1].
-        n_sites: d.
-
-    Raises:
-        EnsembleError: The kernel is no function of the Hamming distance.
-
-    Example:
-        >>> kernel_profile(lambda c: c**2, 4).tolist()
-        [1.0, 0.25, 0.0, 0.25, 1.0]
-    """
-    overlaps = 1 - 2 * np.arange(n_sites + 1) / n_sites
-    if isinstance(kernel, Callable) and not _is_model(kernel):  # type: ignore[arg-type]
-        table = np.asarray(kernel(overlaps), dtype=float)
-    else:
-        found = ensemble(infinite_width(kernel), nk.hilbert.Spin(0.5, int(n_sites)))
-        if isinstance(found, HammingEnsemble):
-            table = found.covariance
-        elif isinstance(infinite_width(kernel), DotProductKernel):
-            x = np.where(np.arange(n_sites) < np.arange(n_sites + 1)[:, None], -1.0, 1.0)
-            table = np.asarray(infinite_width(kernel).nngp(x[:1], x)[0])
-        else:
-            raise EnsembleError(f"{kernel!r} is no function of the Hamming distance between spins.")
-    if table.shape != overlaps.shape or not np.all(np.isfinite(table)) or table[0] <= 0:
-        raise EnsembleError(
-            f"kernel_profile: expected finite values at {len(overlaps)} overlaps, positive at overlap one, got shape "
-            f"{table.shape}."
-        )
-    return np.asarray(table / table[0])
-
-
-def _is_model(kernel: Any) -> bool:
-    try:
-        infinite_width(kernel)
-    except TypeError:
-        return False
-    return True
+    log_sum: float
+    """Its logarithm for each spin."""
+    distances: tuple[np.ndarray, np.ndarray]
+    """Mean distances of the replicas in A and in B, (n, n)."""
 
 
 def extensive_ensemble(
-    kernel: Any, n_sites: int, *, log_modulus: float, phase: float
+    kernel: OverlapSource, n_sites: int, *, log_modulus: float, phase: float
 ) -> LogNormalEnsemble:
     """The log-normal ensemble of d spins whose log|ψ| and phase have variances d · ``log_modulus`` and d · ``phase``.
 
@@ -126,7 +114,7 @@ def extensive_ensemble(
 
 
 def entropy_density(
-    kernel: Any, *, log_modulus: float, phase: float, fraction: float = 0.5, n: int = 2
+    kernel: OverlapSource, *, log_modulus: float, phase: float, fraction: float = 0.5, n: int = 2
 ) -> EntropyDensity:
     r"""Annealed Rényi entropy for each spin of infinitely many, normalised as the ratio of moments.
 
@@ -138,7 +126,8 @@ def entropy_density(
         log_modulus: Variance of log|ψ| for each spin.
         phase: Variance of the phase for each spin.
         fraction: Share α of the spins in A.
-        n: 2, …, 6; orders 5 and 6 start from fewer guesses.
+        n: 2, …, 6. At n = 2 the whole square of overlaps is looked at; from n = 3 on maxima are found from many
+            guesses (fewer at 5 and 6).
 
     Raises:
         EnsembleError: Variances that are negative or both zero, a fraction outside (0, 1), another kind of kernel.
@@ -151,49 +140,69 @@ def entropy_density(
     """
     n = check_replicas(n)
     _check(log_modulus, phase)
-    if not 0 < fraction < 1:
-        raise EnsembleError(
-            f"fraction={fraction!r}: expected a share of the spins in A, in (0, 1)."
-        )
-    profile = kernel_profile(kernel)
-    fields = HammingEnsemble.from_parts(log_modulus * profile, phase * profile)
-    (classes,) = site_classes(fields, range(_POINTS), n)
-    parts = [[classes._replace(n_sites=share)] for share in (fraction, 1 - fraction)]
-    whole = [[classes._replace(n_sites=1.0)]]
-    moment = saddles(parts, potential_of(_per_site(moment_joints(fields, n))), n, alike=-1.0)
-    norm = saddles(whole, potential_of(_per_site(norm_joints(fields, n))), n, alike=-1.0)
-    value = max((norm[0].log_sum - moment[0].log_sum) / (n - 1), 0.0)
+    check_fraction(fraction)
+    kappa = overlap_kernel(kernel)
+    if n == 2:
+        return _of_two(kappa, log_modulus, phase, fraction)
+    return _of_many(kappa, log_modulus, phase, fraction, n)
+
+
+def _of_two(
+    kappa: OverlapKernel, log_modulus: float, phase: float, fraction: float
+) -> EntropyDensity:
+    def at(h: np.ndarray) -> np.ndarray:
+        return kappa(1 - 2 * h)
+
+    def exponent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        in_a, in_b = fraction * x, (1 - fraction) * y
+        single, both = at(in_a) + at(in_b), at(in_a + in_b)
+        return np.asarray(2 * log_modulus * (1 + both + single) - 2 * phase * (1 + both - single))
+
+    norm = peaks_of_one(lambda x: 4 * log_modulus * (1 + at(x)))
+    return EntropyDensity.of_two(peaks_of_two(exponent, fraction), norm, fraction)
+
+
+def _of_many(
+    kappa: OverlapKernel, log_modulus: float, phase: float, fraction: float, n: int
+) -> EntropyDensity:
+    """By self-consistent fields from many guesses."""
+    gamma, relation = log_modulus + phase, log_modulus - phase
+    a, b, f, g = (np.array(column) for column in zip(*moment_terms(n), strict=True))
+    column, h = (np.array(c) for c in zip(*norm_terms(n), strict=True))
+    (classes,) = site_classes(HammingEnsemble(np.ones(3)), range(1), n)
     shares = (fraction, 1 - fraction)
-    distances = [_matrix(s / share, n) for s, share in zip(moment[0].sums, shares, strict=True)]
-    return EntropyDensity(
-        value=value,
-        law="volume" if value > _AREA else "area",
-        maximum=float(min(shares) * np.log(2)),
-        distances_a=distances[0],
-        distances_b=distances[1],
-        competitors=np.array([s.log_sum - moment[0].log_sum for s in moment[1:]]),
-    )
+    parts = [[classes._replace(n_sites=share)] for share in shares]
 
-
-def _per_site(joints: list[Joint]) -> list[Joint]:
-    """Functions of the fraction of differing spins in the place of their number."""
-
-    def moved(joint: Joint) -> Joint:
+    def joint(columns: tuple[np.ndarray, ...], factors: np.ndarray) -> Joint:
         return Joint(
-            lambda x: joint.value(_POINTS * x),
-            lambda x: _POINTS * joint.slope(_POINTS * x),
-            joint.columns,
-            joint.factors,
+            lambda x: kappa(1 - 2 * x), lambda x: -2 * kappa.slope(1 - 2 * x), columns, factors
         )
 
-    return [moved(joint) for joint in joints]
+    moments = joint((a.astype(int), b.astype(int)), f * gamma + g * relation)
+    norms = joint((column.astype(int),), h * (gamma + relation))
+    found = saddles(parts, potential_of([moments]), n, alike=-1.0)
+    whole = [[classes._replace(n_sites=1.0)]]
+    norm = saddles(whole, potential_of([norms]), n, alike=-1.0)[0].log_sum
+    maxima = [
+        Maximum(s.log_sum, (_matrix(s.sums[0] / shares[0], n), _matrix(s.sums[1] / shares[1], n)))
+        for s in found
+    ]
+    return EntropyDensity.of_maxima(maxima, norm, fraction, n)
 
 
-def _matrix(sums: np.ndarray, n: int) -> np.ndarray:
+def _matrix(sums: np.ndarray | Sequence[float], n: int) -> np.ndarray:
     matrix = np.zeros((n, n))
     upper = np.triu_indices(n)
     matrix[upper] = sums
     return matrix + np.triu(matrix, 1).T
+
+
+def check_fraction(fraction: float) -> None:
+    """Refuse anything but a share of the spins in (0, 1)."""
+    if not 0 < fraction < 1:
+        raise EnsembleError(
+            f"fraction={fraction!r}: expected a share of the spins in A, in (0, 1)."
+        )
 
 
 def _check(log_modulus: float, phase: float) -> None:

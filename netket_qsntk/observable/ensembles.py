@@ -50,7 +50,7 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
     initial = ensemble(state.process, state.hilbert)
     exact = entropy.normalization == "exact"
     closed = entropy.n in range(2, MAX_ORDER + 1) and not (
-        exact and isinstance(initial, LogNormalEnsemble)
+        exact and isinstance(initial, LogNormalEnsemble) and not initial.has_fixed_modulus
     )
     if entropy.average == "annealed" and closed:
         value = annealed_renyi(

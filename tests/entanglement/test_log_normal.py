@@ -1,11 +1,13 @@
 """Log-normal ensembles: a replica sum by brute force, draws, sectors, signs, references, hundreds of spins."""
 
+import functools
 import itertools
 import math
 
 import netket as nk
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from netket_qsntk import entanglement as ent
 from netket_qsntk.entanglement import LogNormalEnsemble, ProductKernel
@@ -34,31 +36,29 @@ def replica_sum(k1, k2, shape, n, psi=None):
     d_a, d_b = shape
     psi = np.ones(d_a * d_b) if psi is None else psi
     sign = np.array([1] * n + [-1] * n)
-    total = 0.0
+    b = np.array(list(itertools.product(range(d_b), repeat=n)))
+    logs, amplitudes = [], []
     for a in itertools.product(range(d_a), repeat=n):
-        for b in itertools.product(range(d_b), repeat=n):
-            x = [a[k] * d_b + b[k] for k in range(n)]
-            z = x + [a[(k + 1) % n] * d_b + b[k] for k in range(n)]
-            amplitude = np.prod(psi[z[:n]]) * np.prod(psi[z[n:]].conj())
-            if amplitude != 0:
-                pairs = np.ix_(z, z)
-                exponent = k1[pairs].sum() - sign @ k2[pairs] @ sign
-                total += amplitude * math.exp(exponent / 2)
-    return math.log(total.real)
+        a = np.array(a)
+        z = np.hstack([a * d_b + b, np.roll(a, -1) * d_b + b])
+        amplitudes.append(np.prod(psi[z[:, :n]], axis=1) * np.prod(psi[z[:, n:]].conj(), axis=1))
+        pairs = z[:, :, None], z[:, None, :]
+        logs.append((k1[pairs].sum((1, 2)) - np.einsum("k,skl,l->s", sign, k2[pairs], sign)) / 2)
+    total, phase = logsumexp(np.ravel(logs), b=np.ravel(amplitudes), return_sign=True)
+    assert abs(phase - 1) < 1e-9
+    return float(total)
 
 
 def norm_sum(k1, n):
     """log E ⟨ψ|ψ⟩ⁿ likewise."""
-    total = 0.0
-    for x in itertools.product(range(len(k1)), repeat=n):
-        total += math.exp(2 * k1[np.ix_(x, x)].sum())
-    return math.log(total)
+    x = np.array(list(itertools.product(range(len(k1)), repeat=n)))
+    return float(logsumexp(2 * k1[x[:, :, None], x[:, None, :]].sum((1, 2))))
 
 
-@pytest.mark.parametrize(
-    ("n", "sites"),
-    [(2, (1, 2)), (2, (0,)), (3, (0, 3)), (3, (2,)), pytest.param(4, (1,), marks=pytest.mark.slow)],
-)
+SUMS = [(n, sites) for n in (2, 3, 4) for sites in ((1, 2), (0, 3), (0,), (0, 1, 3))]
+
+
+@pytest.mark.parametrize(("n", "sites"), [*SUMS, pytest.param(5, (1, 2), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("parts", PARTS)
 def test_moments_of_four_spins_are_the_replica_sum(parts, n, sites):
     k1, k2 = (None if k is None else k[:5] for k in PARTS[parts])
@@ -72,13 +72,18 @@ def test_moments_of_four_spins_are_the_replica_sum(parts, n, sites):
     if parts != "unequal":
         kernel = ProductKernel([[1.0, 0.6], [0.6, 1.0]], n_sites=4, scale=0.8)
         ensembles.append(LogNormalEnsemble.product(kernel, None if k2 is None else kernel))
+    # |ψ|^{2n} of one configuration is log-normal.
+    participation = 4 * math.log(2) + 2 * n**2 * k1[0]
     phase = np.zeros((16, 16)) if k2 is None else k2[distances(4)]
     expected = replica_sum(k1[distances(4)], phase, (2 ** len(sites), 2 ** (4 - len(sites))), n)
-    norm = norm_sum(k1[distances(4)], min(n, 3))
+    norm = norm_sum(k1[distances(4)], min(n, 4))
     for ensemble in ensembles:
         found = ent.log_average_moment(ensemble, sites, n, normalization="none")
         assert abs(found - expected) < 1e-12 * max(1, abs(expected))
-        assert abs(ent.log_norm_moment(ensemble, min(n, 3)) - norm) < 1e-12 * abs(norm)
+        assert abs(ent.log_norm_moment(ensemble, min(n, 4)) - norm) < 1e-12 * abs(norm)
+        assert (
+            abs(ent.log_participation_moment(ensemble, n) - participation) < 1e-12 * participation
+        )
         ratio = ent.log_average_moment(ensemble, sites, n)
         assert ratio == found - ent.log_norm_moment(ensemble, n)
         assert ent.annealed_renyi(ensemble, sites, n) == ratio / (1 - n)
@@ -97,32 +102,83 @@ def test_high_orders_on_three_spins(n):
     assert abs(values[0] - swapped) < 1e-12
 
 
-def cells():
-    for parts in PARTS:
-        for d, n in itertools.product((6, 8, 10), (2, 3, 4)):
-            quick = d == 6 or (d == 8 and n == 2)
-            marks = [] if quick else [pytest.mark.slow]
-            yield pytest.param(parts, d, n, marks=marks, id=f"{parts}-{d}-{n}")
-
-
-@pytest.mark.parametrize(("parts", "d", "n"), list(cells()))
-def test_moments_are_averages_over_draws(parts, d, n):
+def of_distances(parts, d):
     k1, k2 = (None if k is None else k[: d + 1] for k in PARTS[parts])
     # Draws give moments of e^f while the exponents stay of order one.
     k1 = k1 / (8 if parts == "real" else 2)
     if parts == "equal":
         k1 = k2 = k1 / 4
-    rng = np.random.default_rng(d)
-    f = gaussian_draws(k1[distances(d)], None if k2 is None else k2[distances(d)], 3000, rng)
-    ensemble = LogNormalEnsemble.hamming(k1, k2)
+    matrices = [None if k is None else k[distances(d)] for k in (k1, k2)]
+    return LogNormalEnsemble.hamming(k1, k2), matrices
+
+
+def of_products(parts, d):
+    """Sites of two kinds, in turn."""
+    kappas = [np.array([[1.0, 0.8], [0.8, 1.2]]), np.array([[0.9, 0.3], [0.3, 1.0]])]
+    sites = [kappas[i % 2] for i in range(d)]
+    # Variances of order one at any number of sites.
+    scale = 0.05 if parts == "real" else 0.2
+    first = ProductKernel(sites, scale=scale)
+    second = ProductKernel([np.sqrt(k) for k in sites], scale=0.8) if parts == "unequal" else first
+    kernels = [first, None if parts == "real" else second]
+    matrices = [
+        None if k is None else k.scale * functools.reduce(np.kron, k.sites) for k in kernels
+    ]
+    return LogNormalEnsemble.product(*kernels), matrices
+
+
+def of_a_sector(parts, d):
+    """Magnetisation zero, with a reference; on the whole basis amplitudes elsewhere vanish."""
+    hilbert = nk.hilbert.Spin(0.5, d, total_sz=0)
+    inside = nk.hilbert.Spin(0.5, d).states_to_numbers(hilbert.all_states())
+    matrices = [k if k is None else k[np.ix_(inside, inside)] for k in of_distances(parts, d)[1]]
+    reference = 0.3 * np.cos(np.arange(len(inside))) + 1j * np.arange(len(inside))
+    return LogNormalEnsemble.dense(*matrices, hilbert, reference=reference), matrices
+
+
+KINDS = {"distances": of_distances, "products": of_products, "a sector": of_a_sector}
+
+
+def cells():
+    for kind, parts in itertools.product(KINDS, PARTS):
+        for d, n in itertools.product((6, 8, 10), (2, 3, 4)):
+            quick = d == 6 and (kind == "distances" or (kind == "products" and n == 2))
+            marks = [] if quick else [pytest.mark.slow]
+            yield pytest.param(kind, parts, d, n, marks=marks, id=f"{kind}-{parts}-{d}-{n}")
+
+
+@functools.lru_cache(maxsize=1)
+def drawn(kind, parts, d):
+    """Draws over the whole basis, from Cholesky factors."""
+    ensemble, matrices = KINDS[kind](parts, d)
+    psi = np.exp(gaussian_draws(*matrices, 4000, np.random.default_rng(d)))
+    if ensemble.reference is None:
+        return ensemble, psi
+    whole = np.zeros((len(psi), 2**d), dtype=complex)
+    hilbert = ensemble.fields.hilbert
+    whole[:, nk.hilbert.Spin(0.5, d).states_to_numbers(hilbert.all_states())] = psi * np.exp(
+        ensemble.reference
+    )
+    return ensemble, whole
+
+
+@pytest.mark.parametrize(("kind", "parts", "d", "n"), list(cells()))
+def test_moments_are_averages_over_draws(kind, parts, d, n):
+    ensemble, psi = drawn(kind, parts, d)
+    weights = np.abs(psi) ** 2
+    norm = weights.sum(axis=1) ** n
+    share = math.exp(ent.log_participation_moment(ensemble, n) - ent.log_norm_moment(ensemble, n))
+    gaps = [(np.sum(weights**n, axis=1), share)]
     for sites in ((0, 2, d - 1), tuple(range(d // 2))):
-        tables = tables_of_members(np.exp(f), nk.hilbert.Spin(0.5, d), sites)
-        raw, norm = trace_moments(tables, n)
+        raw, _ = trace_moments(tables_of_members(psi, nk.hilbert.Spin(0.5, d), sites), n)
         moment = math.exp(ent.log_average_moment(ensemble, sites, n, normalization="none"))
         assert abs(standard_score(raw, moment)) < 4
-        ratio = math.exp(ent.log_average_moment(ensemble, sites, n))
+        gaps.append((raw, math.exp(ent.log_average_moment(ensemble, sites, n))))
+    assert abs(standard_score(norm, math.exp(ent.log_norm_moment(ensemble, n)))) < 4
+    for raw, ratio in gaps:
         # raw - ratio · norm has mean zero if the ratio is right, and fluctuates far less than either.
         assert abs(standard_score(raw - ratio * norm, 0.0)) < 4
+        assert abs(standard_score(raw - 1.1 * ratio * norm, 0.0)) > 4
 
 
 def test_sites_and_local_states_may_differ():
@@ -204,6 +260,32 @@ def test_two_hundred_spins_and_three_replicas():
         for sites in ((0, 1, 2), tuple(range(d - 2))):
             a, b = (log_normal_moment(e, sites, 3) for e in (equal, nearly))
             assert abs(a - b) < 1e-11
+
+
+def test_a_fixed_modulus_has_averages_over_normalised_states():
+    hilbert, d = nk.hilbert.Spin(0.5, 6), 6
+    k2 = PHASE[: d + 1]
+    reference = 0.3 * np.cos(np.arange(2**d))
+    for ensemble in (
+        LogNormalEnsemble.hamming(np.full(d + 1, 0.4), k2),
+        LogNormalEnsemble.hamming(np.zeros(d + 1), k2),
+        LogNormalEnsemble.dense(
+            np.full((2**d, 2**d), 0.4), k2[distances(d)], hilbert, reference=reference
+        ),
+    ):
+        psi = np.exp(ent.sample_wavefunctions(ensemble.fields, 4000, seed=4))
+        psi = psi if ensemble.reference is None else psi * np.exp(reference)
+        for n in (2, 3):
+            moments = np.exp((1 - n) * ent.entropies(psi, hilbert, [0, 1, 2], n=n))
+            exact = ent.log_average_moment(ensemble, [0, 1, 2], n, normalization="exact")
+            assert abs(standard_score(moments, math.exp(exact))) < 4
+            assert abs(standard_score(moments, 1.05 * math.exp(exact))) > 4
+    assert ensemble.has_fixed_modulus
+    # At hundreds of spins too.
+    phases = LogNormalEnsemble.hamming(np.zeros(201), 0.9 ** np.arange(201))
+    exact = ent.annealed_renyi(phases, range(100), 2, normalization="exact")
+    assert exact == pytest.approx(ent.annealed_renyi(phases, range(100), 2), rel=1e-12)
+    assert not LogNormalEnsemble.hamming(PHASE, PHASE).has_fixed_modulus
 
 
 def test_what_has_no_closed_form_is_said():

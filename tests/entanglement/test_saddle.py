@@ -5,6 +5,7 @@ import math
 import netket as nk
 import numpy as np
 import pytest
+from scipy.special import entr
 
 import netket_qsntk as qs
 from netket_qsntk import entanglement as ent
@@ -113,6 +114,75 @@ def test_high_orders_at_two_hundred_spins(n):
     lower = ent.annealed_renyi(ensemble, range(100), 2)
     assert 0 < found < lower
     assert found.error_of_mean < 0.01
+
+
+def random_mixture(seed):
+    """A positive-definite kernel c -> Σ a_p c^p, variances of both parts and a share of the spins."""
+    rng = np.random.default_rng(seed)
+    powers, shares = rng.integers(1, 12, size=4), rng.random(4) ** 3
+    log_modulus, phase = np.where(rng.random(2) < 0.3, 0.0, 10 ** rng.uniform(-2.5, 0.7, size=2))
+    if log_modulus == phase == 0:
+        phase = 0.2
+
+    def kernel(c):
+        return sum(
+            a * np.asarray(c) ** p for a, p in zip(shares / shares.sum(), powers, strict=True)
+        )
+
+    return kernel, log_modulus, phase, rng.choice([0.5, 0.3, 0.05])
+
+
+def entropy(x):
+    return entr(x) + entr(1 - x)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "points"),
+    [(range(10), 301), pytest.param(range(10, 150), 1501, marks=pytest.mark.slow)],
+)
+def test_no_point_of_an_exhaustive_grid_beats_the_peak_of_two_replicas(seeds, points):
+    x = np.linspace(0, 1, points)
+    fine = np.linspace(0, 1, 100 * points)
+    for seed in seeds:
+        kernel, v1, v2, fraction = random_mixture(seed)
+
+        def exponent(x, y, kernel=kernel, v1=v1, v2=v2, fraction=fraction):
+            a, b = fraction * x, (1 - fraction) * y
+            k, k_a, k_b = (kernel(1 - 2 * h) for h in (a + b, a, b))
+            return 2 * v1 * (1 + k + k_a + k_b) - 2 * v2 * (1 + k - k_a - k_b)
+
+        def phi(x, y, fraction=fraction, exponent=exponent):
+            spread = fraction * entropy(x) + (1 - fraction) * entropy(y)
+            return math.log(2) + spread + exponent(x, y)
+
+        found = ent.entropy_density(kernel, log_modulus=v1, phase=v2, fraction=fraction)
+        peak = float(found.distances_a[0, 1]), float(found.distances_b[0, 1])
+        assert phi(*map(np.array, peak)) > phi(x[:, None], x[None, :]).max() - 1e-9
+        norm = math.log(2) + np.max(entropy(fine) + 4 * v1 * (1 + kernel(1 - 2 * fine)))
+        # The value is attained: no grid says less, and only by its own coarseness.
+        expected = max(norm - phi(*map(np.array, peak)), 0.0)
+        assert abs(found.value - expected) < 1e-7
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(200, 204), pytest.param(range(204, 240), marks=pytest.mark.slow)]
+)
+def test_three_replicas_of_random_kernels_approach_their_density(seeds):
+    sizes = np.array([40, 60, 80, 120])
+    for seed in seeds:
+        kernel, _, v, fraction = random_mixture(seed)
+        v = min(v, 0.6) or 0.3
+        options = {"log_modulus": v, "phase": v}
+        density = ent.entropy_density(kernel, **options, fraction=fraction, n=3)
+        values = [
+            ent.annealed_renyi(
+                ent.extensive_ensemble(kernel, d, **options), range(round(fraction * d)), 3
+            )
+            / d
+            for d in sizes
+        ]
+        limit = np.polyfit(1 / sizes, values, 2)[-1]
+        assert abs(limit - density.value) < 3e-3, (seed, limit, density)
 
 
 def test_wrong_requests_are_named():

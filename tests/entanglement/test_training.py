@@ -2,6 +2,7 @@
 
 import netket as nk
 import numpy as np
+from scipy.linalg import expm
 
 import netket_qsntk as qs
 from netket_qsntk import entanglement as ent
@@ -25,6 +26,29 @@ def test_natural_gradient_leads_from_a_random_network_to_the_ground_state():
     assert ent.entropies_along(
         flow, draws[0], [0], HILBERT, [0, 1], output="log_psi", n=2
     ).shape == (1,)
+
+
+def test_a_quench_of_random_networks_is_the_exact_evolution():
+    net = qs.models.WideMLP((1,), "erf", (2.0, 0.3), 0.5, output="log_psi", parts="independent")
+    flow = qs.dynamics.NaturalGradientFlow(
+        qs.kernels.infinite_width(net),
+        ISING,
+        learning_rate=1.0,
+        diag_shift=1e-9,
+        propagation="real",
+        flow=True,
+    )
+    draws = np.asarray(qs.vqs.InfiniteState(HILBERT, net).process.sample(6, seed=0))
+    times = np.array([0.0, 0.5, 1.0, 2.0])
+    found = ent.entropies_along(flow, draws, times, HILBERT, [0, 1], output="log_psi", n=2)
+    hamiltonian = np.asarray(ISING.to_dense())
+    for t, mine in zip(times, found.T, strict=True):
+        evolved = np.exp(draws) @ expm(-1j * t * hamiltonian).T
+        exact = ent.entropies(evolved, HILBERT, [0, 1], n=2)
+        np.testing.assert_allclose(mine, exact, atol=1e-4)
+    # Members differ, and so does time: a constant would not pass.
+    assert np.ptp(found, axis=0).min() > 1e-3
+    assert np.ptp(found.mean(axis=0)) > 0.3
 
 
 def test_function_space_flow_of_psi():
