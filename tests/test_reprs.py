@@ -305,6 +305,8 @@ OBJECTS = {
         lambda: N.ProductEnsemble.from_parts(product_kernel(), product_kernel()),
         "200 sites proper",
     ),
+    "OverlapKernel": (lambda: N.overlap_kernel(KERNEL), "κ(1/2) κ(-1)"),
+    "RandomRBM": (lambda: N.RandomRBM(2.0, 0.5), "density=2.0 sigma_w=0.5"),
     "HammingEnsemble": (
         lambda: N.HammingEnsemble.from_parts(0.5 ** np.arange(101.0)),
         "100 sites improper",
