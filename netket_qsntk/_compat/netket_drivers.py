@@ -5,24 +5,23 @@ loss, its name in the log or the Hamiltonian of a driver.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import netket as nk
 import plum
 from netket._src.callbacks import auto_chunk_size
+from netket.utils.types import PyTree
+
+from netket_qsntk.tracing import same_structure
 
 
-def update_direction(driver: Any) -> Any:
+def update_direction(driver: nk.driver.AbstractDriver) -> PyTree:
     """The pytree that the optimiser is about to be given; None for a driver that takes no such step (TDVP)."""
     update = getattr(driver, "_dp", None)
-    shapes: list[Any] = [jax.tree.structure(t) for t in (update, driver.state.parameters)]
-    same = shapes[0] == shapes[1]
-    return update if same else None
+    return update if same_structure(update, driver.state.parameters) else None
 
 
-def loss_gradient(driver: object) -> Any:
+def loss_gradient(driver: nk.driver.AbstractDriver) -> PyTree:
     """The gradient of the loss in NetKet's convention, or None where a driver has none to give.
 
     For VMC it was computed on the way. VMC_SR solves for the natural gradient directly: the plain one costs one
@@ -53,14 +52,14 @@ def refuse_chunk_tuning(kind: type) -> Callable[[Callable], Callable]:
     return register
 
 
-def hamiltonian_of(driver: Any) -> Any:
+def hamiltonian_of(driver: nk.driver.AbstractDriver) -> nk.operator.AbstractOperator | None:
     """The operator whose expectation value a driver minimises, or None."""
     if not isinstance(driver, nk.driver.VMC | nk.driver.VMC_SR):
         return None
     return driver._ham
 
 
-def diag_shift_of(driver: Any) -> float | None:
+def diag_shift_of(driver: nk.driver.AbstractDriver) -> float | None:
     """λ of natural gradient descent at this step, None for plain gradients."""
     if isinstance(driver, nk.driver.VMC_SR):
         shift = driver.diag_shift
@@ -71,7 +70,7 @@ def diag_shift_of(driver: Any) -> float | None:
     return float(shift(driver.step_count) if callable(shift) else shift)
 
 
-def next_change(driver: Any, update: Any) -> Any:
+def next_change(driver: nk.driver.AbstractDriver, update: PyTree) -> PyTree:
     """What the optimiser would add to the parameters for this update; its state is left alone."""
     state = getattr(driver, "_optimizer_state", None)
     if update is None or state is None:
@@ -79,7 +78,9 @@ def next_change(driver: Any, update: Any) -> Any:
     return driver.optimizer.update(update, state, driver.state.parameters)[0]
 
 
-def rewind(driver: Any, parameters: Any, optimizer_state: Any, momentum: Any) -> None:
+def rewind(
+    driver: nk.driver.AbstractDriver, parameters: PyTree, optimizer_state: PyTree, momentum: PyTree
+) -> None:
     """Put a driver back where it was: parameters, optimiser and what SR remembers of old updates."""
     driver.state.parameters = parameters
     driver._optimizer_state = optimizer_state
@@ -87,17 +88,17 @@ def rewind(driver: Any, parameters: Any, optimizer_state: Any, momentum: Any) ->
         driver._old_updates = momentum
 
 
-def memory_of(driver: Any) -> tuple[Any, Any]:
+def memory_of(driver: nk.driver.AbstractDriver) -> tuple[PyTree, PyTree]:
     """What :func:`rewind` wants back: the optimiser's state and old updates."""
     return getattr(driver, "_optimizer_state", None), getattr(driver, "_old_updates", None)
 
 
-def loss_stats(driver: Any) -> Any:
+def loss_stats(driver: nk.driver.AbstractDriver) -> nk.stats.Stats | None:
     """Statistics of the loss of the step that was just computed, before they are logged."""
     return getattr(driver, "_loss_stats", None)
 
 
-def injected_rate(driver: Any) -> float | None:
+def injected_rate(driver: nk.driver.AbstractDriver) -> float | None:
     """The learning rate of an optimiser made by ``optax.inject_hyperparams``, None for others."""
     state = getattr(driver, "_optimizer_state", None)
     hyperparameters = getattr(state, "hyperparams", {})
@@ -105,7 +106,7 @@ def injected_rate(driver: Any) -> float | None:
     return None if rate is None else float(rate)
 
 
-def inject_rate(driver: Any, rate: float) -> None:
+def inject_rate(driver: nk.driver.AbstractDriver, rate: float) -> None:
     """Change it, from the next update on."""
     held = driver._optimizer_state.hyperparams
     held["learning_rate"] = jnp.full_like(held["learning_rate"], rate)

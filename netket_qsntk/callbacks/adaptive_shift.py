@@ -1,12 +1,11 @@
 """A controller of diag_shift and learning rate by what steps did to the energy."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from netket.utils import struct
+from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_drivers import (
     diag_shift_of,
@@ -75,8 +74,8 @@ class AdaptiveShift(nk.callbacks.AbstractCallback):
     n_sigma: float = struct.field(pytree_node=False, serialize=False)
     max_rejections: int = struct.field(pytree_node=False, serialize=False)
     what: str = struct.field(pytree_node=False, serialize=False)
-    _before: Any = struct.field(pytree_node=False, serialize=False)
-    _ratio: Any = struct.field(pytree_node=False, serialize=False)
+    _before: PyTree = struct.field(pytree_node=False, serialize=False)
+    _ratio: float | None = struct.field(pytree_node=False, serialize=False)
     _rejected: int = struct.field(pytree_node=False, serialize=False)
     _in_a_row: int = struct.field(pytree_node=False, serialize=False)
 
@@ -112,7 +111,7 @@ class AdaptiveShift(nk.callbacks.AbstractCallback):
         """Before the loggers (10), so that they see what this adds."""
         return 5
 
-    def on_run_start(self, step: int, driver: Any) -> None:
+    def on_run_start(self, step: int, driver: nk.driver.AbstractDriver) -> None:
         """Every run afresh."""
         self._forget()
         if self.what == "learning_rate":
@@ -127,7 +126,9 @@ class AdaptiveShift(nk.callbacks.AbstractCallback):
                 "For other drivers use what='learning_rate'."
             )
 
-    def on_compute_update_end(self, step: int, log_data: dict[str, Any], driver: Any) -> bool:
+    def on_compute_update_end(
+        self, step: int, log_data: dict[str, object], driver: nk.driver.AbstractDriver
+    ) -> bool:
         """Judge the step before by the energy it led to; take it back if that rose."""
         stats = loss_stats(driver)
         before, self._before = self._before, None
@@ -153,7 +154,9 @@ class AdaptiveShift(nk.callbacks.AbstractCallback):
                 self._change(driver, too_long=self._ratio < self.low)
         return False
 
-    def before_parameter_update(self, step: int, log_data: dict[str, Any], driver: Any) -> None:
+    def before_parameter_update(
+        self, step: int, log_data: dict[str, object], driver: nk.driver.AbstractDriver
+    ) -> None:
         """Remember where the step starts from, and what first order promises."""
         log_data[f"shift/{self.what}"] = self._value(driver)
         log_data["shift/rejected"] = self._rejected
@@ -173,11 +176,11 @@ class AdaptiveShift(nk.callbacks.AbstractCallback):
         energy = float(np.real(stats.mean))
         self._before = energy, _error(stats), predicted, parameters, memory
 
-    def _value(self, driver: Any) -> float:
+    def _value(self, driver: nk.driver.AbstractDriver) -> float:
         value = diag_shift_of(driver) if self.what == "diag_shift" else injected_rate(driver)
         return float("nan") if value is None else value
 
-    def _change(self, driver: Any, *, too_long: bool) -> None:
+    def _change(self, driver: nk.driver.AbstractDriver, *, too_long: bool) -> None:
         up = too_long == (self.what == "diag_shift")
         value = self._value(driver) * (self.factor if up else 1 / self.factor)
         value = float(np.clip(value, *self.bounds))
@@ -190,6 +193,6 @@ class AdaptiveShift(nk.callbacks.AbstractCallback):
         return summary(self, ("what", "low", "high", "factor", "bounds", "n_sigma"))
 
 
-def _error(stats: Any) -> float:
+def _error(stats: nk.stats.Stats) -> float:
     error = float(np.real(stats.error_of_mean))
     return error if np.isfinite(error) else 0.0

@@ -1,19 +1,19 @@
 """How a driver of the energy trains the modes of the tangent kernel, on the samples that it has."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import optax
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_drivers import diag_shift_of, hamiltonian_of, next_change
 from netket_qsntk.advice.batch import Batch, connect, draw_batch
 from netket_qsntk.advice.modes import TangentModes, tangent_modes
 from netket_qsntk.advice.rows import LogPsi, real_view
 from netket_qsntk.advice.tangent import tangent
+from netket_qsntk.callbacks.kernel_summary import Logged
 from netket_qsntk.dynamics.optimizers import AffineStep
 from netket_qsntk.wavefunction import pure_wavefunction
 
@@ -21,12 +21,17 @@ __all__ = ["energy_keys", "gradient_of_sr", "optimizer_limit"]
 
 
 def energy_keys(
-    driver: Any, update: Any, n_samples: int, memory: int, seed: int, arrays: bool
-) -> dict[str, Any]:
+    driver: nk.driver.AbstractDriver,
+    update: PyTree,
+    n_samples: int,
+    memory: int,
+    seed: int,
+    arrays: bool,
+) -> dict[str, Logged]:
     """What is logged under ``ntk/`` of a driver that minimises an energy; nothing for others.
 
     Args:
-        driver: Any NetKet driver.
+        driver: nk.driver.AbstractDriver NetKet driver.
         update: The direction that its optimiser is about to be given.
         n_samples: Configurations of the kernel.
         memory: Bytes for Jacobians.
@@ -51,7 +56,7 @@ def energy_keys(
     )
     modes = tangent_modes(seen, batch)
     shift = diag_shift_of(driver)
-    out: dict[str, Any] = {"effective_samples": _effective(driver, batch)}
+    out: dict[str, Logged] = {"effective_samples": _effective(driver, batch)}
     if shift is not None:
         out["sr_trained_modes"] = _trained(driver, modes, shift)
     signal = modes.signal_to_noise
@@ -76,14 +81,16 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
     return np.pad(values, (0, size - len(values)))
 
 
-def _parts(driver: Any, log_psi: LogPsi, parameters: Any, batch: Batch) -> int:
+def _parts(
+    driver: nk.driver.AbstractDriver, log_psi: LogPsi, parameters: PyTree, batch: Batch
+) -> int:
     if isinstance(driver, nk.driver.VMC_SR):
         return 1 if driver.mode == "real" else 2
     shape = jax.eval_shape(log_psi, parameters, batch.x[:1])
     return 2 if jnp.issubdtype(shape.dtype, jnp.complexfloating) else 1
 
 
-def _effective(driver: Any, batch: Batch) -> float:
+def _effective(driver: nk.driver.AbstractDriver, batch: Batch) -> float:
     """Independent samples that the chains are worth by the error of the energy; Kish's number over a basis."""
     stats = driver._loss_stats
     if batch.n_samples is None or stats is None:
@@ -94,7 +101,7 @@ def _effective(driver: Any, batch: Batch) -> float:
     return min(float(batch.n_samples), variance / error**2)
 
 
-def _trained(driver: Any, modes: TangentModes, shift: float) -> float:
+def _trained(driver: nk.driver.AbstractDriver, modes: TangentModes, shift: float) -> float:
     """Σ s/(s+λ), from all samples where the driver's solver returned the eigenvalues of its matrix."""
     info = driver.info
     if isinstance(info, dict) and "evals" in info:
@@ -126,10 +133,10 @@ def optimizer_limit(optimizer: optax.GradientTransformation) -> float | None:
 
 
 def _edge(
-    driver: Any,
-    update: Any,
+    driver: nk.driver.AbstractDriver,
+    update: PyTree,
     log_psi: LogPsi,
-    parameters: Any,
+    parameters: PyTree,
     batch: Batch,
     modes: TangentModes,
     parts: int,
@@ -156,14 +163,14 @@ def _edge(
     return -2 * slope / curve if curve > 0 else float("inf")
 
 
-def _rate(change: Any, update: Any) -> float:
+def _rate(change: PyTree, update: PyTree) -> float:
     up = sum(float(jnp.sum(jnp.abs(u) ** 2)) for u in jax.tree.leaves(update))
     both = zip(jax.tree.leaves(change), jax.tree.leaves(update), strict=True)
     along = sum(float(jnp.sum(jnp.conj(u) * c).real) for c, u in both)
     return max(-along / up, 1e-300) if up > 0 else 1e-300
 
 
-def _parallel(change: Any, update: Any) -> bool:
+def _parallel(change: PyTree, update: PyTree) -> bool:
     """Whether the optimiser only scales the update (a schedule)."""
     rate = _rate(change, update)
     both = list(zip(jax.tree.leaves(change), jax.tree.leaves(update), strict=True))
@@ -173,12 +180,12 @@ def _parallel(change: Any, update: Any) -> bool:
 
 
 @jax.jit
-def _push(log_psi: LogPsi, parameters: Any, x: Array, direction: Any) -> Array:
+def _push(log_psi: LogPsi, parameters: PyTree, x: Array, direction: PyTree) -> Array:
     direction = jax.tree.map(lambda d, p: d.astype(p.dtype), direction, parameters)
     return jax.jvp(lambda p: log_psi(p, x) + 0j, (parameters,), (direction,))[1]
 
 
-def gradient_of_sr(driver: Any, update: Any) -> Any:
+def gradient_of_sr(driver: nk.driver.AbstractDriver, update: PyTree) -> PyTree:
     """∇E = (S + λ) times the update of VMC_SR: a product with J and one with Jᵀ, no local energies.
 
     None for other drivers, and where momentum or a projection enter the update.
@@ -218,8 +225,14 @@ def gradient_of_sr(driver: Any, update: Any) -> Any:
 
 @jax.jit
 def _pull(
-    log_psi: LogPsi, parameters: Any, x: Array, p: Array, update: Any, mean: Array, real: Array
-) -> Any:
+    log_psi: LogPsi,
+    parameters: PyTree,
+    x: Array,
+    p: Array,
+    update: PyTree,
+    mean: Array,
+    real: Array,
+) -> PyTree:
     """Jᵀ Cᵀ D² C J times the update."""
     vector, back = real_view(parameters)
     direction = real_view(jax.tree.map(lambda d, q: d.astype(q.dtype), update, parameters))[0]

@@ -1,7 +1,5 @@
 """What is logged of one kernel."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -10,7 +8,10 @@ from netket_qsntk import spectral
 from netket_qsntk.advice.modes import whole_clusters
 from netket_qsntk.kernels import QSNTK
 
-__all__ = ["summarise"]
+__all__ = ["Logged", "summarise"]
+
+# A number of a step, or an array over modes.
+Logged = float | np.ndarray
 
 
 def summarise(
@@ -20,7 +21,7 @@ def summarise(
     slope: Array | None,
     size: float,
     n_modes: int,
-) -> dict[str, Any]:
+) -> dict[str, Logged]:
     """What is logged of one kernel (m configurations).
 
     Args:

@@ -1,14 +1,17 @@
 """The neural tangent kernel of a network while it trains, in any NetKet driver's log."""
 
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils import struct
+from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_drivers import loss_gradient, update_direction
 from netket_qsntk.advice.batch import present_samples
@@ -109,7 +112,9 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
 
     every: int = struct.field(pytree_node=False, serialize=False)
     n_samples: int = struct.field(pytree_node=False, serialize=False)
-    batch: Any = struct.field(pytree_node=False, serialize=False)
+    batch: Literal["fixed", "sampled"] | ArrayLike = struct.field(
+        pytree_node=False, serialize=False
+    )
     of: str | None = struct.field(pytree_node=False, serialize=False)
     n_modes: int = struct.field(pytree_node=False, serialize=False)
     eigenvalues: bool = struct.field(pytree_node=False, serialize=False)
@@ -118,19 +123,21 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     energy_modes: bool = struct.field(pytree_node=False, serialize=False)
     memory: int = struct.field(pytree_node=False, serialize=False)
     _asked: str | None = struct.field(pytree_node=False, serialize=False)
-    _left: Any = struct.field(pytree_node=False, serialize=False)
-    _before: Any = struct.field(pytree_node=False, serialize=False)
-    _x: Any = struct.field(pytree_node=False, serialize=False)
-    _initial: Any = struct.field(pytree_node=False, serialize=False)
-    _omega_0: Any = struct.field(pytree_node=False, serialize=False)
-    _pending: Any = struct.field(pytree_node=False, serialize=False)
+    _left: tuple[int, int] | None = struct.field(pytree_node=False, serialize=False)
+    _before: PyTree = struct.field(pytree_node=False, serialize=False)
+    _x: Array | None = struct.field(pytree_node=False, serialize=False)
+    _initial: PyTree = struct.field(pytree_node=False, serialize=False)
+    _omega_0: Array | None = struct.field(pytree_node=False, serialize=False)
+    _pending: tuple[float, Callable[[PyTree], float]] | None = struct.field(
+        pytree_node=False, serialize=False
+    )
 
     def __init__(
         self,
         every: int = 20,
         n_samples: int = 128,
         *,
-        batch: Literal["fixed", "sampled"] | Any = "fixed",
+        batch: Literal["fixed", "sampled"] | ArrayLike = "fixed",
         of: Literal["psi", "log_psi"] | None = None,
         n_modes: int = 5,
         eigenvalues: bool = False,
@@ -165,7 +172,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         self._x = None if isinstance(self.batch, str) else jnp.asarray(self.batch)
         self._initial = self._omega_0 = self._pending = self._before = None
 
-    def on_run_start(self, step: int, driver: Any) -> None:
+    def on_run_start(self, step: int, driver: nk.driver.AbstractDriver) -> None:
         """Choose the batch and remember the kernel of the start, unless this run continues the last one."""
         if self._left != (id(driver), step):
             self._forget()
@@ -187,11 +194,13 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if self._initial is None:
             self._initial = jax.tree.map(jnp.array, self._function(driver).parameters)
 
-    def on_run_end(self, step: int, driver: Any) -> None:
+    def on_run_end(self, step: int, driver: nk.driver.AbstractDriver) -> None:
         """Remember where the run was left."""
         self._left = (id(driver), driver.step_count)
 
-    def before_parameter_update(self, step: int, log_data: dict[str, Any], driver: Any) -> None:
+    def before_parameter_update(
+        self, step: int, log_data: dict[str, object], driver: nk.driver.AbstractDriver
+    ) -> None:
         """Evaluate and log, every so many steps; settle the prediction of the step before."""
         loss = logged_loss(driver, log_data)
         if self._pending is not None:
@@ -244,7 +253,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         names = ["every", "n_samples", "batch", "of", "n_modes"]
         return summary(self, names + ["member"] * (self.member != 0))
 
-    def _function(self, driver: Any) -> PureWaveFunction:
+    def _function(self, driver: nk.driver.AbstractDriver) -> PureWaveFunction:
         state = driver.state
         if members(state) is not None:
             state = state.get_state(self.member)
@@ -253,7 +262,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
             return wavefunction
         return PureWaveFunction(wavefunction.log_psi, wavefunction.parameters)
 
-    def _choose(self, driver: Any) -> Array:
+    def _choose(self, driver: nk.driver.AbstractDriver) -> Array:
         if _samples(driver):
             return driver.configurations(self.n_samples)
         if isinstance(driver, SupervisedDriver):
@@ -269,7 +278,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         return jnp.asarray(states[np.sort(chosen)])
 
     def _push(
-        self, direction: Any, driver: Any, function: PureWaveFunction, x: Array
+        self,
+        direction: PyTree,
+        driver: nk.driver.AbstractDriver,
+        function: PureWaveFunction,
+        x: Array,
     ) -> Array | None:
         """J times a direction in parameter space: (m,)."""
         if direction is None:
@@ -277,11 +290,11 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         own = self._of_member(direction, driver)
         return push_forward(function.psi, function.parameters, own, x)
 
-    def _of_member(self, direction: Any, driver: Any) -> Any:
+    def _of_member(self, direction: PyTree, driver: nk.driver.AbstractDriver) -> PyTree:
         if members(driver.state) is None:
             return direction
         return jax.tree.map(lambda leaf: leaf[self.member], direction)
 
 
-def _samples(driver: Any) -> bool:
+def _samples(driver: nk.driver.AbstractDriver) -> bool:
     return isinstance(driver, QSNTKDriver) and driver.sampling is not None

@@ -1,7 +1,5 @@
 """New centres for an infinitely wide network, while a NetKet driver trains it."""
 
-from typing import Any
-
 import jax
 import netket as nk
 import numpy as np
@@ -62,7 +60,7 @@ class Recentre(nk.callbacks.AbstractCallback):
     max_misfit: float | None = struct.field(pytree_node=False, serialize=False)
     max_centres: int | None = struct.field(pytree_node=False, serialize=False)
     seed: int = struct.field(pytree_node=False, serialize=False)
-    _samples: Any = struct.field(pytree_node=False, serialize=False)
+    _samples: np.ndarray | None = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
@@ -92,7 +90,7 @@ class Recentre(nk.callbacks.AbstractCallback):
         self.max_misfit, self.max_centres, self.seed = max_misfit, max_centres, seed
         self._samples = None
 
-    def on_run_start(self, step: int, driver: Any) -> None:
+    def on_run_start(self, step: int, driver: nk.driver.AbstractDriver) -> None:
         """See that there are centres to replace."""
         if not isinstance(driver.state.model, InfiniteWidth):
             raise InvalidTrainingError(
@@ -101,12 +99,16 @@ class Recentre(nk.callbacks.AbstractCallback):
             )
         self._samples = None
 
-    def before_parameter_update(self, step: int, log_data: dict[str, Any], driver: Any) -> None:
+    def before_parameter_update(
+        self, step: int, log_data: dict[str, object], driver: nk.driver.AbstractDriver
+    ) -> None:
         """Remember the samples of the last step before a change: they come from nearly the present state."""
         if (step + 1) % self.every == 0:
             self._samples = samples_of(driver.state, self.seed + step)
 
-    def on_step_start(self, step: int, log_data: dict[str, Any], driver: Any) -> None:
+    def on_step_start(
+        self, step: int, log_data: dict[str, object], driver: nk.driver.AbstractDriver
+    ) -> None:
         """Change the centres, every so many steps."""
         if self._samples is None:
             return
@@ -120,7 +122,7 @@ class Recentre(nk.callbacks.AbstractCallback):
         log_data["recentre/n_kept"] = made.n_kept
         log_data["recentre/accepted"] = int(accepted)
 
-    def changed(self, state: Any, samples: np.ndarray, seed: int) -> Refit:
+    def changed(self, state: nk.vqs.VariationalState, samples: np.ndarray, seed: int) -> Refit:
         """The state's function on new centres, more of them where the misfit asks for that."""
         n = self.n_centres or state.variables["centres"]["root"].shape[0]
         while True:
@@ -134,7 +136,7 @@ class Recentre(nk.callbacks.AbstractCallback):
         return summary(self, ("every", "n_centres", "keep", "max_misfit", "max_centres"))
 
 
-def samples_of(state: Any, seed: int) -> np.ndarray:
+def samples_of(state: nk.vqs.VariationalState, seed: int) -> np.ndarray:
     """Present samples of a state, or draws from |ψ|² where it sums over the basis: (n, sites)."""
     if isinstance(state, nk.vqs.MCState):
         samples = state.samples

@@ -1,18 +1,21 @@
 """Drivers that know the whole curve: ``run`` reads it out step by step, ``predict`` gives it at once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import netket as nk
 import numpy as np
 import optax
 from netket.utils import struct
+from netket.utils.types import PyTree
 from numpy.typing import ArrayLike
 
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.losses import Loss
+from netket_qsntk.targets import Target
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 32, 4096
 
@@ -59,11 +62,11 @@ class ClosedFormDriver(SupervisedDriver):
     A subclass gives :meth:`_predict`, the logged numbers at given steps, and :meth:`_now`, those of this step.
     """
 
-    _solved_with: Any = struct.field(pytree_node=False, serialize=False)
+    _solved_with: optax.GradientTransformation = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
-        target: Any,
+        target: Target | nk.vqs.VariationalState | nk.operator.AbstractOperator | Loss,
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
@@ -89,8 +92,7 @@ class ClosedFormDriver(SupervisedDriver):
                 f"{type(self).__name__} has solved the training with its optimiser. Build another driver for "
                 "another optimiser."
             )
-        nothing: Any = ()
-        self._optimizer, self._optimizer_state = optimizer, nothing
+        self._optimizer, self._optimizer_state = optimizer, cast(PyTree, ())
 
     def _takes_batches(self) -> bool:
         """Whether minibatches are predicted."""
@@ -128,14 +130,14 @@ class ClosedFormDriver(SupervisedDriver):
                 out[key] = np.asarray(value)
         return out
 
-    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
+    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, PyTree]:
         """The training loss of this step; no parameter moves."""
         return self._now()["loss/train"], self._dp
 
-    def update_parameters(self, dp: Any) -> None:
+    def update_parameters(self, dp: PyTree) -> None:
         """Nothing to update: the curve is known."""
 
-    def _log_additional_data(self, log_dict: dict[str, Any]) -> None:
+    def _log_additional_data(self, log_dict: dict[str, object]) -> None:
         super()._log_additional_data(log_dict)
         evaluate = self.step_count % self.evaluate_every == 0
         for key, value in self._now().items():

@@ -1,11 +1,13 @@
 """Wave functions that a function-space driver evolves, held as tables and shown as NetKet states."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import netket as nk
+import numpy as np
 from jax import Array
+from netket.hilbert import DiscreteHilbert
+from netket.operator import DiscreteOperator
+from netket.utils.types import PyTree
 
 from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError
 from netket_qsntk.process import check_count
@@ -15,7 +17,7 @@ from netket_qsntk.vqs import EnsembleState, InfiniteState
 _N_DRAWS = 8
 
 
-def check_hilbert(hamiltonian: Any, state: Any) -> None:
+def check_hilbert(hamiltonian: DiscreteOperator, state: nk.vqs.VariationalState) -> None:
     """Raise :class:`HilbertMismatchError` unless both live on one Hilbert space."""
     if hamiltonian.hilbert != state.hilbert:
         raise HilbertMismatchError(
@@ -24,7 +26,9 @@ def check_hilbert(hamiltonian: Any, state: Any) -> None:
         )
 
 
-def initial_log_psi(state: Any, n_members: int | None, seed: Any) -> Array:
+def initial_log_psi(
+    state: nk.vqs.VariationalState, n_members: int | None, seed: int | Array
+) -> Array:
     """Log ψ of a state on the whole basis: (n_states,) of one network, (members, n_states) of several or of draws.
 
     Args:
@@ -45,7 +49,7 @@ def initial_log_psi(state: Any, n_members: int | None, seed: Any) -> Array:
     return jnp.asarray(state.log_value(x))
 
 
-def table_state(hilbert: Any, log_psi: Array) -> Any:
+def table_state(hilbert: DiscreteHilbert, log_psi: Array) -> nk.vqs.FullSumState | EnsembleState:
     """A state whose parameters are log ψ on the whole basis: FullSumState of one, EnsembleState of members."""
     model = nk.models.LogStateVector(hilbert, param_dtype=log_psi.dtype)
     variables = {"params": {"logstate": log_psi}}
@@ -56,7 +60,7 @@ def table_state(hilbert: Any, log_psi: Array) -> Any:
     )
 
 
-def stats_of(values: Any, variances: Any) -> nk.stats.Stats:
+def stats_of(values: Array | np.ndarray, variances: Array | np.ndarray | float) -> nk.stats.Stats:
     """Stats of one wave function (scalars: exact, with the variance of H) or over members (members,)."""
     if jnp.ndim(values) == 0:
         return nk.stats.Stats(mean=float(values), error_of_mean=0.0, variance=float(variances))
@@ -67,6 +71,6 @@ def stats_of(values: Any, variances: Any) -> nk.stats.Stats:
     )
 
 
-def stacked(tree: Any) -> Any:
+def stacked(tree: PyTree) -> PyTree:
     """Trees of one member each as one with a leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *tree)

@@ -7,6 +7,7 @@ import netket as nk
 import numpy as np
 import optax
 from netket.utils import struct
+from netket.utils.types import PyTree
 
 from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.closed_form import ClosedFormDriver, Curve, check_optimizer
@@ -18,6 +19,7 @@ from netket_qsntk.dynamics.linear import Solver, check_solver
 from netket_qsntk.errors import InvalidTrainingError, UnknownKernelError
 from netket_qsntk.losses import MSE, Loss
 from netket_qsntk.progress import showing
+from netket_qsntk.targets import Target
 from netket_qsntk.vqs import EnsembleState, InfiniteState
 
 _N_MEMBERS = 8
@@ -86,7 +88,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
 
     def __init__(
         self,
-        target: Any,
+        target: Target | nk.vqs.VariationalState | nk.operator.AbstractOperator | Loss,
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
@@ -94,7 +96,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         solver: Solver = "auto",
         n_members: int | None = None,
         show_progress: bool = True,
-        **options: Any,
+        **options: object,
     ) -> None:
         check_solver(solver)
         check_optimizer(optimizer, variational_state)
@@ -165,7 +167,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
         """What the engine solves or integrates."""
         return self.engine.dynamics
 
-    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
+    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, PyTree]:
         """The training loss of this step, and what the engine needs for the next one."""
         full = self.step_count % self.evaluate_every == 0
         with showing(self._show_progress):
@@ -174,7 +176,7 @@ class InfiniteWidthDriver(ClosedFormDriver):
             )
         return self._evaluation["loss/train"], gradient
 
-    def update_parameters(self, dp: Any) -> None:
+    def update_parameters(self, dp: PyTree) -> None:
         """The state becomes the ensemble after one more step."""
         self._optimizer_state = self.engine.step(
             self.step_count, self.state, self._optimizer_state, dp
@@ -215,7 +217,7 @@ def _check_readout(state: InfiniteState) -> None:
         )
 
 
-def _is_minibatch(goal: Any, options: dict[str, Any]) -> bool:
+def _is_minibatch(goal: Target | nk.vqs.VariationalState | None, options: dict[str, Any]) -> bool:
     """Whether the batches are smaller than the training set."""
     size, n_train = options.get("batch_size"), options.get("n_train")
     if size is None or goal is None:

@@ -1,6 +1,6 @@
 """The linearisation of given networks, trained in closed form."""
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import netket as nk
 import numpy as np
 import optax
 from netket.utils import struct
+from netket.utils.types import PyTree
 
 from netket_qsntk.alert import once
 from netket_qsntk.driver.closed_form import (
@@ -23,11 +24,17 @@ from netket_qsntk.dynamics.natural_gradient_linearized import LinearizedNaturalG
 from netket_qsntk.dynamics.natural_gradient_settings import Schedule
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import EmpiricalKernel
-from netket_qsntk.losses import MSE, Infidelity
+from netket_qsntk.losses import MSE, Infidelity, Loss
 from netket_qsntk.progress import showing, track
+from netket_qsntk.targets import Target
 from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.members import Members
 from netket_qsntk.wavefunction import PureWaveFunction
+
+# How one network is solved.
+Linearized = LinearizedDynamics | LinearizedNaturalGradient
+Solved = TypeVar("Solved", LinearizedDynamics, LinearizedNaturalGradient)
+Asked = tuple[nk.vqs.VariationalState | None, list[Linearized]]
 
 
 class LinearizedDriver(ClosedFormDriver):
@@ -66,21 +73,21 @@ class LinearizedDriver(ClosedFormDriver):
         ((3,), True)
     """
 
-    _sr: Any = struct.field(pytree_node=False, serialize=False)
-    _solved: Any = struct.field(pytree_node=False, serialize=False)
-    _reader: Any = struct.field(pytree_node=False, serialize=False)
+    _sr: tuple[Schedule | None, Schedule | None] = struct.field(pytree_node=False, serialize=False)
+    _solved: Asked = struct.field(pytree_node=False, serialize=False)
+    _reader: CurveReader = struct.field(pytree_node=False, serialize=False)
     _show_progress: bool = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
-        target: Any,
+        target: Target | nk.vqs.VariationalState | nk.operator.AbstractOperator | Loss,
         optimizer: optax.GradientTransformation,
         *,
         variational_state: nk.vqs.VariationalState,
         diag_shift: Schedule | None = None,
         momentum: Schedule | None = None,
         show_progress: bool = True,
-        **options: Any,
+        **options: object,
     ) -> None:
         check_optimizer(optimizer, variational_state)
         super().__init__(target, optimizer, variational_state=variational_state, **options)
@@ -110,7 +117,7 @@ class LinearizedDriver(ClosedFormDriver):
             )
 
     @property
-    def _dynamics(self) -> list[Any]:
+    def _dynamics(self) -> list[Linearized]:
         # A checkpoint brings another state object, with other parameters perhaps.
         state, dynamics = self._solved
         if state is not self.state:
@@ -122,13 +129,16 @@ class LinearizedDriver(ClosedFormDriver):
             self._solved, self._reader = (self.state, dynamics), CurveReader(self._predict)
         return dynamics
 
+    def _of(self, kind: type[Solved]) -> list[Solved]:
+        return [dynamics for dynamics in self._dynamics if isinstance(dynamics, kind)]
+
     def _networks(self) -> list[PureWaveFunction]:
         networks = list(Members.of(self.state))
         if self.trainable == "readout":
             networks = [of_readout(network) for network in networks]
         return networks
 
-    def _linearized(self, network: PureWaveFunction) -> Any:
+    def _linearized(self, network: PureWaveFunction) -> Linearized:
         if self._is_solved:
             kernel = EmpiricalKernel(network)
             return LinearizedDynamics(kernel, self.train, self.test, optimizer=self.optimizer)
@@ -149,18 +159,20 @@ class LinearizedDriver(ClosedFormDriver):
         ``run(obs=...)`` evaluates observables on it: ``driver.state`` stays at the initial networks.
         """
         if not self._is_solved:
-            log_psi = jnp.stack([d.log_psi(self.step_count) for d in self._dynamics])
+            log_psi = jnp.stack(
+                [d.log_psi(self.step_count) for d in self._of(LinearizedNaturalGradient)]
+            )
             return table_state(self.state.hilbert, log_psi)
         order = np.argsort(np.concatenate(self._indices))
         targets = [jnp.asarray(data.amplitudes) for data in (self.train, self.test)]
         psi = []
-        for dynamics in self._dynamics:
+        for dynamics in self._of(LinearizedDynamics):
             errors = dynamics.error(self.step_count)
             parts = [e[0] + t for e, t in zip(errors, targets, strict=True)]
             psi.append(jnp.concatenate(parts)[order])
         return EnsembleState.from_amplitudes(self.state.hilbert, jnp.stack(psi))
 
-    def estimate(self, observables: Any, fullsum: bool = False) -> Any:
+    def estimate(self, observables: PyTree, fullsum: bool = False) -> PyTree:
         """Expectation values of a pytree of observables over the linearised networks at this step."""
         return jax.tree.map(
             self.linearized_state().expect,
@@ -171,12 +183,12 @@ class LinearizedDriver(ClosedFormDriver):
     def _predict(self, steps: np.ndarray) -> Curve:
         if not self._is_solved:
             steps = check_finite(steps)
-            values = np.stack([dynamics.losses(steps) for dynamics in self._dynamics])
+            values = np.stack([d.losses(steps) for d in self._of(LinearizedNaturalGradient)])
             out: Curve = {"loss/train": _over_members(values)}
             if self.target is not None and isinstance(self.loss, Infidelity):
                 out["fidelity"] = _over_members(1 - values)
             return out
-        curves = [dynamics.curves(steps) for dynamics in self._dynamics]
+        curves = [dynamics.curves(steps) for dynamics in self._of(LinearizedDynamics)]
         out = {}
         for key, name in (("loss/train", "train"), ("loss/test", "test"), ("fidelity", "fidelity")):
             if key == "loss/test" and not len(self.test):

@@ -1,5 +1,6 @@
 """NetKet's TDVP of infinitely wide networks: its integrators, stopping times and logs, our equation of motion."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,8 +8,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 from netket.experimental.driver.tdvp_common import odefun
 from netket.utils import struct
+from netket.utils.types import PyTree
 
 from netket_qsntk.driver.function_table import (
     check_hilbert,
@@ -64,24 +68,24 @@ class InfiniteWidthTDVP(nk.experimental.TDVP):
     """
 
     _flow: NaturalGradientFlow = struct.field(pytree_node=False, serialize=False)
-    _initial: Any = struct.field(pytree_node=False, serialize=False)
-    _hamiltonian: Any = struct.field(pytree_node=False, serialize=False)
+    _initial: Array = struct.field(pytree_node=False, serialize=False)
+    _hamiltonian: nk.operator.AbstractOperator = struct.field(pytree_node=False, serialize=False)
 
     def __init__(
         self,
-        operator: Any,
-        variational_state: Any,
-        ode_solver: Any,
+        operator: nk.operator.AbstractOperator | Callable[[float], nk.operator.AbstractOperator],
+        variational_state: nk.vqs.VariationalState,
+        ode_solver: nk.experimental.dynamics.AbstractSolver,
         *,
         t0: float = 0.0,
         propagation_type: str = "real",
-        qgt: Any = None,
-        linear_solver: Any = nk.optimizer.solver.pinv_smooth,
+        qgt: object = None,
+        linear_solver: object = nk.optimizer.solver.pinv_smooth,
         linear_solver_restart: bool = False,
-        error_norm: Any = "euclidean",
+        error_norm: str | Callable[[PyTree], float] = "euclidean",
         diag_shift: float | None = None,
         n_members: int | None = None,
-        seed: Any = 0,
+        seed: int | Array = 0,
         **options: Any,
     ) -> None:
         if isinstance(error_norm, str) and error_norm == "qgt":
@@ -132,7 +136,7 @@ class InfiniteWidthTDVP(nk.experimental.TDVP):
         """The equations of this run."""
         return self._flow
 
-    def predict(self, times: Any) -> dict[str, Any]:
+    def predict(self, times: ArrayLike) -> dict[str, np.ndarray]:
         """The energy at increasing times after ``t0``, without a run, for an operator that does not change.
 
         Returns:
@@ -153,7 +157,7 @@ class InfiniteWidthTDVP(nk.experimental.TDVP):
             out["Generator/error"] = np.array([s.error_of_mean for s in stats])
         return out
 
-    def equation_of_motion(self, state: Any, t: Any, w: Any) -> Any:
+    def equation_of_motion(self, state: nk.vqs.VariationalState, t: ArrayLike, w: PyTree) -> PyTree:
         """d log ψ/dt at a time and a table of log ψ, as NetKet's integrators ask for it."""
         state.parameters = w
         log_psi = w["logstate"]
@@ -171,7 +175,7 @@ class InfiniteWidthTDVP(nk.experimental.TDVP):
         return self._dw
 
 
-def _shift_of(qgt: Any) -> float:
+def _shift_of(qgt: object) -> float:
     """λ of a geometric tensor that was asked for, or 0."""
     if qgt is None:
         return 0.0
@@ -187,16 +191,16 @@ def _shift_of(qgt: Any) -> float:
 def _equation_of_one(
     state: nk.vqs.MCState | nk.vqs.FullSumState,
     driver: InfiniteWidthTDVP,
-    t: Any,
-    w: Any,
+    t: ArrayLike,
+    w: PyTree,
     *,
     stage: int = 0,
-) -> Any:
+) -> PyTree:
     return driver.equation_of_motion(state, t, w)
 
 
 @odefun.dispatch
 def _equation_of_members(
-    state: EnsembleState, driver: InfiniteWidthTDVP, t: Any, w: Any, *, stage: int = 0
-) -> Any:
+    state: EnsembleState, driver: InfiniteWidthTDVP, t: ArrayLike, w: PyTree, *, stage: int = 0
+) -> PyTree:
     return driver.equation_of_motion(state, t, w)

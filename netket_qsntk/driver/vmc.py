@@ -1,12 +1,16 @@
 """NetKet's VMC and VMC_SR of infinitely wide networks: the same constructors, the run predicted."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import optax
+from jax import Array
+from jax.typing import ArrayLike
+from netket.operator import DiscreteOperator
 from netket.utils import struct
+from netket.utils.types import PyTree
 
 from netket_qsntk.driver.function_table import (
     check_hilbert,
@@ -21,8 +25,9 @@ from netket_qsntk.dynamics.natural_gradient_settings import Schedule
 from netket_qsntk.dynamics.natural_gradient_step import Place
 from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.errors import InvalidTrainingError
-from netket_qsntk.kernels import infinite_width
+from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
 from netket_qsntk.process import readout_of
+from netket_qsntk.readout import Readout
 from netket_qsntk.vqs import InfiniteState
 
 
@@ -38,22 +43,22 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
     """
 
     _flow: NaturalGradientFlow = struct.field(pytree_node=False, serialize=False)
-    _start: Any = struct.field(pytree_node=False, serialize=False)
+    _start: Array = struct.field(pytree_node=False, serialize=False)
     # Saved with a checkpoint: f and its displacement, the last direction with its image (momentum), a first guess.
     _place: Place = struct.field(pytree_node=True, serialize=True)
-    _displacement: Any = struct.field(pytree_node=True, serialize=True)
+    _displacement: Array = struct.field(pytree_node=True, serialize=True)
 
     def __init__(
         self,
-        hamiltonian: Any,
+        hamiltonian: DiscreteOperator,
         optimizer: optax.GradientTransformation,
         *,
-        variational_state: Any,
+        variational_state: nk.vqs.VariationalState,
         diag_shift: Schedule | None,
         momentum: Schedule | None = None,
-        mode: Any = None,
+        mode: Literal["real", "complex"] | None = None,
         n_members: int | None = None,
-        seed: Any = 0,
+        seed: int | Array = 0,
         **options: Any,
     ) -> None:
         check_linear(optimizer)
@@ -77,7 +82,9 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
         # The optimiser sees α, which is complex where f is.
         self._optimizer_state = optimizer.init({"logstate": self._displacement})
 
-    def _kernel_and_readout(self, state: Any) -> tuple[Any, Any]:
+    def _kernel_and_readout(
+        self, state: nk.vqs.VariationalState
+    ) -> tuple[InfiniteWidthKernel, Readout]:
         """The kernel that moves the functions of a state, and what these are."""
         if isinstance(state, InfiniteState):
             return state.kernel, state.process.readout
@@ -96,14 +103,14 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
     def reset_step(self, hard: bool = False) -> None:
         """Nothing is sampled."""
 
-    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, Any]:
+    def compute_loss_and_update(self) -> tuple[nk.stats.Stats, PyTree]:
         """The energy, and the direction α (…, n_states)."""
         step = self._flow.direction(self._place, self.step_count)
         self._place = step.place
         self._loss_stats = stats_of(step.value, step.variance)
         return self._loss_stats, {"logstate": step.place.alpha}
 
-    def update_parameters(self, dp: Any) -> None:
+    def update_parameters(self, dp: PyTree) -> None:
         """One step of the optimiser on α; log ψ follows by Θ."""
         update, self._optimizer_state = self.optimizer.update(
             dp, self._optimizer_state, {"logstate": self._displacement}
@@ -113,7 +120,7 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
         self._displacement = self._displacement + moved
         self.state.parameters = {"logstate": self._flow.log_psi(self._place.f)}
 
-    def predict(self, steps: Any) -> dict[str, Any]:
+    def predict(self, steps: ArrayLike) -> dict[str, np.ndarray]:
         """What ``run`` would log at these steps, without a run.
 
         Args:
@@ -191,13 +198,13 @@ class InfiniteWidthVMC(FunctionSpaceVMC):
 
     def __init__(
         self,
-        hamiltonian: Any,
+        hamiltonian: DiscreteOperator,
         optimizer: optax.GradientTransformation,
         *,
-        variational_state: Any,
-        preconditioner: Any = None,
+        variational_state: nk.vqs.VariationalState,
+        preconditioner: object = None,
         n_members: int | None = None,
-        seed: Any = 0,
+        seed: int | Array = 0,
         **options: Any,
     ) -> None:
         shift = None
@@ -257,20 +264,20 @@ class InfiniteWidthVMC_SR(FunctionSpaceVMC):
 
     def __init__(
         self,
-        hamiltonian: Any,
+        hamiltonian: DiscreteOperator,
         optimizer: optax.GradientTransformation,
         *,
         diag_shift: Schedule,
-        variational_state: Any,
-        proj_reg: Any = None,
+        variational_state: nk.vqs.VariationalState,
+        proj_reg: object = None,
         momentum: Schedule | None = None,
-        linear_solver: Any = None,
+        linear_solver: object = None,
         chunk_size_bwd: int | None = None,
-        mode: Any = None,
+        mode: Literal["real", "complex"] | None = None,
         use_ntk: bool | None = None,
         on_the_fly: bool | None = None,
         n_members: int | None = None,
-        seed: Any = 0,
+        seed: int | Array = 0,
         **options: Any,
     ) -> None:
         super().__init__(

@@ -1,14 +1,19 @@
 """The tangent kernel during a run."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netket_qsntk.plot.style import COLOURS, band, finish, new_row, read
+from netket_qsntk.plot.style import COLOURS, RunLog, band, data_of, finish, has_mean, new_row, read
+
+if TYPE_CHECKING:
+    from netket_qsntk.plot.style import Panels
 from netket_qsntk.spectral import floor_of
 
 
-def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> Any:
+def diagnostics(
+    log: RunLog, axes: "Panels | None" = None, *, exact: float | None = None
+) -> np.ndarray:
     """What :class:`~netket_qsntk.callbacks.NTKDiagnostics` logged, beside the loss of the run.
 
     Args:
@@ -34,9 +39,9 @@ def diagnostics(log: Any, axes: Any = None, *, exact: float | None = None) -> An
         >>> axes[0].get_ylabel()
         'Energy'
     """
-    data = getattr(log, "data", log)
+    data = data_of(log)
     axes = new_row(axes, 3, (4.4, 3.8))
-    name = next(key for key in data if hasattr(data[key], "Mean"))
+    name = next(key for key in data if has_mean(data[key]))
     steps, mean, error = read(data, name)
     if exact is None:
         axes[0].set_ylabel(name)

@@ -1,17 +1,26 @@
 """Entanglement against system size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isinf, isnan
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from netket_qsntk.plot.style import COLOURS, MARKERS, finish, new_axes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from netket_qsntk.entanglement.scaling import ScalingRow
+
 
 def entropy_scaling(
-    table: Any, *, missing: bool = False, unit: str = "nats", ax: Any = None
-) -> Any:
+    table: "Sequence[ScalingRow]",
+    *,
+    missing: bool = False,
+    unit: str = "nats",
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Average entanglement entropy against the number of sites, one colour a width: the paper's Fig. 1.
 
     Args:
@@ -64,5 +73,5 @@ def entropy_scaling(
     return finish(ax)
 
 
-def _widths(table: Iterable[Any]) -> list[float]:
+def _widths(table: "Iterable[ScalingRow]") -> list[float]:
     return sorted({row.width for row in table})

@@ -1,24 +1,27 @@
 """Predicted learning curves, with what was measured."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from netket_qsntk.learning import LearningCurve, StochasticCurve
-from netket_qsntk.plot.style import COLOURS, LINES, MARKERS, finish, new_axes
+from netket_qsntk.plot.style import COLOURS, LINES, MARKERS, Measured, finish, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Part = Literal["total", "L_mu", "L_gamma"]
 
 
 def learnability(
     curves: Mapping[str, LearningCurve | StochasticCurve],
-    measured: Mapping[str, Mapping[str, Any]] | None = None,
+    measured: Mapping[str, Measured] | None = None,
     *,
     part: Part = "total",
     zero: float | None = None,
-    ax: Any = None,
-) -> Any:
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Losses against the size of the training set, or against steps on new samples, predicted by levels.
 
     Args:
@@ -50,12 +53,12 @@ def learnability(
         colour = COLOURS[i % len(COLOURS)]
         if label in curves:
             curve = curves[label]
-            x = curve.n_train if isinstance(curve, LearningCurve) else curve.steps
+            size = curve.n_train if isinstance(curve, LearningCurve) else curve.steps
             values = {"total": curve.total, "L_mu": curve.L_mu, "L_gamma": curve.L_gamma}[part]
-            order = np.argsort(np.asarray(x))
+            order = np.argsort(np.asarray(size))
             line = LINES[i % len(LINES)]
             ax.plot(
-                np.asarray(x)[order],
+                np.asarray(size)[order],
                 np.asarray(values)[order] / unit,
                 line,
                 color=colour,

@@ -1,17 +1,20 @@
 """Test losses against the size of the training set."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from netket_qsntk.plot.style import COLOURS, LINES, MARKERS, band, finish, new_axes
+from netket_qsntk.plot.style import COLOURS, LINES, MARKERS, Measured, band, finish, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def learning_curves(
-    results: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Measured],
     *,
-    zero: Mapping[str, Any] | None = None,
-    ax: Any = None,
-) -> Any:
+    zero: Measured | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Converged test loss against the size of the training set: the paper's Fig. 3.
 
     Args:

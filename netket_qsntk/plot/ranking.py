@@ -1,16 +1,24 @@
 """Predicted against trained losses of architectures."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from netket_qsntk.plot.style import COLOURS, MARKERS, finish, new_axes
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from netket_qsntk.dynamics import Ranking
+
 
 def ranking(
-    predicted: Any, trained: Mapping[str, Sequence[float]] | None = None, *, ax: Any = None
-) -> Any:
+    predicted: "Ranking",
+    trained: Mapping[str, Sequence[float]] | None = None,
+    *,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Architectures by their predicted test loss, and what training made of the prediction.
 
     Args:
@@ -67,8 +75,8 @@ def ranking(
     ax.axvline(predicted.zero, color="0.3", linestyle=":", linewidth=1, zorder=1)
     ax.axhline(predicted.zero, color="0.3", linestyle=":", linewidth=1, zorder=1)
     ax.loglog()
-    ax.set_xlim(ends)
-    ax.set_ylim(ends)
+    ax.set_xlim(*ends)
+    ax.set_ylim(*ends)
     ax.set_aspect("equal")
     from matplotlib import ticker  # late: it is optional
 

@@ -1,14 +1,18 @@
 """Eigenvalues of kernels, and where a target lies among them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from netket_qsntk.plot.style import COLOURS, LINES, finish, new_row
 
+if TYPE_CHECKING:
+    from netket_qsntk.kernels import Spectrum
+    from netket_qsntk.plot.style import Panels
 
-def spectra(spectra: Mapping[str, Any], *, axes: Any = None) -> Any:
+
+def spectra(spectra: "Mapping[str, Spectrum]", *, axes: "Panels | None" = None) -> np.ndarray:
     """Eigenvalues against rank, and how much of the loss the leading modes hold.
 
     Args:

@@ -1,18 +1,35 @@
 """What all figures share: colours, markers, new axes, and how logs and predictions are read."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import netket as nk
 import numpy as np
 from jax.typing import ArrayLike
+from netket.utils.history import History, HistoryDict
 
 from netket_qsntk.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    Panels = Axes | Sequence[Axes] | np.ndarray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
 
+# Numbers of a figure by their names, of one length each.
+Numbers = ArrayLike | Sequence[float]
+Measured = Mapping[str, Numbers]
+# A run's log, or its data.
+RunLog: TypeAlias = nk.logging.RuntimeLog | HistoryDict
+# The same, or what a driver predicts.
+Log: TypeAlias = RunLog | Measured
 
-def pyplot() -> Any:
+
+def pyplot() -> ModuleType:
     """matplotlib.pyplot, or an error that says how to get it."""
     try:
         import matplotlib.pyplot as plt
@@ -23,14 +40,16 @@ def pyplot() -> Any:
     return plt
 
 
-def new_axes(ax: Any, size: tuple[float, float] = (5.4, 4.0)) -> Any:
+def new_axes(ax: "Axes | None", size: tuple[float, float] = (5.4, 4.0)) -> "Axes":
     """The axes given, or those of a new figure."""
     if ax is None:
         _, ax = pyplot().subplots(figsize=size, layout="constrained")
     return ax
 
 
-def new_row(axes: Any, panels: int, size: tuple[float, float], **options: object) -> np.ndarray:
+def new_row(
+    axes: "Panels | None", panels: int, size: tuple[float, float], **options: object
+) -> np.ndarray:
     """An array of as many axes as panels: those given, or a new row of them."""
     if axes is None:
         _, axes = pyplot().subplots(
@@ -44,7 +63,7 @@ def new_row(axes: Any, panels: int, size: tuple[float, float], **options: object
     return np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
 
 
-def finish(ax: Any, *, legend: bool = True) -> Any:
+def finish(ax: "Axes", *, legend: bool = True) -> "Axes":
     """Grid and legend, alike in all figures."""
     ax.grid(alpha=0.3)
     ax.set_axisbelow(True)
@@ -53,7 +72,7 @@ def finish(ax: Any, *, legend: bool = True) -> Any:
     return ax
 
 
-def band(ax: Any, x: ArrayLike, mean: Any, error: Any, colour: str) -> None:
+def band(ax: "Axes", x: Numbers, mean: Numbers, error: Numbers, colour: str) -> None:
     """One standard error to both sides of a line; kept above zero on a logarithmic axis."""
     mean, error = np.asarray(mean), np.asarray(error)
     if np.any(error):
@@ -61,18 +80,28 @@ def band(ax: Any, x: ArrayLike, mean: Any, error: Any, colour: str) -> None:
         ax.fill_between(x, low, mean + error, color=colour, alpha=0.25, linewidth=0)
 
 
-def read(data: Any, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def data_of(log: Log) -> Mapping[str, Any]:
+    """What was logged, by its key, of a run or as it is."""
+    return log.data if isinstance(log, nk.logging.RuntimeLog) else log
+
+
+def has_mean(logged: object) -> bool:
+    """Whether a mean with its error was logged, not a plain number."""
+    return isinstance(logged, History) and "Mean" in logged.to_dict()
+
+
+def read(data: Log, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(steps, mean, standard error) of a logged key, from a prediction, a NetKet log or its data."""
-    data = getattr(data, "data", data)
-    if "steps" in data:
-        values = np.asarray(data[key])
+    logged = data_of(data)
+    if "steps" in logged:
+        values = np.asarray(logged[key])
         return (
-            np.asarray(data["steps"]),
+            np.asarray(logged["steps"]),
             values,
-            np.asarray(data.get(f"{key}/error", np.zeros_like(values))),
+            np.asarray(logged.get(f"{key}/error", np.zeros_like(values))),
         )
-    history = data[key]
-    if not hasattr(history, "Mean"):
+    history = logged[key]
+    if not has_mean(history):
         values = np.real(np.asarray(history.values))
         return np.asarray(history.iters), values, np.zeros_like(values)
     return np.asarray(history.iters), np.real(np.asarray(history.Mean)), np.asarray(history.Sigma)

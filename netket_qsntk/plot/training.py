@@ -1,23 +1,36 @@
 """Losses against optimiser steps."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netket_qsntk.plot.style import COLOURS, LINES, MARKERS, band, finish, log_spaced, new_row, read
+from netket_qsntk.plot.style import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    Log,
+    band,
+    finish,
+    log_spaced,
+    new_row,
+    read,
+)
+
+if TYPE_CHECKING:
+    from netket_qsntk.plot.style import Panels
 
 _TITLES = {"loss/train": "training loss", "loss/test": "test loss", "fidelity": "fidelity"}
 
 
 def training_curves(
-    predictions: Mapping[str, Any],
-    measurements: Mapping[str, Any] | None = None,
+    predictions: Mapping[str, Log],
+    measurements: Mapping[str, Log] | None = None,
     *,
     keys: tuple[str, ...] = ("loss/train", "loss/test"),
     ylabel: str = "mean square error per configuration",
-    axes: Any = None,
-) -> Any:
+    axes: "Panels | None" = None,
+) -> np.ndarray:
     """Losses against optimiser steps, predicted and measured: the paper's Fig. 2.
 
     Args:

@@ -1,20 +1,23 @@
 """Distances from the infinite-width limit."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netket_qsntk.plot.style import COLOURS, LINES, MARKERS, finish, new_axes
+from netket_qsntk.plot.style import COLOURS, LINES, MARKERS, Measured, finish, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def width_corrections(
-    distances: Mapping[str, Mapping[str, Any]],
+    distances: Mapping[str, Measured],
     *,
     exponents: Mapping[str, float] | None = None,
     ylabel: str = "distance from the infinite-width limit",
-    ax: Any = None,
-) -> Any:
+    ax: "Axes | None" = None,
+) -> "Axes":
     """How something measured at finite width approaches its limit, beside the power law that theory gives.
 
     Args:
