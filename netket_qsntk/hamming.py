@@ -2,9 +2,9 @@
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 
@@ -92,6 +92,6 @@ def mean_parities(d: int) -> np.ndarray:
     return table
 
 
-def hamming_values(levels: Any) -> Any:
+def hamming_values(levels: Array | np.ndarray) -> Array | np.ndarray:
     """k(0), …, k(d) of the matrix whose eigenvalues are ``levels``; NumPy or JAX, (…, d + 1)."""
     return levels @ mean_parities(levels.shape[-1] - 1)

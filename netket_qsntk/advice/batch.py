@@ -1,7 +1,6 @@
 """Configurations on which a network is examined, their weights, and what they are connected to."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +119,7 @@ def connect(hamiltonian: DiscreteOperator, batch: Batch) -> Connections:
     return Connections(jnp.asarray(connected), jnp.asarray(elements))
 
 
-def check_same_space(state: Any, hamiltonian: Any) -> None:
+def check_same_space(state: nk.vqs.VariationalState, hamiltonian: DiscreteOperator) -> None:
     """Raise unless state and Hamiltonian live on one Hilbert space."""
     if state.hilbert != hamiltonian.hilbert:
         raise HilbertMismatchError(

@@ -57,7 +57,7 @@ def _parts(value: Array, n: int) -> list[Array]:
     return [value.real, value.imag][:n]
 
 
-def _local_energy(log_psi: LogPsi, p: Any, x: Array, connected: Array, elements: Array) -> Array:
+def _local_energy(log_psi: LogPsi, p: PyTree, x: Array, connected: Array, elements: Array) -> Array:
     """E_loc of one configuration x (sites,)."""
     log = log_psi(p, jnp.concatenate([x[None], connected]))
     return jnp.sum(elements * jnp.exp(log[1:] - log[0]))

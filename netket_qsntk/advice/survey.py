@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from netket.operator import DiscreteOperator
+from netket.utils.types import PyTree
 
 from netket_qsntk.advice import findings as look
 from netket_qsntk.advice.advice import Advice
@@ -52,7 +53,7 @@ def advise(
     log ψ on ``n_samples`` configurations, below ten steps of a run with 1000 samples.
 
     Args:
-        state: Any NetKet state of one network: MCState (its present samples), FullSumState (the whole basis up to
+        state: A NetKet state of one network: MCState (its present samples), FullSumState (the whole basis up to
             4096 configurations, else a draw from |ψ|²).
         hamiltonian: A discrete NetKet operator on the same Hilbert space.
         accuracy: Relative accuracy of the energy that is wanted.
@@ -229,7 +230,7 @@ def _moments(seen: Tangent, batch: Batch) -> tuple[complex, float]:
     return complex(mean), float(batch.weights @ np.abs(local - mean) ** 2)
 
 
-def _random(state: Any, seed: int, n: int = 256) -> np.ndarray:
+def _random(state: nk.vqs.VariationalState, seed: int, n: int = 256) -> np.ndarray:
     return np.asarray(state.hilbert.random_state(jax.random.key(seed), n))
 
 
@@ -248,14 +249,14 @@ def _attempts(
 
 
 def _written(
-    state: Any,
+    state: nk.vqs.VariationalState,
     options: list[Candidate],
     modes: TangentModes,
     goal: float,
     found: list[Finding],
     flat: bool,
     *,
-    parameters: Any,
+    parameters: PyTree,
     parts: int,
     **measured: Any,
 ) -> Advice:

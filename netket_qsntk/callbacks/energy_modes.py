@@ -31,7 +31,7 @@ def energy_keys(
     """What is logged under ``ntk/`` of a driver that minimises an energy; nothing for others.
 
     Args:
-        driver: nk.driver.AbstractDriver NetKet driver.
+        driver: A NetKet driver.
         update: The direction that its optimiser is about to be given.
         n_samples: Configurations of the kernel.
         memory: Bytes for Jacobians.

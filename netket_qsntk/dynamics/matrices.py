@@ -7,17 +7,19 @@ everything stays on it. Where there are several devices, kernels and all that ha
 """
 
 import itertools
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from netket.utils.types import PyTree
 
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.parallel import SharedMatrix, n_devices
 from netket_qsntk.parallel import eigh as shared_eigh
+from netket_qsntk.parallel.rows import Transposed
 
 Vector = np.ndarray | Array
 Matrix = np.ndarray | Array | SharedMatrix
@@ -54,7 +56,7 @@ def eigh(matrix: Matrix) -> tuple[np.ndarray, Matrix]:
     return np.asarray(found[0]), found[1]
 
 
-def product(a: Any, b: Any) -> Any:
+def product(a: Matrix | Transposed, b: PyTree) -> PyTree:
     """a b, one of them perhaps complex: the other is then not copied to complex numbers."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         if np.iscomplexobj(a) and not np.iscomplexobj(b):
@@ -77,7 +79,7 @@ def congruence(v: Matrix, matrix: Matrix) -> Matrix:
     return out
 
 
-def transpose(a: Matrix) -> Any:
+def transpose(a: Matrix) -> Matrix:
     """aᵀ."""
     return a.transposed() if isinstance(a, SharedMatrix) else a.T
 

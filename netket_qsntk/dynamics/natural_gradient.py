@@ -4,8 +4,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import netket as nk
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.alert import alert
 from netket_qsntk.dynamics import natural_gradient_step as steps
@@ -28,7 +30,7 @@ from netket_qsntk.errors import (
     NotConvergedWarning,
 )
 from netket_qsntk.kernels import InfiniteWidthKernel
-from netket_qsntk.losses import Energy
+from netket_qsntk.losses import Energy, Loss
 from netket_qsntk.operators import KernelOperator
 from netket_qsntk.readout import Readout
 from netket_qsntk.targets import check_summable
@@ -93,7 +95,7 @@ class NaturalGradientFlow:
     def __init__(
         self,
         kernel: InfiniteWidthKernel | Array | np.ndarray,
-        hamiltonian: Any,
+        hamiltonian: nk.operator.AbstractOperator | Loss,
         *,
         learning_rate: Schedule,
         diag_shift: Schedule | None,
@@ -179,7 +181,7 @@ class NaturalGradientFlow:
             return operator, False, kernel.n_parts
         return kernel.ntk(self.states), False, kernel.n_parts
 
-    def functions(self, log_psi: Any) -> Array:
+    def functions(self, log_psi: ArrayLike) -> Array:
         """f (…, n) of initial log ψ (…, n) in ``hilbert.all_states()`` order: real for real networks of log ψ.
 
         Raises:
@@ -214,7 +216,7 @@ class NaturalGradientFlow:
             )
         return f.real
 
-    def start(self, log_psi_0: Any) -> Place:
+    def start(self, log_psi_0: ArrayLike) -> Place:
         """The place of an initial log ψ, of one wave function (n,) or of members (members, n)."""
         return steps.start(self.functions(log_psi_0))
 
@@ -227,11 +229,11 @@ class NaturalGradientFlow:
         shift, momentum = (at_step(v, step) for v in (self.diag_shift, self.momentum))
         return steps.directions(self.problem, places, shift, momentum)
 
-    def apply(self, alpha: Any) -> Array:
+    def apply(self, alpha: Array) -> Array:
         """Θα for α (…, n)."""
         return steps.images(self.problem, jnp.asarray(alpha))
 
-    def run(self, log_psi_0: Any, steps: Any) -> Array:
+    def run(self, log_psi_0: ArrayLike, steps: ArrayLike) -> Array:
         """Log ψ after each of the given numbers of steps: (steps, n), or (steps, members, n) for (members, n).
 
         Real where log ψ is. For flows the numbers are times.
@@ -242,7 +244,7 @@ class NaturalGradientFlow:
         """
         return self.log_psi(self._trajectory(log_psi_0, steps))
 
-    def energies(self, log_psi_0: Any, steps: Any) -> Array:
+    def energies(self, log_psi_0: ArrayLike, steps: ArrayLike) -> Array:
         """L after each of the given numbers of steps: (steps,), or (steps, members)."""
         return self.evaluate(self._trajectory(log_psi_0, steps))[0]
 
@@ -279,7 +281,7 @@ class NaturalGradientFlow:
             object.__setattr__(problem, "theta", problem.theta.as_matrix())
         return late_rate(problem, energy, shift)
 
-    def _trajectory(self, log_psi_0: Any, given: Any) -> Array:
+    def _trajectory(self, log_psi_0: ArrayLike, given: ArrayLike) -> Array:
         places, wanted = self.start(log_psi_0), check_steps(given)
         if self.flow:
             shift, rate = (at_step(v, 0) for v in (self.diag_shift, self.learning_rate))

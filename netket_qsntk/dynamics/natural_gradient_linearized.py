@@ -1,12 +1,12 @@
 """SR and gradient descent of a network's own linearisation: its tangent kernel at its present parameters, frozen."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from netket_qsntk.dynamics.natural_gradient import NaturalGradientFlow
 from netket_qsntk.dynamics.natural_gradient_settings import Schedule
@@ -77,16 +77,16 @@ class LinearizedNaturalGradient:
         )
         self._start = readout.log_psi(f, x)
 
-    def losses(self, steps: Any) -> np.ndarray:
+    def losses(self, steps: ArrayLike) -> np.ndarray:
         """L after whole numbers of steps, in any order: (steps,)."""
-        values = [self.flow.evaluate(f)[0] for f in self._functions(steps)]
+        values = [self.flow.evaluate(f)[0] for f in self._functions(np.asarray(steps).tolist())]
         return np.asarray(values, float)
 
     def log_psi(self, step: int) -> Array:
         """Log ψ on the whole basis after so many steps: (n_states,)."""
         return self.flow.log_psi(self._functions([step])[0])
 
-    def _functions(self, steps: Any) -> list[Array]:
+    def _functions(self, steps: Iterable[float]) -> list[Array]:
         wanted = [int(t) for t in steps]
         found: dict[int, Array] = {}
         if wanted:

@@ -1,7 +1,5 @@
 r"""How fast SR converges in the end, from the ground state alone."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -53,7 +51,7 @@ def late_rate(problem: steps.Problem, energy: Energy, shift: float | None) -> fl
     return float(smallest[0]) if len(smallest) else 0.0
 
 
-def _frame_factor(problem: steps.Problem, ground: Any) -> Array:
+def _frame_factor(problem: steps.Problem, ground: np.ndarray) -> Array:
     root = jnp.abs(jnp.asarray(ground))
     if problem.readout.is_log:
         return root

@@ -56,9 +56,9 @@ def check(
     diag_shift: Any,
     momentum: Any,
     flow: bool,
-    propagation: Any,
-    mode: Any,
-    solver: Any,
+    propagation: str,
+    mode: str | None,
+    solver: str,
 ) -> None:
     """Raise :class:`InvalidTrainingError` for numbers out of range and options that contradict one another."""
     for name, value, allowed in (

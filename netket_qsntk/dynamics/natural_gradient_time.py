@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils.types import PyTree
 
 from netket_qsntk.dynamics import natural_gradient_step as steps
@@ -58,7 +59,7 @@ def _with_complex(tree: PyTree) -> Any:
     )
 
 
-def _velocity(t: Any, y: Array, args: Any) -> Array:
+def _velocity(t: ArrayLike, y: Array, args: Any) -> Array:
     problem, shift, rate = _with_complex(args)
     f = jax.lax.complex(y[0], y[1]) if len(y) == 2 else y[0]
     v = rate * steps.velocity(problem, f, shift)

@@ -9,12 +9,12 @@ import numbers
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
+from flax import linen as nn
 from jax import Array
 from netket.hilbert import DiscreteHilbert
 from netket.utils.types import PyTree
@@ -33,7 +33,9 @@ _BLOCK_NUMBERS = 2**23
 _MAX_AMPLITUDES = 2**28
 
 
-def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int = 0) -> np.ndarray:
+def draw_members(
+    model: nn.Module, hilbert: DiscreteHilbert, n_members: int, seed: int = 0
+) -> np.ndarray:
     """ψ of independently initialised networks on the whole basis.
 
     Member i is that of ``EnsembleState(hilbert, model, n_members, seed)``, evaluated without
@@ -90,17 +92,17 @@ def draw_members(model: Any, hilbert: DiscreteHilbert, n_members: int, seed: int
 
 
 @partial(jax.jit, static_argnums=0)
-def _parameters(model: Any, keys: Array, sample: Array) -> Any:
+def _parameters(model: nn.Module, keys: Array, sample: Array) -> PyTree:
     return jax.vmap(lambda k: model.init({"params": k}, sample)["params"])(keys)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _members(model: Any, hilbert: DiscreteHilbert, keys: Array, sample: Array) -> Array:
+def _members(model: nn.Module, hilbert: DiscreteHilbert, keys: Array, sample: Array) -> Array:
     evaluate = _in_rows(model, hilbert)
     return jax.lax.map(lambda k: evaluate(model.init({"params": k}, sample)["params"]), keys)
 
 
-def _in_rows(model: object, hilbert: DiscreteHilbert) -> Callable[[Any], Array]:
+def _in_rows(model: object, hilbert: DiscreteHilbert) -> Callable[[PyTree], Array]:
     psi, states = psi_function(model), jnp.asarray(hilbert.all_states())
 
     def evaluate(parameters: PyTree) -> Array:
@@ -113,7 +115,7 @@ def _in_rows(model: object, hilbert: DiscreteHilbert) -> Callable[[Any], Array]:
 
 def _site_products(
     model: object, hilbert: DiscreteHilbert
-) -> Callable[[Any, np.ndarray], None] | None:
+) -> Callable[[PyTree, np.ndarray], None] | None:
     """A function that writes ψ of a CosNet's or GaussNet's parameters; None for others, and on other bases."""
     if not isinstance(model, (CosNet, GaussNet)) or hilbert.size < 2:
         return None
@@ -123,10 +125,9 @@ def _site_products(
     if values is None:
         return None
     d, dtype = hilbert.size, np.dtype(model.dtype)
-    options = {"parametrization": model.parametrization, "param_dtype": dtype}
     width = model.width
     scales = [
-        np.asarray(Dense(n, sigma, 0.0, **options).factors(fan_in)[0], dtype)
+        np.asarray(Dense(n, sigma, 0.0, model.parametrization, dtype).factors(fan_in)[0], dtype)
         for n, sigma, fan_in in ((width, model.sigma_w, d), (1, model.sigma_a, width))
     ]
     network = partial(_network, model, values.astype(dtype), scales)

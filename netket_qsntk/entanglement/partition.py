@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from netket_qsntk.errors import PartitionError, SystemTooLargeError
+from netket_qsntk.tracing import on_host
 
 
 def check_partition(partition: Sequence[int], n_sites: int) -> tuple[int, ...]:
@@ -99,7 +100,7 @@ def _fermionic_spans(hilbert: DiscreteHilbert) -> list[tuple[int, int]]:
     ]
 
 
-def exchange_signs(hilbert: DiscreteHilbert, partition: tuple[int, ...], x: Any) -> Any:
+def exchange_signs(hilbert: DiscreteHilbert, partition: tuple[int, ...], x: Array) -> Array:
     """Signs ±1 that bring every creation operator of A in front of those of B.
 
     With NetKet's order of modes, |n⟩ = Π_i (c†_i)^{n_i} |0⟩ with i increasing. A product over A
@@ -169,7 +170,7 @@ def bipartition(hilbert: DiscreteHilbert, partition: tuple[int, ...]) -> Biparti
     """The :class:`Bipartition` of a Hilbert space whose basis can be listed.
 
     Args:
-        hilbert: Any discrete NetKet space, constrained or not.
+        hilbert: A discrete NetKet space, constrained or not.
         partition: Sorted sites of A, as :func:`check_partition` returns them.
 
     Raises:
@@ -205,7 +206,7 @@ def bipartition(hilbert: DiscreteHilbert, partition: tuple[int, ...]) -> Biparti
         blocks = _blocks(rows, columns, n_rows, n_columns)
     signs = None
     if fermionic:
-        signs = exchange_signs(hilbert, partition, np.asarray(hilbert.all_states()))
+        signs = np.asarray(exchange_signs(hilbert, partition, on_host(hilbert.all_states())))
     return Bipartition(rows, columns, signs, shape, blocks, axes)
 
 

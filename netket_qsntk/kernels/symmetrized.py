@@ -1,7 +1,7 @@
 """Kernels of networks projected on a representation of a lattice's symmetry group."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -196,7 +196,7 @@ def hamming_table(
 def symmetrized(
     kernel: InfiniteWidthKernel,
     group: PermutationGroup | Projection,
-    character: Any = None,
+    character: ArrayLike | None = None,
     *,
     spin_flip: SpinFlip = None,
 ) -> SymmetrizedKernel:

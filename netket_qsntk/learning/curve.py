@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -222,7 +222,9 @@ def _choose(levels: Levels, method: Method) -> tuple[str, str]:
     return "single", "no configuration has its flip beside it"
 
 
-def _check_inputs(levels: Levels, power: Any, sizes: np.ndarray, ridge: Any, method: str) -> None:
+def _check_inputs(
+    levels: Levels, power: ArrayLike, sizes: np.ndarray, ridge: float | Array, method: str
+) -> None:
     if method not in ("auto", "pairs", "single"):
         raise InvalidTrainingError(f"method={method!r}: expected 'auto', 'pairs' or 'single'.")
     if np.shape(power) != (len(levels),):

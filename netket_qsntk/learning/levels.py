@@ -1,13 +1,12 @@
 """Levels of a kernel on all configurations, or on a sector: its eigenvalues with their multiplicities."""
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
 from jax import Array
 from netket.utils import HashableArray
+from netket.utils.group import PermutationGroup
 from numpy.typing import ArrayLike
 
 from netket_qsntk.errors import NoLevelsError
@@ -103,8 +102,8 @@ def levels(
     kernel: InfiniteWidthKernel,
     hilbert: nk.hilbert.DiscreteHilbert,
     *,
-    group: Any = None,
-    character: Any = None,
+    group: PermutationGroup | Projection | None = None,
+    character: Array | np.ndarray | None = None,
 ) -> Levels:
     r"""The levels of an infinite-width kernel on a Hilbert space: any number of sites.
 

@@ -1,7 +1,7 @@
 """Training on new samples at every step, in closed form: what noise does to each level."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -180,8 +180,8 @@ def _check(
     levels: Levels,
     power: ArrayLike,
     steps: np.ndarray,
-    rate: Any,
-    batch_size: Any,
+    rate: float,
+    batch_size: float,
     method: str,
     ridge: float,
 ) -> None:

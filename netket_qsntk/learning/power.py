@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from netket.utils.group import PermutationGroup
 from numpy.typing import ArrayLike
 
 from netket_qsntk.errors import SymmetryError, TargetPowerError
@@ -13,7 +14,7 @@ from netket_qsntk.learning.product_levels import occupations
 from netket_qsntk.learning.schemes import hamming_scheme, johnson_scheme
 from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
 from netket_qsntk.readout import Readout
-from netket_qsntk.symmetry import projection
+from netket_qsntk.symmetry import Projection, projection
 from netket_qsntk.targets import Target, all_states
 
 __all__ = ["TargetPower", "target_power"]
@@ -38,7 +39,7 @@ class TargetPower(np.ndarray):
         made.participation = float(participation)
         return made
 
-    def __array_finalize__(self, other: Any) -> None:
+    def __array_finalize__(self, other: object) -> None:
         self.participation = other.participation if isinstance(other, TargetPower) else np.nan
 
     def __repr__(self) -> str:
@@ -51,7 +52,7 @@ class TargetPower(np.ndarray):
 def target_power(
     target: Target | ChainState,
     *,
-    group: Any = None,
+    group: PermutationGroup | Projection | None = None,
     levels: Levels | None = None,
     readout: Readout | Literal["psi", "log_psi"] = "psi",
 ) -> TargetPower:
@@ -213,7 +214,9 @@ def _of_sites(values: np.ndarray, target: Target, levels: Levels) -> np.ndarray:
     return np.bincount(found, powers, minlength=len(wanted)) / len(values)
 
 
-def _check_symmetry(target: Target, values: np.ndarray, group: Any) -> None:
+def _check_symmetry(
+    target: Target, values: np.ndarray, group: PermutationGroup | Projection | None
+) -> None:
     symmetry = projection(group, sites=target.hilbert.size)
     states = all_states(target.hilbert)
     total = np.zeros(len(values), complex)

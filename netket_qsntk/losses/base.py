@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.readout import FixedReadout
 
@@ -50,7 +51,7 @@ class Loss(abc.ABC):
     """
 
     target: Any
-    hilbert: Any = None
+    hilbert: DiscreteHilbert | None = None
     is_local: bool = False
     whole_basis: bool = False
     scale_invariant: bool = False

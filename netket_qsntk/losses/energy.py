@@ -59,6 +59,8 @@ class Energy(Loss):
     whole_basis = scale_invariant = True
     untraced: ClassVar[tuple[str, ...]] = ("target", "hamiltonian")
 
+    hilbert: DiscreteHilbert
+
     def __init__(self, hamiltonian: DiscreteOperator) -> None:
         if (
             not isinstance(hamiltonian, nk.operator.DiscreteOperator)

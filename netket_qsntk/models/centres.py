@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import CentresError, InvalidModelError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
@@ -16,6 +17,7 @@ from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, hamming_table, t
 from netket_qsntk.spectral import rounding_floor
 from netket_qsntk.symmetry.orbits import distinct, folded, orbit_sums, orbit_words, words
 from netket_qsntk.symmetry.projection import Projection
+from netket_qsntk.tracing import on_host
 
 Which = Literal["ntk", "nngp"]
 Variables = dict[str, Array]
@@ -54,7 +56,7 @@ def taken_apart(kernel: InfiniteWidthKernel) -> tuple[InfiniteWidthKernel, Proje
 
 
 def evaluator(
-    kernel: InfiniteWidthKernel, configurations: Any, which: Which, dtype: Any
+    kernel: InfiniteWidthKernel, configurations: ArrayLike, which: Which, dtype: DTypeLike
 ) -> Variables:
     """What :func:`rows` needs of a kernel and its centres (M, d): their bits and tables where it has such structure.
 
@@ -80,7 +82,7 @@ def evaluator(
     made |= {
         "middle": jnp.asarray(middle, dtype),
         "orbits": orbit_words(y > middle, symmetry),
-        "table": jnp.asarray(folded(np.asarray(table), symmetry), dtype),
+        "table": jnp.asarray(folded(on_host(table), symmetry), dtype),
     }
     if symmetry is not None and np.any(np.asarray(symmetry.characters) != 1):
         made["weights"] = jnp.asarray(symmetry.weights, dtype)
@@ -98,7 +100,7 @@ def rows(made: Variables, kernel: InfiniteWidthKernel | None, x: Array, which: W
     return orbit_sums(bits, made["orbits"], made["table"], made.get("weights"))
 
 
-def check_configurations(centres: Any) -> np.ndarray:
+def check_configurations(centres: ArrayLike) -> np.ndarray:
     """Centres (M, d) as an array of numbers.
 
     Raises:
@@ -155,7 +157,7 @@ def centre_variables(
     *,
     which: Which,
     floor: float | None,
-    dtype: Any,
+    dtype: DTypeLike,
 ) -> Variables:
     """Everything that depends on the centres, Θ_YY^{-1/2} included: the collection "centres" of InfiniteWidth.
 
@@ -169,7 +171,7 @@ def centre_variables(
         return made | {"root": jnp.asarray(inverse_root(theta, floor, dtype), dtype)}
 
 
-def inverse_root(theta: np.ndarray, floor: float | None, dtype: Any = float) -> np.ndarray:
+def inverse_root(theta: np.ndarray, floor: float | None, dtype: DTypeLike = float) -> np.ndarray:
     """Θ^{-1/2}, zero where Θ's eigenvalues are at or below the floor: (M, M)."""
     values, vectors = np.linalg.eigh((theta + theta.T) / 2)
     largest = max(float(values[-1]), 0.0)

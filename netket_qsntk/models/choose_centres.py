@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from netket_qsntk.errors import CentresError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
@@ -15,10 +16,10 @@ from netket_qsntk.symmetry.orbits import distinct, words
 
 def choose_centres(
     network: Any,
-    candidates: Any,
+    candidates: ArrayLike,
     n_centres: int,
     *,
-    keep: Any = None,
+    keep: ArrayLike | None = None,
     which: Literal["ntk", "nngp"] = "ntk",
     tolerance: float = 1e-10,
 ) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array, lax
+from jax.typing import ArrayLike, DTypeLike
 from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidModelError
@@ -67,13 +68,13 @@ class InfiniteWidth(nn.Module):
     """
 
     network: Any
-    centres: Any
+    centres: ArrayLike
     parts: Literal["real", "independent"] | None = None
     initial: Reference | None = None
     reference: Reference | None = None
     floor: float | None = None
     which: Literal["ntk", "nngp"] = "ntk"
-    param_dtype: Any = jnp.float64
+    param_dtype: DTypeLike = jnp.float64
 
     def __post_init__(self) -> None:
         if isinstance(self.network, InfiniteWidthKernel):
@@ -115,7 +116,7 @@ class InfiniteWidth(nn.Module):
         return Readout("log_psi", own)
 
     @nn.nowrap
-    def made_of(self, configurations: Any) -> centre.Variables:
+    def made_of(self, configurations: ArrayLike) -> centre.Variables:
         """The collection ``"centres"`` for other centres (M, sites)."""
         return centre.centre_variables(
             self.kernel,

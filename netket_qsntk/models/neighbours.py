@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from netket.utils.types import PyTree
 
 from netket_qsntk.symmetry.orbits import distances, look_up
 
@@ -76,7 +77,7 @@ def differences(
     tables = _tables(table)
     one, two = flips.shape[0] > 0, pairs.shape[0] > 0
 
-    def add(total: Any, block: tuple[Array, Array]) -> tuple[Any, None]:
+    def add(total: PyTree, block: tuple[Array, Array]) -> tuple[Any, None]:
         words, v = block
         y = unpacked(words, d).astype(table.dtype)
         h = distances(bits, words)

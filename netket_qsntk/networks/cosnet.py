@@ -1,10 +1,11 @@
 """CosNet and GaussNet: two architectures with the same Gaussian limit and different finite widths."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jax.typing import DTypeLike
 
 from netket_qsntk.networks.dense_layer import Dense
 from netket_qsntk.networks.wave_function import (
@@ -21,7 +22,7 @@ class _Network(nn.Module):
     sigma_w: float
     outputs: int
     parametrization: Parametrization
-    param_dtype: Any
+    param_dtype: DTypeLike
 
     @nn.nowrap
     def _hidden(self, x: Array, sigma_b: float | Literal["phase"]) -> Array:
@@ -32,10 +33,19 @@ class _Network(nn.Module):
         return self._dense(self.outputs, self.sigma_a, 0.0, "readout")(h)
 
     @nn.nowrap
-    def _dense(self, features: int, sigma_w: float, sigma_b: Any, name: str) -> Dense:
-        options = {"parametrization": self.parametrization, "param_dtype": self.param_dtype}
+    def _dense(
+        self, features: int, sigma_w: float, sigma_b: float | Literal["phase"], name: str
+    ) -> Dense:
         role: Literal["input", "readout"] = "readout" if name == "readout" else "input"
-        return Dense(features, sigma_w, sigma_b, name=name, role=role, **options)
+        return Dense(
+            features,
+            sigma_w,
+            sigma_b,
+            self.parametrization,
+            self.param_dtype,
+            role=role,
+            name=name,
+        )
 
 
 class _CosNetwork(_Network):

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, random
 from jax.nn.initializers import normal
+from jax.typing import DTypeLike
 
 from netket_qsntk.networks.wave_function import Parametrization
 
 Role = Literal["input", "hidden", "readout"]
 
 
-def _phase(key: Array, shape: tuple[int, ...], dtype: Any, *, scale: float) -> Array:
+def _phase(key: Array, shape: tuple[int, ...], dtype: DTypeLike, *, scale: float) -> Array:
     return scale * random.uniform(key, shape, dtype, -jnp.pi, jnp.pi)
 
 
@@ -44,7 +45,7 @@ class Dense(nn.Module):
     sigma_w: float
     sigma_b: float | Literal["phase"]
     parametrization: Parametrization
-    param_dtype: Any
+    param_dtype: DTypeLike
     role: Role = "hidden"
 
     def factors(self, fan_in: int) -> tuple[float, float]:

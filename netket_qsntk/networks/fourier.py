@@ -1,11 +1,10 @@
 """Random Fourier features in front of a network (Case 2 of the paper)."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidModelError
@@ -46,13 +45,13 @@ class FourierFeatures(nn.Module):
         (16,)
     """
 
-    frequencies: Any
-    amplitudes: Any
+    frequencies: ArrayLike
+    amplitudes: ArrayLike
     network: WaveFunction
     parts: Parts | None = None
     encoding: Encoding | None = None
     parametrization: Parametrization | None = None
-    param_dtype: Any = None
+    param_dtype: DTypeLike | None = None
     output: Output | None = None
     reference: Reference | None = None
 

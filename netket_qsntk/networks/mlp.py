@@ -2,10 +2,10 @@
 
 import numbers
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from flax import linen as nn
 from jax import Array
+from jax.typing import DTypeLike
 
 from netket_qsntk.activations import Activation, activation
 from netket_qsntk.errors import InvalidModelError
@@ -19,7 +19,7 @@ class _MLPNetwork(nn.Module):
     sigma_w: tuple[float, ...]
     sigma_b: tuple[float, ...]
     parametrization: Parametrization
-    param_dtype: Any
+    param_dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -38,10 +38,11 @@ class _MLPNetwork(nn.Module):
         return x
 
 
-def _per_layer(model: str, name: str, given: Any, layers: int) -> float | tuple[float, ...]:
+def _per_layer(
+    model: str, name: str, given: float | Sequence[float], layers: int
+) -> float | tuple[float, ...]:
     """One σ >= 0 for all layers, or a tuple with one for each."""
-    single = isinstance(given, numbers.Real)
-    values = (given,) * layers if single else given
+    values = (given,) * layers if isinstance(given, int | float | numbers.Real) else given
     if (
         not isinstance(values, Sequence)
         or len(values) != layers
@@ -51,7 +52,8 @@ def _per_layer(model: str, name: str, given: Any, layers: int) -> float | tuple[
             f"{model}({name}={given!r}): expected one finite number >= 0, or one for each of the "
             f"{layers} layers (hidden layers and readout)."
         )
-    return float(given) if single else tuple(float(s) for s in values)
+    found = tuple(float(s) for s in values)
+    return found if isinstance(given, Sequence) else found[0]
 
 
 class WideMLP(WaveFunction):

@@ -1,11 +1,12 @@
 """A network projected on a representation of a symmetry group."""
 
-from typing import Any, cast
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import InvalidModelError
@@ -49,7 +50,7 @@ class Symmetrized(nn.Module):
 
     network: WaveFunction | FourierFeatures
     group: PermutationGroup | Projection
-    character: Any = None
+    character: ArrayLike | None = None
     spin_flip: SpinFlip = None
 
     def __post_init__(self) -> None:
@@ -98,9 +99,9 @@ class Symmetrized(nn.Module):
         return cast(Parametrization, self.network.parametrization)
 
     @property
-    def param_dtype(self) -> Any:
+    def param_dtype(self) -> DTypeLike:
         """That of the network."""
-        return self.network.param_dtype
+        return cast(DTypeLike, self.network.param_dtype)
 
     def fields(self, x: Array) -> Array:
         """The projected functions f_G(x): (…, sites) -> (…)."""
@@ -122,6 +123,6 @@ class Symmetrized(nn.Module):
         return f"Symmetrized({self.network!r}, {self.symmetry!r})"
 
 
-def _kind(chi: np.ndarray, f: Array) -> Any:
+def _kind(chi: np.ndarray, f: Array) -> DTypeLike:
     real = jnp.finfo(f.dtype).dtype
     return jnp.result_type(real, jnp.complex64) if np.iscomplexobj(chi) else real

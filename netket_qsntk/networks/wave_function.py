@@ -9,13 +9,13 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.readout import Readout, Reference, as_reference
@@ -65,7 +65,7 @@ class WaveFunction(nn.Module, kw_only=True):
     reference: Reference | None = None
     encoding: Encoding | None = None
     parametrization: Parametrization = "ntk"
-    param_dtype: Any = jnp.float64
+    param_dtype: DTypeLike = jnp.float64
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -88,7 +88,7 @@ class WaveFunction(nn.Module, kw_only=True):
         super().__post_init__()
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """``param_dtype``; float32 in its place where JAX's 64-bit mode is off, without JAX's warning at each use."""
         return jax.dtypes.canonicalize_dtype(self.param_dtype)
 
@@ -152,7 +152,7 @@ def check_positive(model: str, **values: ArrayLike) -> None:
             raise InvalidModelError(f"{model}({name}={value!r}): expected a finite number > 0.")
 
 
-def check_width(model: str, width: Any) -> int:
+def check_width(model: str, width: object) -> int:
     """``width`` as an int, or :class:`InvalidModelError` unless it is a whole number > 0."""
     if not isinstance(width, numbers.Integral) or isinstance(width, bool) or width < 1:
         raise InvalidModelError(

@@ -8,13 +8,14 @@ A structure is one of *coordinates*: the real numbers that a kernel's encoding m
 local states, and statements about sites (partitions, correlations of w spins) follow.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
+
+from netket_qsntk.tracing import on_host
 
 # Relative deviation within which numbers of a table count as equal.
 TOLERANCE = 1e-11
@@ -49,7 +50,7 @@ class HammingTable(eqx.Module):
     def __repr__(self) -> str:
         return f"HammingTable(d={self.d}, states={self.states}, sitewise={self.sitewise}, because {self.reason})"
 
-    def entries(self, u: Any, v: Any) -> Array:
+    def entries(self, u: ArrayLike, v: ArrayLike) -> Array:
         """The kernel between known coordinates u (n, d) and v (m, d): (n, m)."""
         first, second = (np.asarray(t) == self.states[0] for t in (u, v))
         equal = first.astype(np.float32) @ second.T.astype(np.float32)
@@ -108,21 +109,21 @@ class SiteProduct(eqx.Module):
             f"because {self.reason})"
         )
 
-    def entries(self, u: Any, v: Any) -> Array:
+    def entries(self, u: ArrayLike, v: ArrayLike) -> Array:
         """The kernel between known coordinates u (n, d) and v (m, d): (n, m)."""
-        u, v = np.asarray(u, float), np.asarray(v, float)
+        one, two = np.asarray(u, float), np.asarray(v, float)
         order = np.argsort(self.states)
         increasing = np.asarray(self.states)[order]
-        i, j = (order[np.searchsorted(increasing, t)] for t in (u, v))
-        product = self.scale + self.slope * (u @ v.T)
+        i, j = (order[np.searchsorted(increasing, t)] for t in (one, two))
+        product = self.scale + self.slope * (one @ two.T)
         for site in range(self.d):
             product = product * _at(self.factor, (i[:, site][:, None], j[:, site][None, :]))
         return product
 
 
-def _at(table: Array, index: Any) -> Array:
+def _at(table: Array, index: np.ndarray | tuple[np.ndarray, ...]) -> Array:
     """Entries of a table: on the host where they are known, where nothing has to be compiled."""
-    return table[index] if isinstance(table, jax.core.Tracer) else np.asarray(table)[index]
+    return on_host(table)[index]
 
 
 class Unstructured(eqx.Module):

@@ -131,7 +131,10 @@ class Tiled(KernelOperator):
         if jax.default_backend() == "cpu":
             x = np.asarray(self.x)
             parts = rows_from_host(
-                lambda rows: self._direct(x[rows], columns).T, n, columns.shape[:1], self.dtype
+                lambda rows: np.asarray(self._direct(x[rows], columns)).T,
+                n,
+                columns.shape[:1],
+                self.dtype,
             )
         else:
             parts = map_shared(lambda x, v: self._traced(x, v).T, share(self.x), columns)

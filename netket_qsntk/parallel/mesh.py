@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
+from netket.utils.types import PyTree
 
 AXIS = "S"
 
@@ -67,24 +68,24 @@ class Shares:
         """The things of one worker, without the filling."""
         return slice(min(self.n, worker * self.each), min(self.n, (worker + 1) * self.each))
 
-    def fill(self, x: Any) -> Any:
+    def fill(self, x: Array) -> Array:
         """x (n, …) as (padded, …), filled up with repetitions of x[0]."""
         missing = self.padded - self.n
         if not missing:
             return x
         if isinstance(x, np.ndarray):
-            return np.concatenate([x, np.repeat(x[:1], missing, 0)])
+            return cast(Array, np.concatenate([x, np.repeat(x[:1], missing, 0)]))
         return jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)])
 
 
-def share(x: ArrayLike) -> Any:
+def share(x: PyTree) -> PyTree:
     """A pytree of arrays (n, …), the same on every process, with the leading axes in parts on the devices.
 
     Returns:
         Arrays (padded, …): :class:`Shares` says how they are filled up.
     """
 
-    def one(leaf: Any) -> Array:
+    def one(leaf: PyTree) -> Array:
         shares = Shares(len(leaf), n_devices())
         return _place(shares.fill(leaf), _sharding(AXIS))
 
@@ -99,7 +100,7 @@ def _place(x: ArrayLike, sharding: NamedSharding) -> Array:
 
 
 def rows_from_host(
-    rows: Callable[[slice], Any], n: int, shape: tuple[int, ...], dtype: Any
+    rows: Callable[[slice], np.ndarray], n: int, shape: tuple[int, ...], dtype: DTypeLike
 ) -> Array:
     """An array (padded n, …) in parts, each computed on the host of the device that keeps it.
 
@@ -113,8 +114,8 @@ def rows_from_host(
     """
     shares = Shares(n, n_devices())
 
-    def part(index: Any) -> np.ndarray:
-        start, stop, _ = index[0].indices(shares.padded)
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        start, stop, _ = (index or (slice(None),))[0].indices(shares.padded)
         out = np.zeros((stop - start, *shape), dtype)
         if start < n:
             out[: min(n, stop) - start] = rows(slice(start, min(n, stop)))
@@ -134,7 +135,7 @@ def over_processes(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) 
     return np.asarray(collect(numbers, len(x)))
 
 
-def map_shared(function: Callable[..., Any], shared: Any, *same: Any) -> Any:
+def map_shared(function: Callable[..., PyTree], shared: PyTree, *same: PyTree) -> PyTree:
     """``function(part, *same)`` on every device's part of a pytree from :func:`share`; the results in parts.
 
     Args:
@@ -152,18 +153,18 @@ def map_shared(function: Callable[..., Any], shared: Any, *same: Any) -> Any:
     return run(shared, *same)
 
 
-def collect(x: ArrayLike, n: int) -> Any:
+def collect(x: PyTree, n: int) -> PyTree:
     """A pytree of arrays in parts as whole arrays (n, …) on every device of every process, without the filling."""
     return _whole(x, n)
 
 
 @partial(jax.jit, static_argnums=1)
-def _whole(x: ArrayLike, n: int) -> Any:
+def _whole(x: PyTree, n: int) -> PyTree:
     whole = jax.lax.with_sharding_constraint(x, _sharding())
     return jax.tree.map(lambda leaf: leaf[:n], whole)
 
 
-def map_members(function: Callable[..., Any], members: Any, *same: Any) -> Any:
+def map_members(function: Callable[..., PyTree], members: PyTree, *same: PyTree) -> PyTree:
     """``function(member, *same)`` for each member along the leading axes of a pytree, the members shared out.
 
     Inside ``jax.jit``. On one device, or for one member, this is ``jax.lax.map``. Results stay in parts where the
@@ -174,7 +175,7 @@ def map_members(function: Callable[..., Any], members: Any, *same: Any) -> Any:
         return jax.lax.map(lambda member: function(member, *same), members)
     shares = Shares(n, n_devices())
 
-    def part(own: Any, *same: Any) -> Any:
+    def part(own: PyTree, *same: PyTree) -> PyTree:
         return jax.lax.map(lambda member: function(member, *same), own)
 
     out = map_shared(part, jax.tree.map(shares.fill, members), *same)

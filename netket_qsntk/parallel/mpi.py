@@ -50,7 +50,7 @@ class Ranks:
         """This rank's part of an axis of length n (:class:`~netket_qsntk.parallel.Shares`)."""
         return Shares(n, self.size).of(self.rank)
 
-    def collect(self, part: Any, n: int) -> Any:
+    def collect(self, part: PyTree, n: int) -> Any:
         """The whole axis of length n from every rank's :meth:`block` of it, for each leaf of a pytree.
 
         Raises:
@@ -155,7 +155,7 @@ def over_ranks(function: Callable[[Any], Any], stacked: PyTree) -> Any:
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _collect(ranks: Ranks, part: Any, n: int) -> Any:
+def _collect(ranks: Ranks, part: PyTree, n: int) -> Any:
     length = Shares(n, ranks.size).each
 
     def whole(leaf: Array) -> Array:

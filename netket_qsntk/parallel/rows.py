@@ -72,7 +72,9 @@ class SharedMatrix:
         return new
 
     @classmethod
-    def of_kernel(cls, kernel: Any, x: Any, y: Any = None) -> tuple["SharedMatrix", "SharedMatrix"]:
+    def of_kernel(
+        cls, kernel: Any, x: ArrayLike, y: ArrayLike | None = None
+    ) -> tuple["SharedMatrix", "SharedMatrix"]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites); every process computes its own rows."""
         x = np.asarray(x)
         columns = x if y is None else np.asarray(y)

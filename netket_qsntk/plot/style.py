@@ -85,9 +85,13 @@ def data_of(log: Log) -> Mapping[str, Any]:
     return log.data if isinstance(log, nk.logging.RuntimeLog) else log
 
 
-def has_mean(logged: object) -> bool:
+def has_mean(logged: History) -> bool:
     """Whether a mean with its error was logged, not a plain number."""
-    return isinstance(logged, History) and "Mean" in logged.to_dict()
+    try:
+        logged.Mean  # noqa: B018  NetKet's histories answer by name
+    except AttributeError:
+        return False
+    return True
 
 
 def read(data: Log, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

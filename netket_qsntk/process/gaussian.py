@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import netket as nk
 from jax import Array
+from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert, HomogeneousHilbert
 
 from netket_qsntk.errors import EnsembleError
@@ -109,7 +110,7 @@ class GaussianProcess:
             return Unstructured(f"{self.hilbert} is no product of equal sites")
         return self.kernel.structure(self.hilbert, which="nngp")
 
-    def covariance(self, x: Any, y: Any = None) -> Array:
+    def covariance(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
         """E[f(x) f*(y)], K for each part: (n, m) real."""
         return self.n_parts * self.kernel.nngp(x, y)
 

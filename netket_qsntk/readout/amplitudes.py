@@ -1,7 +1,7 @@
 """The map from the real functions f of a network to ψ, and back."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -123,7 +123,9 @@ class Readout:
         log_psi = jnp.asarray(log_psi)
         return self.at(x, log_psi.dtype).functions(log_psi)
 
-    def f_gradient(self, psi_gradient: Any, psi: Any, x: Any = None) -> Array:
+    def f_gradient(
+        self, psi_gradient: ArrayLike, psi: ArrayLike, x: ArrayLike | None = None
+    ) -> Array:
         r"""∂L/∂f₁ + i ∂L/∂f₂ = conj(∂ψ/∂f) (∂L/∂ψ₁ + i ∂L/∂ψ₂), each (…).
 
         ∂ψ/∂f is ψ for ``"log_psi"`` and e^r for ``"psi"``.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import netket as nk
@@ -10,7 +10,9 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 from jax import Array
+from jax.typing import ArrayLike
 from netket.utils import HashableArray
+from netket.utils.types import PyTree
 
 from netket_qsntk.errors import InvalidModelError
 
@@ -27,7 +29,7 @@ class Reference(Protocol):
 class _Summable:
     """``a + b`` is the product of two wave functions."""
 
-    def __add__(self, other: Any) -> "SumOfReferences":
+    def __add__(self, other: object) -> "SumOfReferences":
         return SumOfReferences((self, as_reference(other)))  # type: ignore[arg-type]
 
 
@@ -102,8 +104,8 @@ class JastrowReference(_Summable):
         [0.5, -0.5]
     """
 
-    couplings: Any
-    field: Any = 0.0
+    couplings: ArrayLike
+    field: ArrayLike = 0.0
 
     def __post_init__(self) -> None:
         w = np.asarray(self.couplings)
@@ -150,7 +152,7 @@ class NetworkReference(_Summable):
     """
 
     module: nn.Module
-    variables: Any
+    variables: PyTree
 
     def __post_init__(self) -> None:
         if not isinstance(self.variables, tuple):
@@ -167,7 +169,7 @@ class NetworkReference(_Summable):
         return f"NetworkReference({type(self.module).__name__})"
 
 
-def as_reference(reference: Any) -> Reference | None:
+def as_reference(reference: object) -> Reference | None:
     """What a user gives for a reference, as one that is hashable: a bound flax module with its variables.
 
     Raises:
@@ -206,7 +208,7 @@ def marshall(graph: nk.graph.AbstractGraph) -> MarshallSign:
     lowest site of every further connected part.
 
     Args:
-        graph: Any NetKet graph or lattice.
+        graph: A NetKet graph or lattice.
 
     Raises:
         InvalidModelError: The graph has no two sublattices, as every lattice with odd loops.
@@ -246,7 +248,7 @@ def jastrow(
     """A Jastrow factor that depends on the distance of two sites along the bonds of a graph.
 
     Args:
-        graph: Any NetKet graph or lattice.
+        graph: A NetKet graph or lattice.
         strengths: Coefficients of x_i x_j for pairs at distance 1, 2, …; one number is for nearest neighbours.
         field: h of the product state.
 
@@ -271,7 +273,7 @@ def jastrow(
     return JastrowReference(np.where(distances < 0, 0.0, couplings), field)
 
 
-def _check_sites(reference: Any, x: Any, sites: int, *, exact: bool) -> None:
+def _check_sites(reference: Reference, x: Array, sites: int, *, exact: bool) -> None:
     if x.shape[-1] < sites or (exact and x.shape[-1] != sites):
         raise InvalidModelError(
             f"{reference!r} got configurations of {x.shape[-1]} sites, expected {sites}{'' if exact else ' or more'}."

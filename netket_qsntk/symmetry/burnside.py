@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import SymmetryError
@@ -13,7 +14,7 @@ from netket_qsntk.symmetry.projection import Projection, SpinFlip, projection
 def multiplicities(
     group: PermutationGroup | Projection | None,
     d: int,
-    character: Any = None,
+    character: ArrayLike | None = None,
     *,
     n_up: int | None = None,
     spin_flip: SpinFlip = None,

@@ -6,8 +6,6 @@ group: n × M × |G| pairs cost 1-2 ns each on one core and nothing is stored bu
 The flip of all spins costs nothing: k(h) ± k(d - h) is another table.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +34,7 @@ def orbit_words(up: ArrayLike, symmetry: Projection | None) -> Array:
     return jnp.moveaxis(words(jnp.take(up, np.asarray(symmetry.permutations), axis=-1)), 2, 0)
 
 
-def folded(table: Any, symmetry: Projection | None) -> Any:
+def folded(table: Array, symmetry: Projection | None) -> Array:
     """The table k(0), …, k(d) with the flip of all spins projected: ½[k(h) ± k(d - h)], or as it is."""
     if symmetry is None or symmetry.spin_flip is None:
         return table
@@ -57,7 +55,7 @@ def look_up(table: Array, h: Array) -> Array:
 
 
 @jax.jit
-def orbit_sums(x: Array, orbits: Array, table: Array, weights: Any = None) -> Array:
+def orbit_sums(x: Array, orbits: Array, table: Array, weights: ArrayLike | None = None) -> Array:
     """Σ_g weights_g table[distance(x, g y)]: (n, M).
 
     One permutation after the other: the sums of all pairs stay in cache, and XLA vectorises over them.
@@ -81,22 +79,22 @@ def orbit_sums(x: Array, orbits: Array, table: Array, weights: Any = None) -> Ar
     return jax.lax.scan(add, start, (orbits, jnp.asarray(weights)))[0]
 
 
-def orbit_keys(up: Any, symmetry: Projection | None, seed: int = 0) -> np.ndarray:
+def orbit_keys(up: ArrayLike, symmetry: Projection | None, seed: int = 0) -> np.ndarray:
     """A number for each of n configurations that is the same for all images under the group: (n,) uint64.
 
     The smallest of the images' random linear hashes modulo 2⁶⁴; two different orbits share it with probability
     |G| n²/2⁶⁴.
     """
-    up = np.asarray(up)
-    d = up.shape[-1]
-    numbers = np.random.default_rng(seed).integers(1, 2**64, size=d, dtype=np.uint64)
+    bits = np.asarray(up)
+    d = bits.shape[-1]
+    numbers: np.ndarray = np.random.default_rng(seed).integers(1, 2**64, size=(d,), dtype=np.uint64)
     if symmetry is None:
-        return (up * numbers).sum(-1, dtype=np.uint64)
+        return (bits * numbers).sum(-1, dtype=np.uint64)
     # Σ_i x_{p(i)} r_i = Σ_j x_j r_{p⁻¹(j)}.
     moved = numbers[np.argsort(np.asarray(symmetry.permutations), axis=1)]
-    keys = np.empty(len(up), np.uint64)
+    keys = np.empty(len(bits), np.uint64)
     total = numbers.sum(dtype=np.uint64)
-    for i, row in enumerate(up):
+    for i, row in enumerate(bits):
         hashes = moved[:, row.astype(bool)].sum(-1, dtype=np.uint64)
         keys[i] = hashes.min()
         if symmetry.spin_flip is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +104,7 @@ class Projection:
 
 def projection(
     group: "PermutationGroup | Projection | None",
-    character: Any = None,
+    character: ArrayLike | None = None,
     *,
     spin_flip: SpinFlip = None,
     sites: int | None = None,
@@ -161,7 +161,7 @@ def _permutations(group: PermutationGroup | None, sites: int | None) -> np.ndarr
     return np.asarray(group.to_array(), np.int32)
 
 
-def _characters(character: Any, order: int) -> np.ndarray:
+def _characters(character: ArrayLike | None, order: int) -> np.ndarray:
     if character is None:
         return np.ones(order)
     chi = np.asarray(character)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import jax
 import numpy as np
@@ -37,8 +37,8 @@ class Dataset:
         (5, 3)
     """
 
-    states: Any
-    amplitudes: Any
+    states: np.ndarray
+    amplitudes: np.ndarray
 
     def __init__(self, states: ArrayLike, amplitudes: ArrayLike) -> None:
         if np.ndim(states) != 2 or np.shape(amplitudes) != np.shape(states)[:1]:
@@ -46,8 +46,8 @@ class Dataset:
                 "Dataset(states, amplitudes): expected shapes (n, sites) and (n,), got "
                 f"{np.shape(states)} and {np.shape(amplitudes)}. Try Target.split(n_train, seed)."
             )
-        self.states = states
-        self.amplitudes = amplitudes
+        self.states = cast(np.ndarray, states)
+        self.amplitudes = cast(np.ndarray, amplitudes)
 
     def __len__(self) -> int:
         return int(self.states.shape[0])
@@ -60,12 +60,12 @@ class Dataset:
             f"{weight:.1%} of the target's norm)"
         )
 
-    def tree_flatten(self) -> tuple[tuple[Any, Any], None]:
+    def tree_flatten(self) -> tuple[tuple[np.ndarray, np.ndarray], None]:
         """The two arrays, as JAX wants them."""
         return (self.states, self.amplitudes), None
 
     @classmethod
-    def tree_unflatten(cls, _: None, leaves: tuple[Any, Any]) -> Dataset:
+    def tree_unflatten(cls, _: None, leaves: tuple[np.ndarray, np.ndarray]) -> Dataset:
         """A dataset of whatever JAX puts in the places of the arrays, unchecked."""
         dataset = object.__new__(cls)
         dataset.states, dataset.amplitudes = leaves

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from netket.hilbert import DiscreteHilbert
 
 
 class AmplitudeTable(nn.Module):
@@ -26,7 +27,7 @@ class AmplitudeTable(nn.Module):
         Array([0.6+0.j , 0. +0.8j], dtype=complex128)
     """
 
-    hilbert: Any
+    hilbert: DiscreteHilbert
     param_dtype: Any = jnp.complex128
 
     def setup(self) -> None:
