@@ -19,6 +19,7 @@ from flax import linen
 from jax import Array
 from netket.utils.types import PyTree
 
+from netket_qsntk._compat.attributes import held
 from netket_qsntk._compat.netket_states import (
     Applied,
     Taken,
@@ -152,7 +153,7 @@ def functions(taken: Taken, rest: Mapping[str, PyTree]) -> tuple[Network, Networ
 
 def computes_log(taken: Taken) -> bool:
     """Whether the module computes log ψ: it has no method ``psi``, or a readout that is a logarithm."""
-    readout = getattr(taken.wrapped, "readout", None)
+    readout = held(taken.wrapped, "readout")
     return not taken.has("psi") or (isinstance(readout, Readout) and readout.is_log)
 
 

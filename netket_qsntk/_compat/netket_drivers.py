@@ -12,12 +12,13 @@ import plum
 from netket._src.callbacks import auto_chunk_size
 from netket.utils.types import PyTree
 
+from netket_qsntk._compat.attributes import held
 from netket_qsntk.tracing import same_structure
 
 
 def update_direction(driver: nk.driver.AbstractDriver) -> PyTree:
     """The pytree that the optimiser is about to be given; None for a driver that takes no such step (TDVP)."""
-    update = getattr(driver, "_dp", None)
+    update = held(driver, "_dp")
     return update if same_structure(update, driver.state.parameters) else None
 
 
@@ -27,10 +28,10 @@ def loss_gradient(driver: nk.driver.AbstractDriver) -> PyTree:
     For VMC it was computed on the way. VMC_SR solves for the natural gradient directly: the plain one costs one
     more estimate.
     """
-    gradient = getattr(driver, "_loss_grad", None)
+    gradient = held(driver, "_loss_grad")
     if gradient is not None:
         return gradient
-    hamiltonian = getattr(driver, "_ham", None)
+    hamiltonian = held(driver, "_ham")
     if isinstance(driver, nk.driver.VMC_SR) and hamiltonian is not None:
         return driver.state.expect_and_grad(hamiltonian)[1]
     return None
@@ -38,7 +39,7 @@ def loss_gradient(driver: nk.driver.AbstractDriver) -> PyTree:
 
 def loss_name(driver: object) -> str | None:
     """The key under which a driver logs what it minimises."""
-    return getattr(driver, "_loss_name", None)
+    return held(driver, "_loss_name")
 
 
 def refuse_chunk_tuning(kind: type) -> Callable[[Callable], Callable]:
@@ -72,7 +73,7 @@ def diag_shift_of(driver: nk.driver.AbstractDriver) -> float | None:
 
 def next_change(driver: nk.driver.AbstractDriver, update: PyTree) -> PyTree:
     """What the optimiser would add to the parameters for this update; its state is left alone."""
-    state = getattr(driver, "_optimizer_state", None)
+    state = held(driver, "_optimizer_state")
     if update is None or state is None:
         return None
     return driver.optimizer.update(update, state, driver.state.parameters)[0]
@@ -90,19 +91,18 @@ def rewind(
 
 def memory_of(driver: nk.driver.AbstractDriver) -> tuple[PyTree, PyTree]:
     """What :func:`rewind` wants back: the optimiser's state and old updates."""
-    return getattr(driver, "_optimizer_state", None), getattr(driver, "_old_updates", None)
+    return held(driver, "_optimizer_state"), held(driver, "_old_updates")
 
 
 def loss_stats(driver: nk.driver.AbstractDriver) -> nk.stats.Stats | None:
     """Statistics of the loss of the step that was just computed, before they are logged."""
-    return getattr(driver, "_loss_stats", None)
+    return held(driver, "_loss_stats")
 
 
 def injected_rate(driver: nk.driver.AbstractDriver) -> float | None:
     """The learning rate of an optimiser made by ``optax.inject_hyperparams``, None for others."""
-    state = getattr(driver, "_optimizer_state", None)
-    hyperparameters = getattr(state, "hyperparams", {})
-    rate = hyperparameters.get("learning_rate")
+    state = held(driver, "_optimizer_state")
+    rate = (held(state, "hyperparams") or {}).get("learning_rate")
     return None if rate is None else float(rate)
 
 

@@ -18,6 +18,8 @@ from jax import Array
 from netket.utils import HashablePartial, model_frameworks
 from netket.utils.types import PyTree
 
+from netket_qsntk._compat.attributes import held
+
 
 class Wrapped(Protocol):
     """A network as NetKet holds it: without parameters."""
@@ -88,7 +90,7 @@ class Taken:
 
     def has(self, method: str) -> bool:
         """Whether the user's class defines this method."""
-        return callable(getattr(self.kind, method, None))
+        return callable(held(self.kind, method))
 
     def applied(self, method: str | None = None) -> Applied:
         """The module as a function of its variables and x."""
@@ -105,7 +107,7 @@ def take(model: object) -> Taken | None:
     """A module of flax (linen, nnx), equinox, haiku or ``jax.example_libraries.stax``; None if it is none."""
     framework = model_frameworks.identify_framework(model)
     variables, wrapped = framework.wrap(model)
-    if not callable(getattr(wrapped, "apply", None)):
+    if not callable(held(wrapped, "apply")):
         return None
     module = wrapped if isinstance(wrapped, linen.Module) else None
     if module is not None:
@@ -115,8 +117,8 @@ def take(model: object) -> Taken | None:
 
 def taken_from(state: nk.vqs.VariationalState) -> Taken | None:
     """The module of a NetKet state, as the state holds it; None where it was made from a function."""
-    framework = getattr(state, "_model_framework", None)
-    wrapped = getattr(state, "_model", None)
+    framework = held(state, "_model_framework")
+    wrapped = held(state, "_model")
     if framework is None or wrapped is None:
         return None
     module = wrapped if isinstance(wrapped, linen.Module) else None
@@ -125,7 +127,7 @@ def taken_from(state: nk.vqs.VariationalState) -> Taken | None:
 
 def applied_by(state: nk.vqs.VariationalState) -> Applied | None:
     """What gives the state its log ψ; None where it has no such function."""
-    function = getattr(state, "_apply_fun", None)
+    function = held(state, "_apply_fun")
     if function is None:
         return None
     taken, inner = taken_from(state), _without_scalars(function)

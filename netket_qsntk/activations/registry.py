@@ -17,6 +17,7 @@ from netket_qsntk.activations.pair import Dual
 from netket_qsntk.activations.trapezoid import REACH, Function, Trapezoid, on_grids
 from netket_qsntk.alert import alert
 from netket_qsntk.errors import InaccurateKernelWarning, InvalidModelError
+from netket_qsntk.text import brief
 
 # What a kernel by quadrature may be wrong by, relative to its largest value.
 _ACCURACY = 1e-10
@@ -220,7 +221,7 @@ def _of_function(function: Function) -> Activation:
     for known in _ACTIVATIONS.values():
         if known.function is function:
             return _unresolved(known)
-    name = getattr(function, "__name__", repr(function))
+    name = brief(function)
     return _unresolved(Activation(name, function, Trapezoid(function, 48), closed=False))
 
 

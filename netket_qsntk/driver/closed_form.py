@@ -16,6 +16,7 @@ from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.losses import Loss
 from netket_qsntk.targets import Target
+from netket_qsntk.vqs import EnsembleState
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 32, 4096
 
@@ -156,7 +157,7 @@ def check_optimizer(
     parameters = state.parameters
     if not jax.tree.leaves(parameters):
         parameters = None
-    elif getattr(state, "n_members", None) is not None:  # those of one network
+    elif isinstance(state, EnsembleState):  # those of one network
         parameters = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), parameters
         )

@@ -228,12 +228,16 @@ def _is_minibatch(goal: Target | nk.vqs.VariationalState | None, options: dict[s
 def _infinite_state(state: nk.vqs.VariationalState, options: dict[str, Any]) -> InfiniteState:
     """The untrained ensemble of a state's model; its ``trainable`` goes into the options."""
     if not isinstance(state, InfiniteState):
-        if getattr(state, "model", None) is None:
+        try:
+            model = state.model
+        except AttributeError:
+            model = None
+        if model is None:
             raise UnknownKernelError(
                 f"{type(state).__name__} has no model to take to infinite width: build it from one of "
                 "qs.models, or pass qs.vqs.InfiniteState(hilbert, model)."
             )
-        return InfiniteState(state.hilbert, state.model, trainable=options.get("trainable", "all"))
+        return InfiniteState(state.hilbert, model, trainable=options.get("trainable", "all"))
     if state.steps:
         raise InvalidTrainingError(
             f"{state!r} is trained already, and the closed form starts from the initial ensemble. Pass a new "
@@ -250,7 +254,7 @@ def _infinite_state(state: nk.vqs.VariationalState, options: dict[str, Any]) -> 
 def _number_of_members(n_members: int | None, state: nk.vqs.VariationalState) -> int:
     """How many wave functions to draw."""
     if n_members is None:
-        n_members = getattr(state, "n_members", None) or _N_MEMBERS
+        n_members = state.n_members if isinstance(state, EnsembleState) else _N_MEMBERS
     if not isinstance(n_members, Integral) or isinstance(n_members, bool) or n_members < 1:
         raise InvalidTrainingError(f"n_members={n_members!r}: expected an integer >= 1.")
     return int(n_members)

@@ -77,14 +77,14 @@ def minsr(operator: PyTree, gradient: Array, *, x0: PyTree = None) -> tuple[Arra
         >>> bool(driver.compute_loss_and_update()[0].mean < 1e-2)
         True
     """
-    rows = getattr(operator, "O", None)
-    if rows is None or not hasattr(operator, "diag_shift"):
+    try:
+        rows, shift = operator.O, operator.diag_shift
+    except AttributeError:
         raise InvalidTrainingError(
             f"minsr needs a dense Jacobian, got {type(operator).__name__}: use nk.optimizer.SR("
             "nk.optimizer.qgt.QGTJacobianDense, solver=qs.driver.minsr, diag_shift=1e-3)."
-        )
+        ) from None
     rows = rows.reshape(-1, rows.shape[-1])
-    shift = operator.diag_shift
     gram = rows @ rows.conj().T + shift * jnp.eye(len(rows))
     inner = jax.scipy.linalg.solve(gram, rows @ gradient, assume_a="pos")
     return (gradient - rows.conj().T @ inner) / shift, None

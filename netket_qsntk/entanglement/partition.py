@@ -91,7 +91,7 @@ def fermion_modes(hilbert: DiscreteHilbert, sites: Sequence[int]) -> list[int]:
 
 def _fermionic_spans(hilbert: DiscreteHilbert) -> list[tuple[int, int]]:
     """Index ranges of ``hilbert`` that hold fermionic modes, one for each fermionic factor."""
-    factors = getattr(hilbert, "subspaces", (hilbert,))
+    factors = hilbert.subspaces if isinstance(hilbert, nk.hilbert.TensorHilbert) else (hilbert,)
     ends = np.cumsum([h.size for h in factors])
     return [
         (int(end) - h.size, int(end))

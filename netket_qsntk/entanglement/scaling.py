@@ -7,6 +7,7 @@ from typing import Any
 
 import netket as nk
 import numpy as np
+from flax import linen as nn
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.entanglement.annealed import annealed_renyi
@@ -72,7 +73,7 @@ class ScalingTable(Sequence[ScalingRow]):
 
     def column(self, name: str) -> np.ndarray:
         """One attribute of :class:`ScalingRow` for every row."""
-        return np.array([getattr(row, name) for row in self.rows])
+        return np.array([vars(row)[name] for row in self.rows])
 
     def as_dict(self) -> dict[str, np.ndarray]:
         """All columns, as ``pandas.DataFrame`` takes them."""
@@ -81,7 +82,7 @@ class ScalingTable(Sequence[ScalingRow]):
     def select(self, **values: float) -> "ScalingTable":
         """The rows with these values, as in ``table.select(width=400, order=1)``."""
         return ScalingTable(
-            tuple(r for r in self.rows if all(getattr(r, k) == v for k, v in values.items()))
+            tuple(r for r in self.rows if all(vars(r)[k] == v for k, v in values.items()))
         )
 
     def volume_law(self) -> VolumeLaw:
@@ -95,7 +96,7 @@ class ScalingTable(Sequence[ScalingRow]):
 
     def __str__(self) -> str:
         names = [field.name for field in fields(ScalingRow)]
-        cells = [names, *([f"{getattr(row, name):.5g}" for name in names] for row in self.rows)]
+        cells = [names, *([f"{vars(row)[name]:.5g}" for name in names] for row in self.rows)]
         widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
         return "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
@@ -195,14 +196,15 @@ def entropy_scaling(
 
 def _is_factory(model: object) -> bool:
     # Modules are callable too, but only a function makes a network from (size, width).
-    return callable(model) and not hasattr(model, "apply")
+    return callable(model) and not isinstance(model, nn.Module)
 
 
-def _with_width(model: Any, width: float) -> Any:
-    if hasattr(model, "width"):
+def _with_width(model: nn.Module, width: float) -> nn.Module:
+    own = vars(model)
+    if "width" in own:
         return model.clone(width=width)
-    if hasattr(model, "widths"):
-        return model.clone(widths=(width,) * len(model.widths))
+    if "widths" in own:
+        return model.clone(widths=(width,) * len(own["widths"]))
     raise EnsembleError(
         f"{type(model).__name__} has no width to replace; pass a function of (size, width) "
         "instead, as in entropy_scaling(lambda size, width: MyModel(width), sizes, widths)."
@@ -210,7 +212,7 @@ def _with_width(model: Any, width: float) -> Any:
 
 
 def _draw(
-    network: Any, space: DiscreteHilbert, width: float, n_members: int, seed: int
+    network: nn.Module, space: DiscreteHilbert, width: float, n_members: int, seed: int
 ) -> np.ndarray:
     if math.isinf(width):
         return sample_wavefunctions(ensemble(network, space), n_members, seed)
@@ -218,7 +220,7 @@ def _draw(
 
 
 def _closed_form(
-    network: Any, space: DiscreteHilbert, sites: tuple[int, ...], width: float, order: float
+    network: nn.Module, space: DiscreteHilbert, sites: tuple[int, ...], width: float, order: float
 ) -> float:
     """The annealed Rényi entropy in nats, nan where no closed form is known."""
     try:

@@ -22,6 +22,7 @@ from jax import Array
 from netket.utils.types import PyTree
 
 from netket_qsntk.kernels.base import Trainable
+from netket_qsntk.kernels.registry import defined
 from netket_qsntk.kernels.tiles import Operand, Part, assemble, balanced_chunk, starts
 from netket_qsntk.networks import FourierFeatures, WaveFunction
 from netket_qsntk.networks.dense_layer import Dense
@@ -48,14 +49,9 @@ def factorises(model: linen.Module | None) -> TypeGuard[Factorised]:
     for kind in (WaveFunction, FourierFeatures):
         if isinstance(model, kind):
             inner = model.network if isinstance(model, FourierFeatures) else None
-            own = all(vars_of(type(model), name) is vars_of(kind, name) for name in _SAID_ONCE)
+            own = all(defined(type(model), name) is defined(kind, name) for name in _SAID_ONCE)
             return own and (inner is None or factorises(inner))
     return False
-
-
-def vars_of(kind: type, name: str) -> object:
-    """What the class, or one that it inherits from, defines under this name."""
-    return next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), None)
 
 
 def dense_alone(model: Factorised, parameters: PyTree, x: Array) -> bool:

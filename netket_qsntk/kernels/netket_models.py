@@ -157,15 +157,15 @@ def initial_variance(initializer: Callable[..., Array], what: str) -> Variance:
     """
     if initializer is jax.nn.initializers.zeros:
         return Variance(0.0)
-    name = getattr(initializer, "__qualname__", "")
-    given = inspect.getclosurevars(initializer).nonlocals if inspect.isfunction(initializer) else {}
-    if name.startswith("normal.") and "stddev" in given:
-        return Variance(float(given["stddev"]) ** 2)
-    if name.startswith("variance_scaling.") and {"scale", "mode"} <= set(given):
-        scale, mode = float(given["scale"]), given["mode"]
-        fans = {"fan_in": (1.0, 0.0), "fan_out": (0.0, 1.0), "fan_avg": (0.5, 0.5)}
-        if mode in fans:
-            return Variance(scale, *fans[mode])
+    if inspect.isfunction(initializer):
+        name, given = initializer.__qualname__, inspect.getclosurevars(initializer).nonlocals
+        if name.startswith("normal.") and "stddev" in given:
+            return Variance(float(given["stddev"]) ** 2)
+        if name.startswith("variance_scaling.") and {"scale", "mode"} <= set(given):
+            scale, mode = float(given["scale"]), given["mode"]
+            fans = {"fan_in": (1.0, 0.0), "fan_out": (0.0, 1.0), "fan_avg": (0.5, 0.5)}
+            if mode in fans:
+                return Variance(scale, *fans[mode])
     raise UnknownKernelError(
         f"{what}={initializer!r}: the variance of what this initialiser draws is not known. Use JAX's normal, zeros "
         "or a variance scaling (lecun_normal, …), or measure the average kernel: qs.kernels.monte_carlo(model, x, "

@@ -84,7 +84,12 @@ class QSNTK:
         return mixing <= tol * scale
 
     def __repr__(self) -> str:
-        shape = getattr(self.theta_11, "shape", None)
+        try:
+            shape = self.theta_11.shape
+        except (
+            AttributeError
+        ):  # a tree that JAX rebuilt with something else in the place of its arrays
+            shape = None
         if shape is None or isinstance(self.theta_12, jax.core.Tracer):
             return f"QSNTK(theta_11={self.theta_11!r})"
         held = human_bytes(sum(leaf.nbytes for leaf in jax.tree.leaves(self)))

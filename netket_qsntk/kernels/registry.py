@@ -34,6 +34,11 @@ def _make(model: object, trainable: Trainable = "all") -> InfiniteWidthKernel:
     )
 
 
+def defined(kind: type, name: str) -> object:
+    """What the class, or one that it inherits from, defines under this name; None for nothing."""
+    return next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), None)
+
+
 def _registry(function: Any) -> _Registry:
     function.register = _make.register
     return cast(_Registry, function)
@@ -75,7 +80,7 @@ def infinite_width(model: object, trainable: Trainable = "all") -> InfiniteWidth
     overridden = [
         name
         for name in _FUNCTIONS
-        if getattr(kind, name, None) is not getattr(registered, name, None)
+        if defined(kind, name) is not defined(registered, name)
         and any(name in c.__dict__ for c in kind.__mro__[: kind.__mro__.index(registered)])
     ]
     if overridden:

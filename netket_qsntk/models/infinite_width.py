@@ -88,9 +88,9 @@ class InfiniteWidth(nn.Module):
         if self.parts is None:
             self.parts = "real" if self.kernel.n_parts == 1 else "independent"
         for name, allowed in (("parts", ("real", "independent")), ("which", ("ntk", "nngp"))):
-            if getattr(self, name) not in allowed:
+            if vars(self)[name] not in allowed:
                 raise InvalidModelError(
-                    f"InfiniteWidth({name}={getattr(self, name)!r}): expected one of {allowed}."
+                    f"InfiniteWidth({name}={vars(self)[name]!r}): expected one of {allowed}."
                 )
         if self.floor is not None and not 0 <= self.floor < 1:
             raise InvalidModelError(

@@ -73,11 +73,11 @@ class FourierFeatures(nn.Module):
                 f"(pass encoding= to FourierFeatures itself), got {type(self.network).__name__}."
             )
         self.reference = as_reference(self.reference)
-        own = {name: getattr(self, name) for name in _KEPT if getattr(self, name) is not None}
+        own = {name: vars(self)[name] for name in _KEPT if vars(self)[name] is not None}
         if own:
             self.network = self.network.clone(parent=None, **own)
         for name in _KEPT:
-            setattr(self, name, getattr(self.network, name))
+            setattr(self, name, vars(self.network)[name])
         self.frequencies = HashableArray(b)
         self.amplitudes = HashableArray(np.broadcast_to(a, b.shape[:1]))
         super().__post_init__()

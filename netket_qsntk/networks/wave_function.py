@@ -69,7 +69,7 @@ class WaveFunction(nn.Module, kw_only=True):
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
+            value = vars(self)[name]
             if not isinstance(value, str) or value not in allowed:
                 raise InvalidModelError(
                     f"{type(self).__name__}({name}={value!r}): expected one of {allowed}."
@@ -141,7 +141,7 @@ class WaveFunction(nn.Module, kw_only=True):
         """Own fields, and the options of all models where they are not the default; Flax takes a line for each."""
         shared = {f.name: f.default for f in dataclasses.fields(WaveFunction)}
         own = [f.name for f in dataclasses.fields(self) if f.name not in shared]
-        chosen = [n for n in _OPTIONS if getattr(self, n) != shared[n]]
+        chosen = [n for n in _OPTIONS if vars(self)[n] != shared[n]]
         return summary(self, own + chosen)
 
 

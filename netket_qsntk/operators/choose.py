@@ -63,7 +63,7 @@ def choose(
     if hint not in (None, *_HINTS):
         raise StructureError(f"hint={hint!r}: expected one of {_HINTS}, or None.")
     if hint in ("dense", "shared", "tiled"):
-        return getattr(stored, hint)("it was asked for")
+        return stored._asdict()[hint]("it was asked for")
     n, m = len(u), len(u if v is None else v)
     dense_bytes = 8 * n * m
     found = _candidates(structure, u, v)

@@ -44,7 +44,9 @@ class Dense(KernelOperator):
         positive: bool = False,
         reason: str = "",
     ) -> None:
-        if not hasattr(matrix, "dtype") or not jnp.issubdtype(matrix.dtype, jnp.floating):
+        if not isinstance(matrix, Array | np.ndarray) or not jnp.issubdtype(
+            matrix.dtype, jnp.floating
+        ):
             matrix = jnp.asarray(matrix, float)
         self.matrix = jnp.asarray(matrix)
         if self.matrix.ndim != 2:

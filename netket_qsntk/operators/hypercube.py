@@ -238,7 +238,7 @@ class Hypercube(KernelOperator):
         )
 
     def _with(self, **changes: Any) -> "Hypercube":
-        new = {name: getattr(self, name) for name in ("values", "levels", "rows", "columns")}
+        new = {name: vars(self)[name] for name in ("values", "levels", "rows", "columns")}
         new |= {"positive": self.positive, "reason": self.reason, "dtype": self.dtype} | changes
         return Hypercube(new.pop("values"), new.pop("rows"), new.pop("columns"), **new)
 

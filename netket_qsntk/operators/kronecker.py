@@ -243,7 +243,7 @@ class Kronecker(KernelOperator):
 
     def _with(self, **changes: Any) -> "Kronecker":
         names = ("factor", "n_sites", "rows", "columns", "scale", "insertion", "positive", "reason")
-        new = {name: getattr(self, name) for name in names} | changes
+        new = {name: vars(self)[name] for name in names} | changes
         where = (new.pop("factor"), new.pop("n_sites"), new.pop("rows"), new.pop("columns"))
         return Kronecker(*where, **new)
 

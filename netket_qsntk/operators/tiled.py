@@ -186,7 +186,7 @@ class Tiled(KernelOperator):
 
     def _with(self, **changes: Any) -> "Tiled":
         names = ("x", "y", "scale", "positive", "reason")
-        new = {name: getattr(self, name) for name in names} | changes
+        new = {name: vars(self)[name] for name in names} | changes
         return Tiled(self.entries, new.pop("x"), new.pop("y"), **new)
 
     def _describe(self) -> str:

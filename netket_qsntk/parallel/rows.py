@@ -67,8 +67,10 @@ class SharedMatrix:
         """For JAX."""
         new = object.__new__(cls)
         (new.rows,) = children
-        columns = getattr(new.rows, "shape", (0, 0))[-1]
-        new.shape = (n, columns)
+        try:
+            new.shape = (n, new.rows.shape[-1])
+        except AttributeError:  # JAX rebuilds trees with other things in the place of arrays
+            new.shape = (n, 0)
         return new
 
     @classmethod

@@ -5,6 +5,8 @@ vector between two Walsh-Hadamard transforms. Every other string permutes the ba
 are themselves transforms of the strings' coefficients, so that building them costs no more than a product.
 """
 
+from typing import Protocol, runtime_checkable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,20 @@ __all__ = ["PauliHamiltonian", "pauli_hamiltonian"]
 
 # A weight of a Hermitian operator may have this imaginary part, relative to the largest weight.
 _REAL = 1e-10
+
+
+@runtime_checkable
+class _AsLocalOperator(Protocol):
+    """An operator that NetKet writes as a sum of local ones."""
+
+    def to_local_operator(self) -> nk.operator.AbstractOperator: ...
+
+
+@runtime_checkable
+class _AsPauliStrings(Protocol):
+    """An operator that NetKet writes as a sum of Pauli strings."""
+
+    def to_pauli_strings(self) -> nk.operator.AbstractOperator: ...
 
 
 class PauliHamiltonian(eqx.Module):
@@ -129,14 +145,16 @@ def pauli_hamiltonian(hamiltonian: nk.operator.AbstractOperator) -> PauliHamilto
         >>> pauli_hamiltonian(nk.operator.Heisenberg(sector, chain)) is None
         True
     """
-    hilbert = getattr(hamiltonian, "hilbert", None)
+    if not isinstance(hamiltonian, nk.operator.AbstractOperator):
+        return None
+    hilbert = hamiltonian.hilbert
     if not isinstance(hilbert, nk.hilbert.Spin | nk.hilbert.Qubit) or hilbert.constrained:
         return None
     if any(levels != 2 for levels in hilbert.shape):
         return None
-    if hasattr(hamiltonian, "to_local_operator"):
+    if isinstance(hamiltonian, _AsLocalOperator):
         hamiltonian = hamiltonian.to_local_operator()
-    if hasattr(hamiltonian, "to_pauli_strings"):
+    if isinstance(hamiltonian, _AsPauliStrings):
         hamiltonian = hamiltonian.to_pauli_strings()
     if not isinstance(hamiltonian, nk.operator.PauliStrings | nk.operator.PauliStringsJax):
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import netket as nk
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +13,16 @@ from netket_qsntk.targets.basis import all_states, check_summable
 from netket_qsntk.targets.dataset import Dataset
 
 __all__ = ["Target"]
+
+
+@runtime_checkable
+class HasAmplitudes(Protocol):
+    """A state that knows its wave function on the whole basis."""
+
+    hilbert: nk.hilbert.DiscreteHilbert
+
+    def to_array(self) -> ArrayLike:
+        """ψ (n_states,)."""
 
 
 class Target:
@@ -56,7 +68,7 @@ class Target:
         """The wave function that a NetKet state holds now, however it was prepared.
 
         Args:
-            state: Any NetKet variational state with an indexable Hilbert space (``FullSumState``,
+            state: A NetKet variational state with an indexable Hilbert space (``FullSumState``,
                 ``MCState``), or an object with ``hilbert`` and ``to_array()``.
 
         Returns:
@@ -73,14 +85,15 @@ class Target:
             >>> qs.targets.Target.from_state(vs).amplitudes.shape
             (8,)
         """
-        hilbert = getattr(state, "hilbert", None)
-        if not isinstance(hilbert, nk.hilbert.AbstractHilbert) or not hasattr(state, "to_array"):
+        if not isinstance(state, HasAmplitudes) or not isinstance(
+            state.hilbert, nk.hilbert.AbstractHilbert
+        ):
             raise AmplitudesError(
                 "Target.from_state(state): expected a NetKet state such as nk.vqs.FullSumState, "
                 f"got {type(state).__name__}. An array goes into Target(hilbert, amplitudes)."
             )
-        check_summable(hilbert, task="Target.from_state(state)")
-        return cls(hilbert, state.to_array())
+        check_summable(state.hilbert, task="Target.from_state(state)")
+        return cls(state.hilbert, state.to_array())
 
     @property
     def n_states(self) -> int:
