@@ -137,7 +137,7 @@ CAUSES = {
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
 def test_a_warning_comes_once_and_points_at_the_users_line(cause, monkeypatch):
     if cause is gathered_matrix:
-        monkeypatch.setattr("netket_qsntk.parallel.rows.n_devices", lambda: 2)
+        monkeypatch.setattr("netket_qsntk.parallel.shared_matrix.n_devices", lambda: 2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         cause()

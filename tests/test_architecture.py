@@ -97,6 +97,15 @@ def test_late_imports_are_for_time_not_for_circles():
     assert late <= LATE, late - LATE
 
 
+def test_no_two_files_have_one_name():
+    # But for __init__ and base, which say what a folder offers and what its classes share.
+    seen: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        if path.stem not in ("__init__", "base"):
+            seen.setdefault(path.stem, []).append(name)
+    assert not [names for names in seen.values() if len(names) > 1]
+
+
 def test_no_folder_imports_from_one_that_imports_from_it():
     assert not circles(folders())
 

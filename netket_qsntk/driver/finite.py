@@ -10,7 +10,7 @@ from netket.utils import struct
 from netket.utils.types import PyTree
 
 from netket_qsntk.driver.base import SupervisedDriver, target_and_loss
-from netket_qsntk.driver.draws import decorrelate, is_summable, snapshot
+from netket_qsntk.driver.drawn_configurations import decorrelate, is_summable, snapshot
 from netket_qsntk.driver.evaluation import Evaluation, Summation
 from netket_qsntk.driver.preconditioned import Preconditioner, check_preconditioner, precondition
 from netket_qsntk.driver.readout import keep_readout, split_readout, with_readout_of

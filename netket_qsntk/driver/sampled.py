@@ -9,7 +9,7 @@ from jax import Array
 from netket.utils.types import PyTree
 
 from netket_qsntk.alert import alert, once
-from netket_qsntk.driver.draws import draw, draw_many, flat, is_summable, log_values
+from netket_qsntk.driver.drawn_configurations import draw, draw_many, flat, is_summable, log_values
 from netket_qsntk.driver.evaluation import Evaluation, Training
 from netket_qsntk.driver.gradient import fidelities_of_values
 from netket_qsntk.driver.importance import (

@@ -10,13 +10,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk.alert import once
-from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.response import Response
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.dynamics.solution import Curves, Data, Losses, Solution
 from netket_qsntk.dynamics.solution_dense import DenseSolution
 from netket_qsntk.dynamics.solution_levels import LevelSolution
 from netket_qsntk.dynamics.solution_products import Estimates, ProductSolution
+from netket_qsntk.dynamics.training_modes import Modes, as_steps
 from netket_qsntk.errors import InvalidTrainingError, SystemTooLargeError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.progress import showing

@@ -10,9 +10,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk.dynamics.matrices import Matrix, Vector, vector
-from netket_qsntk.dynamics.modes import Modes, as_steps
 from netket_qsntk.dynamics.settings import Mode, make_response, warn_if_unstable
 from netket_qsntk.dynamics.solution import Data
+from netket_qsntk.dynamics.training_modes import Modes, as_steps
 from netket_qsntk.kernels import QSNTK, EmpiricalKernel
 from netket_qsntk.parallel import SharedMatrix, n_devices
 from netket_qsntk.text import summary

@@ -19,7 +19,7 @@ from netket.utils.types import PyTree
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.parallel import SharedMatrix, n_devices
 from netket_qsntk.parallel import eigh as shared_eigh
-from netket_qsntk.parallel.rows import Transposed
+from netket_qsntk.parallel.shared_matrix import Transposed
 
 Vector = np.ndarray | Array
 Matrix = np.ndarray | Array | SharedMatrix

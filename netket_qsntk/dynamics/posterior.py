@@ -12,10 +12,10 @@ from jax import Array
 from netket_qsntk.alert import once
 from netket_qsntk.dynamics.linear import LARGEST_DENSE, Solver, check_solver
 from netket_qsntk.dynamics.matrices import kernel_matrices, product, vector
-from netket_qsntk.dynamics.modes import Modes
 from netket_qsntk.dynamics.response import GradientFlow
 from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.dynamics.solution import Data
+from netket_qsntk.dynamics.training_modes import Modes
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.operators import Hypercube, KernelOperator, Kronecker, conjugate_residuals

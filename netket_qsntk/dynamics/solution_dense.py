@@ -18,9 +18,9 @@ from netket_qsntk.dynamics.matrices import (
     vector,
     whole,
 )
-from netket_qsntk.dynamics.modes import Modes, TimeBasis
 from netket_qsntk.dynamics.response import Response
 from netket_qsntk.dynamics.solution import Curves, Data, Losses, Solution, averages
+from netket_qsntk.dynamics.training_modes import Modes, TimeBasis
 from netket_qsntk.kernels import InfiniteWidthKernel
 
 

@@ -6,6 +6,7 @@ from netket_qsntk.entanglement.annealed import (
     log_average_moment,
     log_norm_moment,
 )
+from netket_qsntk.entanglement.drawn_members import draw_members
 from netket_qsntk.entanglement.ensembles import (
     DenseEnsemble,
     GaussianEnsemble,
@@ -22,7 +23,6 @@ from netket_qsntk.entanglement.finite_width import (
 )
 from netket_qsntk.entanglement.from_models import ensemble, gaussian_ensemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
-from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.normalized import normalized_purity
 from netket_qsntk.entanglement.overlap_kernel import (
     OverlapKernel,

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from netket_qsntk.entanglement.dense import dense_moment, real_spectrum
+from netket_qsntk.entanglement.dense_moments import dense_moment, real_spectrum
 from netket_qsntk.entanglement.diagonal import local_spectrum
 from netket_qsntk.entanglement.ensembles import (
     DenseEnsemble,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from netket_qsntk.entanglement.dense import four_index
+from netket_qsntk.entanglement.dense_moments import four_index
 from netket_qsntk.entanglement.ensembles import DenseEnsemble
 from netket_qsntk.entanglement.partition import bipartition
 from netket_qsntk.errors import SystemTooLargeError

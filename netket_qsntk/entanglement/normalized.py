@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from netket_qsntk.entanglement.dense import four_index, moment_of_tables, real_spectrum
+from netket_qsntk.entanglement.dense_moments import four_index, moment_of_tables, real_spectrum
 from netket_qsntk.entanglement.diagonal import local_spectrum
 from netket_qsntk.entanglement.ensembles import DenseEnsemble, GaussianEnsemble, check_positive
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble

@@ -6,7 +6,7 @@ from functools import reduce
 import jax.numpy as jnp
 import numpy as np
 
-from netket_qsntk.entanglement.dense import real_spectrum
+from netket_qsntk.entanglement.dense_moments import real_spectrum
 from netket_qsntk.entanglement.ensembles import (
     DenseEnsemble,
     GaussianEnsemble,
@@ -18,7 +18,7 @@ from netket_qsntk.entanglement.ensembles import (
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
 from netket_qsntk.hamming import hamming_levels
-from netket_qsntk.operators.basis import BasisIndex
+from netket_qsntk.operators.basis_index import BasisIndex
 from netket_qsntk.operators.decomposition import (
     Eigendecomposition,
     ParityModes,

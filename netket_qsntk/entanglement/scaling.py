@@ -11,9 +11,9 @@ from flax import linen as nn
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.entanglement.annealed import annealed_renyi
+from netket_qsntk.entanglement.drawn_members import draw_members
 from netket_qsntk.entanglement.finite_width import finite_width_purity
 from netket_qsntk.entanglement.from_models import ensemble
-from netket_qsntk.entanglement.members import draw_members
 from netket_qsntk.entanglement.partition import bipartition, check_partition
 from netket_qsntk.entanglement.reference import VolumeLaw, fit_volume_law, page_entropy
 from netket_qsntk.entanglement.sampling import sample_wavefunctions

@@ -8,11 +8,11 @@ from netket_qsntk.kernels.base import Entries, InfiniteWidthKernel
 from netket_qsntk.kernels.definiteness import DefinitenessReport, positive_definiteness
 from netket_qsntk.kernels.dot_product import DotProductKernel, Formula
 from netket_qsntk.kernels.empirical import EmpiricalKernel, empirical
+from netket_qsntk.kernels.kernel_spectrum import Spectrum, spectrum
 from netket_qsntk.kernels.learning_rate import max_learning_rate
 from netket_qsntk.kernels.monte_carlo import monte_carlo
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.registry import infinite_width
-from netket_qsntk.kernels.spectrum import Spectrum, spectrum
 from netket_qsntk.kernels.stax import StaxKernel, from_stax
 from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, symmetrized
 

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.errors import InvalidConfigurationsError, InvalidModelError, StructureError
-from netket_qsntk.kernels import structure as structures
+from netket_qsntk.kernels import structure_search as structures
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.operators import Dense, KernelOperator, Shared, Tiled
 from netket_qsntk.operators.choose import Hint, Stored, choose
@@ -130,7 +130,7 @@ class InfiniteWidthKernel(abc.ABC):
     ) -> Structure:
         """What this kernel is on configurations, or on a Hilbert space: a Hamming table, a product, or neither.
 
-        Found from a few entries and verified at random configurations (:mod:`netket_qsntk.kernels.structure`).
+        Found from a few entries and verified at random configurations (:mod:`netket_qsntk.kernels.structure_search`).
 
         Args:
             x: Configurations (n, sites), or a NetKet Hilbert space.

@@ -14,7 +14,7 @@ from netket_qsntk.kernels.architectures import (
 )
 from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
 from netket_qsntk.kernels.dot_product import DotProductKernel
-from netket_qsntk.kernels.spectrum import Spectrum, spectrum
+from netket_qsntk.kernels.kernel_spectrum import Spectrum, spectrum
 from netket_qsntk.operators import HammingTable
 
 # Differences of kernel values below this fraction of the largest are rounding.

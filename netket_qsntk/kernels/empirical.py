@@ -22,7 +22,7 @@ from netket_qsntk.kernels.jacobian import is_complex, jacobian_blocks, real_coor
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.tiles import balanced_chunk
 from netket_qsntk.parallel.mesh import AXIS, map_shared, share
-from netket_qsntk.parallel.rows import SharedMatrix
+from netket_qsntk.parallel.shared_matrix import SharedMatrix
 from netket_qsntk.wavefunction import Psi, PureWaveFunction, check_batches, pure_wavefunction
 
 Route = Literal["layers", "jacobian", "blocks"]

@@ -3,7 +3,7 @@
 from netket_qsntk.networks.cosnet import CosNet, GaussNet
 from netket_qsntk.networks.fourier import FourierFeatures
 from netket_qsntk.networks.mlp import WideMLP
-from netket_qsntk.networks.symmetrized import Symmetrized
+from netket_qsntk.networks.projected_network import Symmetrized
 from netket_qsntk.networks.wave_function import WaveFunction
 
 __all__ = ["CosNet", "FourierFeatures", "GaussNet", "Symmetrized", "WaveFunction", "WideMLP"]

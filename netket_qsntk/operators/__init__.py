@@ -1,10 +1,10 @@
 """How a kernel acts on vectors over a batch of configurations, and what can be computed from products alone."""
 
 from netket_qsntk.operators.base import KernelOperator, ScaledIdentity, Sum
-from netket_qsntk.operators.basis import BasisIndex
+from netket_qsntk.operators.basis_index import BasisIndex
 from netket_qsntk.operators.conjugate_residuals import Solution, conjugate_residuals
 from netket_qsntk.operators.decomposition import BasisModes, Eigendecomposition
-from netket_qsntk.operators.dense import Dense
+from netket_qsntk.operators.dense_matrix import Dense
 from netket_qsntk.operators.exchange import walsh_hadamard
 from netket_qsntk.operators.functions import FunctionResult, apply_function, chebyshev
 from netket_qsntk.operators.hypercube import Hypercube

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from netket_qsntk.hamming import hamming_values, multiplicities
-from netket_qsntk.operators.basis import BasisIndex
+from netket_qsntk.operators.basis_index import BasisIndex
 from netket_qsntk.operators.transforms import apply_factors, walsh_hadamard
 
 

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.hamming import hamming_levels, hamming_values
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
-from netket_qsntk.operators.basis import BasisIndex, spin_index
+from netket_qsntk.operators.basis_index import BasisIndex, spin_index
 from netket_qsntk.operators.decomposition import (
     Eigendecomposition,
     ParityModes,

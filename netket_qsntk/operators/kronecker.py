@@ -19,7 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
-from netket_qsntk.operators.basis import BasisIndex, product_index
+from netket_qsntk.operators.basis_index import BasisIndex, product_index
 from netket_qsntk.operators.decomposition import Eigendecomposition, ProductModes
 from netket_qsntk.operators.transforms import apply_on_axis, grouped
 

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk.operators.base import KernelOperator
-from netket_qsntk.operators.basis import BasisIndex, spin_index
+from netket_qsntk.operators.basis_index import BasisIndex, spin_index
 from netket_qsntk.operators.hypercube import Hypercube
 from netket_qsntk.operators.linear_map import is_nonnegative
 from netket_qsntk.symmetry.projection import Projection

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
-from netket_qsntk.operators.dense import Dense
+from netket_qsntk.operators.dense_matrix import Dense
 from netket_qsntk.parallel import SharedMatrix, n_devices
 
 

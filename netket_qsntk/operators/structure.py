@@ -1,7 +1,7 @@
 """What a kernel can be known by on lattice configurations: a Hamming table, a product over sites, or entries alone.
 
 These are answers, not detectors: plain numbers that operators, ensembles, samplers, spectra and learning curves are
-made from. :mod:`netket_qsntk.kernels.structure` finds them.
+made from. :mod:`netket_qsntk.kernels.structure_search` finds them.
 
 A structure is one of *coordinates*: the real numbers that a kernel's encoding makes of a configuration. They are
 ``sitewise`` where every coordinate is one function of the site of the same number: then coordinates are relabelled

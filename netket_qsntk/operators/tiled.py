@@ -11,7 +11,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import StructureError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
-from netket_qsntk.operators.dense import times
+from netket_qsntk.operators.dense_matrix import times
 from netket_qsntk.parallel.mesh import collect, map_shared, n_devices, rows_from_host, share
 
 

@@ -38,7 +38,7 @@ from netket_qsntk.parallel.mesh import (
     rows_from_host,
     share,
 )
-from netket_qsntk.parallel.rows import SharedMatrix
+from netket_qsntk.parallel.shared_matrix import SharedMatrix
 
 __all__ = [
     "Estimate",

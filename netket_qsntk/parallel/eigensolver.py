@@ -6,11 +6,11 @@ import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
+from netket_qsntk._compat.coordination import of_first_process, rows_on_host
 from netket_qsntk._compat.jaxmg import distributed_eigh
-from netket_qsntk._compat.processes import of_first_process, rows_on_host
 from netket_qsntk.errors import OperatorShapeError
 from netket_qsntk.parallel.mesh import AXIS, mesh
-from netket_qsntk.parallel.rows import SharedMatrix, warn_of_gathering
+from netket_qsntk.parallel.shared_matrix import SharedMatrix, warn_of_gathering
 
 
 def eigh(matrix: SharedMatrix) -> tuple[Array, SharedMatrix]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from netket_qsntk._compat.processes import wait_for_all
+from netket_qsntk._compat.coordination import wait_for_all
 from netket_qsntk.errors import LonelyCollectiveError, ProcessesError
 from netket_qsntk.parallel.mpi import current
 

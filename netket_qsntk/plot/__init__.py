@@ -6,13 +6,13 @@ colour alone; predictions are lines, measurements are points with error bars, or
 """
 
 from netket_qsntk.plot.diagnostics import diagnostics
-from netket_qsntk.plot.entropy import entropy_scaling
+from netket_qsntk.plot.entropy_scaling import entropy_scaling
 from netket_qsntk.plot.learnability import learnability
 from netket_qsntk.plot.learning import learning_curves
-from netket_qsntk.plot.ranking import ranking
+from netket_qsntk.plot.loss_curves import training_curves
+from netket_qsntk.plot.ranked_losses import ranking
 from netket_qsntk.plot.spectra import spectra
 from netket_qsntk.plot.style import COLOURS
-from netket_qsntk.plot.training import training_curves
 from netket_qsntk.plot.width import width_corrections
 
 __all__ = [

@@ -12,7 +12,7 @@ from scipy.linalg import hadamard
 from netket_qsntk._compat.cpu import walsh_hadamard as native
 from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.operators import BasisIndex, apply_factors, walsh_hadamard
-from netket_qsntk.operators.basis import local_values, product_index, spin_index
+from netket_qsntk.operators.basis_index import local_values, product_index, spin_index
 from netket_qsntk.operators.transforms import _by_products
 
 

@@ -12,7 +12,7 @@ from netket.utils.types import PyTree
 from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.closed_form import ClosedFormDriver, Curve, check_optimizer
 from netket_qsntk.driver.function_space import FunctionSpaceEngine
-from netket_qsntk.driver.gaussian import GaussianEngine
+from netket_qsntk.driver.gaussian_engine import GaussianEngine
 from netket_qsntk.driver.minibatch import MinibatchEngine
 from netket_qsntk.dynamics import FunctionSpaceFlow, LinearDynamics
 from netket_qsntk.dynamics.linear import Solver, check_solver

@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
-from netket_qsntk.operators.basis import local_values
+from netket_qsntk.operators.basis_index import local_values
 from netket_qsntk.operators.structure import (
     TOLERANCE,
     HammingTable,
