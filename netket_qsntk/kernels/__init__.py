@@ -11,6 +11,7 @@ from netket_qsntk.kernels.empirical import EmpiricalKernel, empirical
 from netket_qsntk.kernels.kernel_spectrum import Spectrum, spectrum
 from netket_qsntk.kernels.learning_rate import max_learning_rate
 from netket_qsntk.kernels.monte_carlo import monte_carlo
+from netket_qsntk.kernels.patches import PatchKernel, patches
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.stax import StaxKernel, from_stax
@@ -25,6 +26,8 @@ __all__ = [
     "Entries",
     "from_stax",
     "StaxKernel",
+    "patches",
+    "PatchKernel",
     "symmetrized",
     "SymmetrizedKernel",
     "load_neural_tangents",

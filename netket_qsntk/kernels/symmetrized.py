@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.kernels import patterns
 from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule, check_configurations
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.operators import HammingTable, KernelOperator, Projected
@@ -134,7 +135,26 @@ class SymmetrizedKernel(KernelModule):
                 table = jnp.stack([folded(t, self.symmetry) for t in found])
                 up = [jnp.asarray(t) > middle for t in (x, y)]
                 return tuple(_by_bits(self.symmetry, *up, table))
-        return self._one_by_one(x, y, which)
+        local = None if states is None else self._by_patterns(x, y, which, states)
+        return self._one_by_one(x, y, which) if local is None else local
+
+    def _by_patterns(
+        self, x: Array, y: Array, which: tuple[Which, ...], states: tuple[float, float]
+    ) -> tuple[Array, ...] | None:
+        """Patches by counts of patterns, and what is added to them by bits; None where that is not possible."""
+        parts, rest = patterns.parted(self.kernel)
+        counted = patterns.counted(parts, self.symmetry)
+        if counted is None or is_traced(y):
+            return None
+        middle = (states[0] + states[1]) / 2
+        up = np.asarray(y) > middle
+        found = [patterns.columns(parts, self.symmetry, up, states, w) for w in which]
+        counts = counted.counts(jnp.asarray(x) > middle, len(found[0]))
+        values = [counts @ jnp.asarray(column) for column in found]
+        if rest is not None:
+            others = SymmetrizedKernel(rest, self.symmetry)._sums(x, y, which)
+            values = [one + other for one, other in zip(values, others, strict=True)]
+        return tuple(values)
 
     def _one_by_one(self, x: Array, y: Array, which: tuple[Which, ...]) -> tuple[Array, ...]:
         order, totals = self.symmetry.order, [jnp.zeros(())] * len(which)

@@ -12,6 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import CentresError, InvalidModelError
+from netket_qsntk.kernels import patterns
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, hamming_table, two_states
 from netket_qsntk.spectral import rounding_floor
@@ -75,12 +76,27 @@ def evaluator(
                 "one (χ = 1 makes ψ invariant) and put the momentum into a reference."
             )
     states = two_states(y)
-    table = None if states is None else hamming_table(inner, states, y.shape[1], which)
-    if states is None or table is None:
+    if states is None:
         return made
     middle = (states[0] + states[1]) / 2
+    parts, rest = patterns.parted(inner)
+    local = patterns.counted(parts, symmetry, dtype)
+    table = None
+    if (rest if local is not None else inner) is not None:
+        table = hamming_table(
+            inner if local is None or rest is None else rest, states, y.shape[1], which
+        )
+        if table is None:
+            return made
+    made["middle"] = jnp.asarray(middle, dtype)
+    if local is not None and symmetry is not None:
+        made |= {name: jnp.asarray(value) for name, value in local._asdict().items()}
+        made["columns"] = jnp.asarray(
+            patterns.columns(parts, symmetry, y > middle, states, which), dtype
+        )
+    if table is None:
+        return made
     made |= {
-        "middle": jnp.asarray(middle, dtype),
         "orbits": orbit_words(y > middle, symmetry),
         "table": jnp.asarray(folded(on_host(table), symmetry), dtype),
     }
@@ -91,13 +107,32 @@ def evaluator(
 
 def rows(made: Variables, kernel: InfiniteWidthKernel | None, x: Array, which: Which) -> Array:
     """k(x, Y) between configurations (n, d) and the centres: (n, M)."""
-    if "table" not in made and kernel is not None:
+    if "middle" not in made and kernel is not None:
         y = made["configurations"]
         return kernel.ntk(x, y) if which == "ntk" else kernel.nngp(x, y)
-    bits = words(
-        x > made["middle"].astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
-    )
-    return orbit_sums(bits, made["orbits"], made["table"], made.get("weights"))
+    up = x > made["middle"].astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
+    values = []
+    if "columns" in made:
+        counts = pattern_places(made).counts(up, made["columns"].shape[0])
+        values.append(counts @ made["columns"])
+    if "table" in made:
+        values.append(orbit_sums(words(up), made["orbits"], made["table"], made.get("weights")))
+    return sum(values[1:], values[0])
+
+
+def products(
+    made: Variables, kernel: InfiniteWidthKernel | None, x: Array, which: Which, weights: Array
+) -> Array:
+    """k(x, Y) w for weights (M, k): (n, k). Of patches alone it costs one look-up a patch, whatever M is."""
+    if "columns" not in made or "table" in made:
+        return rows(made, kernel, x, which) @ weights
+    up = x > made["middle"].astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
+    return pattern_places(made).sums(up, made["columns"] @ weights)
+
+
+def pattern_places(made: Variables) -> patterns.Patterns:
+    """Where patterns are looked for, from the variables of the centres."""
+    return patterns.Patterns(*(made[name] for name in patterns.Patterns._fields))
 
 
 def check_configurations(centres: ArrayLike) -> np.ndarray:

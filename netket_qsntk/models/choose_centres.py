@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -12,6 +13,8 @@ from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.symmetrized import two_states
 from netket_qsntk.models import centres as centre
 from netket_qsntk.symmetry.orbits import distinct, words
+
+Rows = tuple[Callable[[int], np.ndarray], np.ndarray]
 
 
 def choose_centres(
@@ -98,15 +101,30 @@ def pivots(
     return np.array(taken, int)
 
 
-def _rows_of(
-    kernel: InfiniteWidthKernel, x: np.ndarray, which: Literal["ntk", "nngp"]
-) -> tuple[Callable[[int], np.ndarray], np.ndarray]:
+def _rows_of(kernel: InfiniteWidthKernel, x: np.ndarray, which: Literal["ntk", "nngp"]) -> Rows:
     """Rows of the kernel on the candidates by their number, and its diagonal."""
     values = centre.evaluator(kernel, x, which, float)
-    if "table" not in values:
+    if "middle" not in values:
         diagonal = np.array(kernel.diagonals(x)[which == "ntk"])
         at = kernel.ntk if which == "ntk" else kernel.nngp
         return lambda i: np.asarray(at(x[i : i + 1], x))[0], diagonal
+    if "columns" in values:
+        return _by_patterns(values, x)
+    return _by_bits(values, x)
+
+
+def _by_patterns(values: centre.Variables, x: np.ndarray) -> Rows:
+    columns = np.asarray(values["columns"])
+    up = jnp.asarray(x > float(values["middle"]))
+    counts = np.asarray(centre.pattern_places(values).counts(up, len(columns)))
+    diagonal = np.einsum("ij,ji->i", counts, columns)
+    if "table" not in values:
+        return lambda i: counts[i] @ columns, diagonal
+    row_of, other = _by_bits(values, x)
+    return lambda i: counts[i] @ columns + row_of(i), diagonal + other
+
+
+def _by_bits(values: centre.Variables, x: np.ndarray) -> Rows:
     # In NumPy: the number of candidates differs from call to call, and XLA would compile for each.
     orbits, table = np.asarray(values["orbits"]), np.asarray(values["table"])
     weights = np.asarray(values.get("weights", np.full(len(orbits), 1 / len(orbits))))

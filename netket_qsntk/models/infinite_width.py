@@ -15,7 +15,9 @@ from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.models import centres as centre
 from netket_qsntk.readout import Readout, Reference, as_reference
 
-_NAMES = ("configurations", "middle", "orbits", "table", "weights", "root")
+_NAMES = (
+    "configurations", "middle", "orbits", "table", "weights", "root", "powers", "first", "shares", "columns",
+)  # fmt: skip
 
 
 class InfiniteWidth(nn.Module):
@@ -149,9 +151,12 @@ class InfiniteWidth(nn.Module):
     def rows(self, x: Array) -> Array:
         """Θ(x, Y): (…, sites) -> (…, M)."""
         x = jnp.asarray(x)
-        kernel = None if "table" in self.made else self.kernel
-        values = centre.rows(self.made, kernel, x.reshape(-1, x.shape[-1]), self.which)
+        values = centre.rows(self.made, self._slow(), x.reshape(-1, x.shape[-1]), self.which)
         return values.reshape(*x.shape[:-1], -1).astype(self.dtype)
+
+    def _slow(self) -> InfiniteWidthKernel | None:
+        """The kernel, where no variables of the centres stand for it."""
+        return None if "middle" in self.made else self.kernel
 
     def features(self, x: Array) -> Array:
         """φ(x): (…, sites) -> (…, M)."""
@@ -164,7 +169,11 @@ class InfiniteWidth(nn.Module):
 
     def trained(self, x: Array) -> Array:
         """φ(x)·θ of each part: (…, sites) -> (…, parts)."""
-        return self.rows(x) @ self.weights()
+        x, weights = jnp.asarray(x), self.weights()
+        values = centre.products(
+            self.made, self._slow(), x.reshape(-1, x.shape[-1]), self.which, weights
+        )
+        return values.reshape(*x.shape[:-1], -1).astype(self.dtype)
 
     def fields(self, x: Array) -> Array:
         """f(x), log ψ without the reference: (…, sites) -> (…), complex, or real for ``parts="real"``."""

@@ -78,7 +78,10 @@ def _kernel(
 
 def _terms(state: MCState, operator: DiscreteOperator) -> FlipTerms | None:
     """What the fast way needs, or None where it does not apply."""
-    if not isinstance(state.model, InfiniteWidth) or "table" not in state.model_state["centres"]:
+    if not isinstance(state.model, InfiniteWidth):
+        return None
+    centres = state.model_state["centres"]
+    if "table" not in centres or "columns" in centres:
         return None
     return flip_terms(operator)
 

@@ -50,7 +50,7 @@ SMALL = {
         ["vmc_diagnostics.png"],
     ),
     "wide_network_on_a_lattice": (
-        "--length 8 --centres 10 20 --samples 64 --steps 12 --every 5",
+        "--length 8 --centres 10 20 --samples 64 --steps 12 --every 5 --draws 2",
         ["wide_network_on_a_lattice.png"],
     ),
 }

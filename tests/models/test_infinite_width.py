@@ -73,6 +73,17 @@ def test_with_the_whole_basis_as_centres_it_is_the_natural_gradient_flow(parts, 
     np.testing.assert_allclose(vs.log_value(STATES), f, atol=1e-8)
 
 
+def test_with_the_whole_basis_as_centres_it_is_natural_gradient_flow():
+    vs, energies = trained(qs.models.InfiniteWidth(NET, STATES), TFIM, 10)
+    flow = qs.dynamics.NaturalGradientFlow(
+        qs.kernels.infinite_width(NET), TFIM, learning_rate=0.05, diag_shift=1e-3
+    )
+    np.testing.assert_allclose(energies, flow.energies(np.zeros(2**D), np.arange(10)), rtol=1e-9)
+    log_psi = np.asarray(flow.run(np.zeros(2**D), [10]))[0]
+    own = np.asarray(vs.log_value(STATES))
+    np.testing.assert_allclose(own - own[0], (log_psi - log_psi[0]).real, atol=1e-9)
+
+
 def test_the_tangent_kernel_is_the_nystroem_approximation():
     model = qs.models.InfiniteWidth(NET, STATES[::9])
     variables = model.init(jax.random.key(0), STATES[:1])
@@ -224,3 +235,50 @@ def test_what_are_no_centres_is_refused():
         qs.models.InfiniteWidth(
             nk.models.ARNNDense(layers=1, features=2, hilbert=HILBERT), STATES[:4]
         )
+
+
+LOCAL = qs.kernels.infinite_width(NET)
+PATCHES = qs.kernels.patches(LOCAL, RING, (3,)) + qs.kernels.patches(LOCAL, RING, sites=[0, 4])
+
+
+MADE = {
+    "patches": PATCHES,
+    "one shape": 0.5 * qs.kernels.patches(LOCAL, RING, (4,)),
+    "patches and the whole": PATCHES + LOCAL,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "one shape" else pytest.param(name, marks=pytest.mark.slow) for name in MADE],
+)
+def test_kernels_of_patches(name):
+    made = qs.kernels.symmetrized(MADE[name], RING.space_group(), spin_flip=1)
+    centres = qs.models.choose_centres(made, STATES, 40)
+    model = qs.models.InfiniteWidth(made, centres, parts="independent")
+    variables = random_variables(model)
+    assert "columns" in variables["centres"]
+    exact = np.asarray(made.ntk(STATES, centres))
+    np.testing.assert_allclose(model.apply(variables, STATES, method="rows"), exact, atol=1e-13)
+    expected = exact @ np.asarray(model.apply(variables, method="weights"))
+    np.testing.assert_allclose(
+        model.apply(variables, STATES), expected[:, 0] + 1j * expected[:, 1], atol=1e-9
+    )
+    # The pivots' rows are those of the kernel: what is left out lies in the span of what was taken.
+    square = np.asarray(made.ntk(centres))
+    left = np.asarray(made.ntk(STATES)) - exact @ np.linalg.pinv(square, hermitian=True) @ exact.T
+    assert len(centres) < 40
+    assert np.abs(np.diag(left)).max() < 1e-8 * exact.max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MADE)
+def test_local_energies_of_kernels_of_patches(name):
+    made = qs.kernels.symmetrized(MADE[name], RING.space_group(), spin_flip=1)
+    model = qs.models.InfiniteWidth(made, qs.models.choose_centres(made, STATES, 40))
+    vs = monte_carlo_state(model)
+    vs.variables = random_variables(model)
+    psi = np.exp(np.asarray(vs.log_value(STATES)))
+    local = np.asarray(TFIM.to_dense()) @ psi / psi
+    drawn = local[HILBERT.states_to_numbers(vs.samples)]
+    np.testing.assert_allclose(vs.expect(TFIM).mean, drawn.mean(), rtol=1e-10)
