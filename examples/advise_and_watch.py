@@ -78,12 +78,7 @@ def main():
     curves = {}
     for name, (network, eta, lam) in runs.items():
         before = qs.advise(make_state(args, hilbert, **network), hamiltonian)
-        limit = np.exp(
-            np.interp(
-                np.log(lam),
-                *np.log([[c.diag_shift, c.max_learning_rate] for c in before.options]).T,
-            )
-        )
+        limit = before.stable_below(lam)
         found = ", ".join(f.name for f in before.findings) or "nothing"
         energies, steps, edge = watch(
             args, hamiltonian, make_state(args, hilbert, **network), eta, lam

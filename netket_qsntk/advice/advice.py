@@ -88,6 +88,24 @@ class Advice:
         found = self.modes.signal_to_noise
         return np.zeros(0) if found is None else found
 
+    def stable_below(self, diag_shift: float) -> float:
+        """The largest stable rate of SR with this shift, by interpolation between ``options``; 0 without any.
+
+        Shifts outside those looked at are answered by the nearest one.
+
+        Example:
+            >>> import netket as nk, netket_qsntk as qs
+            >>> hi = nk.hilbert.Spin(0.5, 4)
+            >>> H = nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0)
+            >>> advice = qs.advise(nk.vqs.FullSumState(hi, nk.models.RBM(), seed=0), H)
+            >>> bool(np.isclose(advice.stable_below(advice.diag_shift), advice.max_learning_rate))
+            True
+        """
+        if not self.options:
+            return 0.0
+        known = np.array([[c.diag_shift or 0.0, c.max_learning_rate] for c in self.options])
+        return float(np.exp(np.interp(np.log(diag_shift), *np.log(known).T)))
+
     def has(self, name: str) -> bool:
         """Whether a finding of this name is there."""
         return any(finding.name == name for finding in self.findings)

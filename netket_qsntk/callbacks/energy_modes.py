@@ -91,13 +91,19 @@ def _parts(
 
 
 def _effective(driver: nk.driver.AbstractDriver, batch: Batch) -> float:
-    """Independent samples that the chains are worth by the error of the energy; Kish's number over a basis."""
+    """Independent samples that the chains are worth by the error of the energy; Kish's number over a basis.
+
+    None (0) where the energy is not finite, one where all samples are the same configuration.
+    """
     stats = driver._loss_stats
     if batch.n_samples is None or stats is None:
         return batch.effective
     error, variance = float(stats.error_of_mean), float(stats.variance)
+    if not np.isfinite(variance):
+        return 0.0
     if not (np.isfinite(error) and error > 0 and variance > 0):
-        return float(batch.n_samples)
+        alone = len(np.unique(np.asarray(batch.x), axis=0)) == 1
+        return 1.0 if alone else float(batch.n_samples)
     return min(float(batch.n_samples), variance / error**2)
 
 
