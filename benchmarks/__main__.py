@@ -49,6 +49,16 @@ BENCHMARKS = {
         ["--check", "2"],
         ["--quick"],
     ),
+    "recommended_settings": (
+        "The settings of qs.advise against the best cell of a map; goal: at most twice its steps.",
+        [],
+        ["--quick"],
+    ),
+    "mup_transfer": (
+        "Best learning rates across widths and parametrisations; goal: one rate for all widths with mup.",
+        [],
+        ["--quick"],
+    ),
     "operators": (
         "Structured products; goal: a transform within 8 times of a copy on the CPU.",
         ["--large", "--scaling", "12", "14", "16", "18", "20", "22", "24"],
@@ -89,9 +99,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.list:
         for name, (goal, *_) in BENCHMARKS.items():
-            print(f"{name:18} {goal}")
+            print(f"{name:20} {goal}")
         for name, reason in ELSEWHERE.items():
-            print(f"{name:18} python -m benchmarks.{name}: {reason}")
+            print(f"{name:20} python -m benchmarks.{name}: {reason}")
         return 0
     pages, failed = ["# Benchmarks\n"], []
     for name in options.only:

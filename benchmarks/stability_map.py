@@ -1,11 +1,12 @@
-"""Where SR diverges: qs.advise before the run against runs on a grid of learning rates and shifts.
+"""Where runs diverge: qs.advise before the run against runs on a grid of learning rates and shifts.
 
 The transverse-field Ising model on L₁ × L₂ spins, summed over the basis, an RBM and an MLP. One advice for each
 network gives the largest stable rate at every shift. Then SR runs from the same start at every cell: θ ← θ -
-η(S+λ)⁻¹∇E, which is what NetKet's VMC_SR and its VMC with ``preconditioner=nk.optimizer.SR`` do; ``--check``
-compares cells with both. A run counts as diverged if its energy is not finite, still rises in the last third, or
-was thrown off (it rose above its first value, or changed by more than a tenth of the first error in one step) and
-ends above a tenth of the first error: it rests in another state.
+η(S+λ)⁻¹∇E, which is what NetKet's VMC_SR and its VMC with ``preconditioner=nk.optimizer.SR`` do, and plain VMC,
+θ ← θ - η∇E, at the same rates; ``--check`` compares cells with NetKet's drivers. A run counts as diverged if its
+energy is not finite, still rises in the last third, or was thrown off (it rose above its first value, or changed by
+more than a tenth of the first error in one step) and ends above a tenth of the first error: it rests in another
+state.
 """
 
 import argparse
@@ -30,7 +31,11 @@ def networks():
 
 
 def make_run(state, hamiltonian, steps):
-    """Compiled (η, λ) -> energies (steps,), from the parameters of a state that sums over its basis."""
+    """Compiled (η, λ) -> energies (steps,), from the parameters of a state that sums over its basis.
+
+    λ = ∞ is plain gradient descent with the rate η. A run ends where its energy is no number any more, or stands
+    still; the rest is filled up with the last value. All settings share one program.
+    """
     start, back = ravel_pytree(state.parameters)
     x = jnp.asarray(state.hilbert.all_states())
     connected, elements = hamiltonian.get_conn_padded(np.asarray(x))
@@ -43,8 +48,7 @@ def make_run(state, hamiltonian, steps):
     def log_psi(v, x):
         return model.apply({"params": back(v)}, x).real
 
-    def step(v, settings):
-        rate, shift = settings
+    def step(v, rate, shift):
         log = log_psi(v, x)
         local = jnp.sum(elements * jnp.exp(log[numbers] - log[:, None]), 1)
         p = jax.nn.softmax(2 * log)
@@ -52,17 +56,27 @@ def make_run(state, hamiltonian, steps):
         rows = jax.vmap(lambda x1: jax.grad(lambda v: log_psi(v, x1[None])[0])(v))(x)
         rows = jnp.sqrt(p)[:, None] * (rows - p @ rows)
         gradient = rows.T @ (2 * jnp.sqrt(p) * (local - energy))
-        matrix = rows.T @ rows + shift * jnp.eye(len(v))
+        unit = jnp.eye(len(v))
+        matrix = jnp.where(jnp.isinf(shift), unit, rows.T @ rows + shift * unit)
         return v - rate * jax.scipy.linalg.solve(matrix, gradient, assume_a="pos"), energy
 
-    @jax.jit
     def run(rate, shift):
-        def one(v, _):
-            return step(v, (rate, shift))
+        def goes_on(carry):
+            number, _, energies, change = carry
+            still = jnp.abs(change) < 1e-12 * jnp.abs(energies[number - 1])
+            return (number < steps) & jnp.isfinite(energies[number - 1]) & ~still
 
-        return jax.lax.scan(one, start, None, length=steps)[1]
+        def one(carry):
+            number, v, energies, _ = carry
+            v, energy = step(v, rate, shift)
+            later = jnp.where(jnp.arange(steps) >= number, energy, energies)
+            return number + 1, v, later, energy - energies[number - 1]
 
-    return run
+        v, energy = step(start, rate, shift)
+        first = (jnp.asarray(1), v, jnp.full(steps, energy), jnp.asarray(jnp.inf))
+        return jax.lax.while_loop(goes_on, one, first)[2]
+
+    return jax.jit(run)
 
 
 def diverged(energies, exact):
@@ -85,41 +99,54 @@ def steps_to(energies, exact, accuracy=1e-3):
 
 
 def check(state, hamiltonian, run, cells, steps):
-    """Largest relative difference of the energies from NetKet's two drivers."""
+    """Largest relative difference of the energies from NetKet's VMC_SR, VMC with SR, and plain VMC."""
+
+    def netkets(rate, shift):
+        of = {"variational_state": state}
+        if np.isinf(shift):
+            return [nk.driver.VMC(hamiltonian, optax.sgd(rate), **of)]
+        dense = nk.optimizer.qgt.QGTJacobianDense(holomorphic=False)
+        sr = nk.optimizer.SR(diag_shift=shift, qgt=dense)
+        return [
+            nk.driver.VMC_SR(hamiltonian, optax.sgd(rate), diag_shift=shift, use_ntk=False, **of),
+            nk.driver.VMC(hamiltonian, optax.sgd(rate), preconditioner=sr, **of),
+        ]
+
     worst = 0.0
     start = state.parameters
     for rate, shift in cells:
         ours = np.asarray(run(rate, shift))
-        for made in (
-            lambda s, r, d: nk.driver.VMC_SR(
-                hamiltonian, optax.sgd(r), variational_state=s, diag_shift=d, use_ntk=False
-            ),
-            lambda s, r, d: nk.driver.VMC(
-                hamiltonian,
-                optax.sgd(r),
-                variational_state=s,
-                preconditioner=nk.optimizer.SR(
-                    diag_shift=d, qgt=nk.optimizer.qgt.QGTJacobianDense(holomorphic=False)
-                ),
-            ),
-        ):
+        for driver in netkets(rate, shift):
             log = nk.logging.RuntimeLog()
             state.parameters = start
-            made(state, float(rate), float(shift)).run(steps, out=log, show_progress=False)
+            driver.run(steps, out=log, show_progress=False)
             theirs = np.real(log.data["Energy"].Mean)
             worst = max(worst, float(np.max(np.abs(ours[:steps] - theirs) / np.abs(theirs))))
     state.parameters = start
     return worst
 
 
-def draw(axes, name, rates, shifts, bad, limit, chosen):
-    """One panel: cells that diverged, the predicted boundary, the recommended settings."""
+def draw(axes, name, rates, shifts, bad, limit, chosen, plain):
+    """One panel: cells that diverged, the predicted boundary, the recommended settings; last column: plain VMC."""
     axes.pcolormesh(shifts, rates, bad, shading="nearest", cmap="Greys", vmin=0, vmax=2)
     axes.plot(shifts, limit, color="C3", label="predicted before the run")
     axes.plot(chosen[1], chosen[0], "o", color="C0", label="recommended")
+    beside = shifts[-1] * np.array([4.0, 12.0])
+    column = np.sqrt(beside[0] * beside[1])
+    axes.pcolormesh(
+        beside, edges(rates), plain[0][:, None], cmap="Greys", vmin=0, vmax=2, shading="flat"
+    )
+    axes.plot(beside, [plain[1]] * 2, color="C3")
+    axes.annotate("plain\nVMC", (column, rates[-1]), ha="center", va="top", fontsize="small")
     axes.set(xscale="log", yscale="log", xlabel="diag_shift λ", title=name)
     axes.set_ylim(rates[0] / 1.3, rates[-1] * 1.3)
     axes.legend(loc="lower right", fontsize="small")
+
+
+def edges(rates):
+    """Boundaries of cells around rates at equal ratios."""
+    ratio = np.sqrt(rates[1] / rates[0])
+    return np.append(rates / ratio, rates[-1] * ratio)
 
 
 def main():
@@ -153,25 +180,31 @@ def main():
         seconds = time.perf_counter() - clock
         run = make_run(state, hamiltonian, args.steps)
         if args.check:
-            cells = [(0.02, 0.01), (0.1, 1.0), (0.01, 1e-3)][: args.check]
+            cells = [(0.02, 0.01), (0.05, np.inf), (0.1, 1.0), (0.01, 1e-3)][: args.check]
             difference = check(state, hamiltonian, run, cells, min(10, args.steps))
             print(f"{name}: largest relative difference from NetKet's drivers {difference:.1e}")
-        known = np.array([[c.diag_shift, c.max_learning_rate] for c in advice.options])
-        limit = np.exp(np.interp(np.log(shifts), *np.log(known).T))
-        clock = time.perf_counter()
+        limit = np.array([advice.stable_below(shift) for shift in shifts])
+        clock, processor = time.perf_counter(), time.process_time()
         curves = np.array([[np.asarray(run(r, s)) for s in shifts] for r in rates])
         bad = np.array([[diverged(c, exact) for c in row] for row in curves])
         right = (rates[:, None] > limit) == bad
+        plain = np.array([diverged(np.asarray(run(r, np.inf)), exact) for r in rates])
+        plain_right = (rates > advice.max_learning_rate_gd) == plain
         fewest = min(steps_to(c, exact) for row in curves for c in row)
         own = steps_to(np.asarray(run(advice.learning_rate, advice.diag_shift)), exact)
         print(
-            f"{name}: {100 * right.mean():.1f} % of {right.size} cells on the right side; steps to 1e-3: "
+            f"{name}: {100 * right.mean():.1f} % of {right.size} cells on the right side, "
+            f"{plain_right.sum()} of {len(rates)} rates of plain VMC; steps to 1e-3: "
             f"recommended (η = {advice.learning_rate:.2g}, λ = {advice.diag_shift:.2g}) {own}, "
             f"foretold {advice.steps}, best of the map {fewest}; "
-            f"advice {seconds:.1f} s, map {time.perf_counter() - clock:.0f} s",
+            f"advice {seconds:.1f} s, map {time.perf_counter() - clock:.0f} s "
+            f"({time.process_time() - processor:.0f} s of processor time)",
             flush=True,
         )
-        panels.append((name, rates, shifts, bad, limit, (advice.learning_rate, advice.diag_shift)))
+        chosen = (advice.learning_rate, advice.diag_shift)
+        panels.append(
+            (name, rates, shifts, bad, limit, chosen, (plain, advice.max_learning_rate_gd))
+        )
     if args.plot:
         import matplotlib.pyplot as plt
 

@@ -1,7 +1,7 @@
 """Shift and rate of SR, chosen by the steps that the second variation predicts and by what a step does to log ψ."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from netket_qsntk.advice.forecast import noise_of, outlook
 from netket_qsntk.advice.modes import TangentModes
 from netket_qsntk.advice.trial import TrialStep, largest_step
 
-__all__ = ["Candidate", "best", "candidates", "shift_range", "within"]
+__all__ = ["Candidate", "best", "candidates", "shift_range"]
 
 # Curvatures drift by tens of per cent along a run.
 _SAFETY = 0.7
@@ -51,20 +51,23 @@ def candidates(
     modes: TangentModes,
     attempt: Callable[[float | None], Callable[[float], TrialStep]],
     energy: float,
+    late: TangentModes | None = None,
     per_decade: int = 2,
 ) -> list[Candidate]:
     """Gradient descent, then SR at shifts from 1e-6 of tr T (or rounding, if that is more) to tr T, ascending.
 
     Args:
-        modes: On samples.
-        attempt: λ -> (η -> what the step does); λ = None is gradient descent.
+        modes: On samples: what there is to gain, and how fast.
+        attempt: λ -> (η -> what the first step does); λ = None is gradient descent.
         energy: Accuracy wanted.
+        late: Modes some steps later, whose curvature says which rates are stable; None for ``modes`` themselves. A
+            run diverges or not by the curvature of where it goes, once its first step has not thrown it off.
         per_decade: Shifts in each power of ten.
     """
     low = max(1e-6, 100 * modes.epsilon)
     number = int(np.ceil(-np.log10(low) * per_decade)) + 1
     shifts = [None, *(modes.trace * np.geomspace(low, 1.0, number)).tolist()]
-    return [_candidate(modes, shift, attempt(shift), energy) for shift in shifts]
+    return [_candidate(modes, shift, attempt(shift), energy, late or modes) for shift in shifts]
 
 
 def _candidate(
@@ -72,8 +75,9 @@ def _candidate(
     shift: float | None,
     try_: Callable[[float], TrialStep],
     energy: float,
+    late: TangentModes,
 ) -> Candidate:
-    curvature = modes.max_learning_rate(shift)
+    curvature = late.max_learning_rate(shift)
     start = curvature if np.isfinite(curvature) else 1.0
     bound = min(curvature, largest_step(try_, start))
     rate = _SAFETY * bound
@@ -83,21 +87,6 @@ def _candidate(
         shift, bound, curvature, rate, ahead.steps_to(energy, rate), ahead.late_rate(energy), trained,
         rate * noise_of(modes, shift), try_(rate), ahead.gain,
     )  # fmt: skip
-
-
-def within(option: Candidate, try_: Callable[[float], TrialStep]) -> Candidate:
-    """The option with a rate at which the step that ``try_`` makes changes log ψ by order one at most."""
-    bound = min(option.max_learning_rate, largest_step(try_, option.max_learning_rate))
-    factor = bound / option.max_learning_rate
-    rate = factor * option.learning_rate
-    return replace(
-        option,
-        max_learning_rate=bound,
-        learning_rate=rate,
-        steps=np.ceil(option.steps / factor),
-        noise=factor * option.noise,
-        trial=try_(rate),
-    )
 
 
 def best(options: list[Candidate], energy: float) -> Candidate:

@@ -1,6 +1,5 @@
 """Settings of a run before it starts: qs.advise."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +12,15 @@ from netket.utils.types import PyTree
 
 from netket_qsntk.advice import findings as look
 from netket_qsntk.advice.advice import Advice
+from netket_qsntk.advice.ahead import attempts, follow, log_psi_of
 from netket_qsntk.advice.batch import Batch, check_same_space, connect, draw_batch
 from netket_qsntk.advice.findings import Finding
 from netket_qsntk.advice.modes import TangentModes, tangent_modes
-from netket_qsntk.advice.recommend import Candidate, best, candidates, shift_range, within
+from netket_qsntk.advice.recommend import Candidate, best, candidates, shift_range
 from netket_qsntk.advice.resources import resources
-from netket_qsntk.advice.rows import LogPsi, real_view, values
+from netket_qsntk.advice.rows import values
 from netket_qsntk.advice.scale import LARGEST_SPREAD, initial_scale, spread
 from netket_qsntk.advice.tangent import Tangent, tangent
-from netket_qsntk.advice.trial import TrialStep, direction, try_step
 from netket_qsntk.errors import InvalidTrainingError, NotANetworkError
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
 
@@ -42,8 +41,9 @@ def advise(
     From the tangent kernel T of log ψ on samples and the local energies:
 
     - *largest stable rates*: 2/µ_max, µ_max the largest eigenvalue of (S+λ)⁻¹G (of G for gradient descent), G the
-      second variation of the energy in function space (:mod:`netket_qsntk.advice.tangent`); and at most the rate at
-      which log ψ changes by order one in a step, tried on the samples;
+      second variation of the energy in function space (:mod:`netket_qsntk.advice.tangent`), up to three steps from
+      here (:mod:`netket_qsntk.advice.ahead`); and at most the rate at which log ψ changes by order one in the first
+      step, tried on the samples;
     - *diag_shift*: the one with the fewest steps to ``accuracy`` at 0.7 of the
       stable rate, among those whose noise does not outweigh the gain; with the range that takes twice as many;
     - *initial scale*, *laziness*, *signal-to-noise of each mode*, *what the network cannot reach*, and memory and
@@ -93,7 +93,7 @@ def advise(
 
     def look_at(network: PureWaveFunction, batch: Batch) -> tuple[Tangent, TangentModes]:
         seen = tangent(
-            _log_psi(network), network.parameters, batch, connections, parts=parts, memory=memory
+            log_psi_of(network), network.parameters, batch, connections, parts=parts, memory=memory
         )
         return seen, tangent_modes(seen, batch)
 
@@ -104,9 +104,9 @@ def advise(
     found += look.variance(modes.residual, energy, batch)
     found += look.dead_parameters(seen, network.parameters)
     found += look.heavy_tails(seen, batch)
-    found += look.parity(_log_psi(network), network.parameters, hamiltonian, np.asarray(x, float))
-    wide = spread(_log_psi(network), network.parameters, x)
-    scale = initial_scale(_log_psi(network), network.parameters, x)
+    found += look.parity(log_psi_of(network), network.parameters, hamiltonian, np.asarray(x, float))
+    wide = spread(log_psi_of(network), network.parameters, x)
+    scale = initial_scale(log_psi_of(network), network.parameters, x)
     if wide > LARGEST_SPREAD:
         found.append(
             Finding(
@@ -116,44 +116,25 @@ def advise(
             )
         )
     goal = accuracy * max(abs(energy), np.finfo(float).tiny)
-    attempt = _attempts(network, batch, modes, parts)
+    attempt = attempts(network, batch, modes, parts)
     options = candidates(modes, attempt, goal) if len(modes.eigenvalues) else []
-    flat = bool(options) and best(options[1:], goal).trial.nonlinearity > 1
-    if flat:
-        moved, there = _after(network, batch, modes, parts, best(options[1:], goal))
-        later = look_at(moved, there)[1]
-        first = candidates(later, _attempts(moved, there, later, parts), goal)
-        options = [within(c, attempt(c.diag_shift)) for c in first]
+    flat = False
+    if options and modes.residual > 0:
+        chosen = best(options[1:], goal)
+        flat = chosen.trial.nonlinearity > 1
+        way = follow(
+            network, batch, modes, chosen, look_at=look_at, parts=parts, goal=goal, again=flat
+        )
+        if way:
+            options = candidates(way[0] if flat else modes, attempt, goal, late=way[-1])
+            # Counted from here: a flat start takes one step more.
+            options = [replace(c, steps=c.steps + 1) for c in options] if flat else options
     return _written(
         state, options, modes, goal, found, flat,
         energy=float(np.real(energy)), variance=variance, accuracy=accuracy, spread=wide, initial_scale=scale,
         acceptance=acceptance, effective_samples=batch.effective if effective is None else effective,
         parameters=network.parameters, parts=parts,
     )  # fmt: skip
-
-
-def _log_psi(network: PureWaveFunction) -> LogPsi:
-    if network.log_psi is None:
-        raise NotANetworkError("this state has no log ψ to examine")
-    return network.log_psi
-
-
-def _after(
-    network: PureWaveFunction, batch: Batch, modes: TangentModes, parts: int, chosen: Candidate
-) -> tuple[PureWaveFunction, Batch]:
-    """The network one step later, and the batch with the weights it then has."""
-    step, _ = direction(
-        _log_psi(network), network.parameters, batch, modes, parts, chosen.diag_shift
-    )
-    vector, back = real_view(network.parameters)
-    parameters = back((vector - chosen.learning_rate * step).astype(vector.dtype))
-    before, after = (
-        np.asarray(values(_log_psi(network), p, batch.x)).real
-        for p in (network.parameters, parameters)
-    )
-    weights = batch.weights * np.exp(2 * (after - before - np.max(after - before)))
-    moved = replace(network, parameters=parameters)
-    return moved, replace(batch, weights=weights / weights.sum())
 
 
 def _sampling(
@@ -198,7 +179,7 @@ def _sampling(
 
 def _finite(network: PureWaveFunction, batch: Batch, found: list[Finding]) -> Batch:
     """The batch without configurations on which log ψ is no number."""
-    log = np.asarray(values(_log_psi(network), network.parameters, batch.x))
+    log = np.asarray(values(log_psi_of(network), network.parameters, batch.x))
     good = np.isfinite(log)
     if good.all():
         return batch
@@ -220,7 +201,7 @@ def _finite(network: PureWaveFunction, batch: Batch, found: list[Finding]) -> Ba
 
 
 def _parts(network: PureWaveFunction, batch: Batch) -> int:
-    shape = jax.eval_shape(_log_psi(network), network.parameters, batch.x[:1])
+    shape = jax.eval_shape(log_psi_of(network), network.parameters, batch.x[:1])
     return 2 if jnp.issubdtype(shape.dtype, jnp.complexfloating) else 1
 
 
@@ -232,20 +213,6 @@ def _moments(seen: Tangent, batch: Batch) -> tuple[complex, float]:
 
 def _random(state: nk.vqs.VariationalState, seed: int, n: int = 256) -> np.ndarray:
     return np.asarray(state.hilbert.random_state(jax.random.key(seed), n))
-
-
-def _attempts(
-    network: PureWaveFunction, batch: Batch, modes: TangentModes, parts: int
-) -> Callable[[float | None], Callable[[float], TrialStep]]:
-    def of(diag_shift: float | None) -> Callable[[float], TrialStep]:
-        step, moved = direction(
-            _log_psi(network), network.parameters, batch, modes, parts, diag_shift
-        )
-        return lambda rate: try_step(
-            _log_psi(network), network.parameters, batch, step, moved, rate
-        )
-
-    return of
 
 
 def _written(

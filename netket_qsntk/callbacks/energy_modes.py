@@ -93,7 +93,8 @@ def _parts(
 def _effective(driver: nk.driver.AbstractDriver, batch: Batch) -> float:
     """Independent samples that the chains are worth by the error of the energy; Kish's number over a basis.
 
-    None (0) where the energy is not finite, one where all samples are the same configuration.
+    None (0) where the energy is not finite; where all local energies are the same and the samples few configurations
+    over and over (a stuck sampler, no eigenstate), the number of those.
     """
     stats = driver._loss_stats
     if batch.n_samples is None or stats is None:
@@ -102,8 +103,8 @@ def _effective(driver: nk.driver.AbstractDriver, batch: Batch) -> float:
     if not np.isfinite(variance):
         return 0.0
     if not (np.isfinite(error) and error > 0 and variance > 0):
-        alone = len(np.unique(np.asarray(batch.x), axis=0)) == 1
-        return 1.0 if alone else float(batch.n_samples)
+        distinct = len(np.unique(np.asarray(batch.x), axis=0))
+        return float(distinct if 2 * distinct <= len(batch) else batch.n_samples)
     return min(float(batch.n_samples), variance / error**2)
 
 
