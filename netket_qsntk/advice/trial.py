@@ -96,7 +96,7 @@ def try_step(
 
 
 def largest_step(
-    attempt: Callable[[float], TrialStep], start: float, halvings: int = 6, bisections: int = 3
+    attempt: Callable[[float], TrialStep], start: float, halvings: int = 12, bisections: int = 3
 ) -> float:
     """Largest rate up to ``start`` at which log ψ changes by order one at most.
 
@@ -111,7 +111,7 @@ def largest_step(
         return start
     high = start
     low = high / 2
-    for _ in range(halvings - 1):
+    for _ in range(halvings):
         if allowed(low):
             break
         low, high = low / 2, low

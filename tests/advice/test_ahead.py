@@ -33,6 +33,7 @@ def curvature_limits(state):
     return np.array([modes.max_learning_rate(shift) for shift in SHIFTS])
 
 
+@pytest.mark.slow
 def test_limits_are_nearer_to_those_of_the_ground_state_than_the_ones_of_the_start():
     model = nk.models.MLP(
         hidden_dims=(8,), param_dtype=float, hidden_activations=nk.nn.activation.log_cosh
