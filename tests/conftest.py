@@ -1,6 +1,9 @@
 """What every test runs under: float64, and JAX's strict modes for code without NetKet or flax."""
 
+import ctypes
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,9 @@ TESTS = Path(__file__).parent
 # Folders (or files) of tests whose code under test is our own arithmetic on arrays. NetKet and flax
 # mix dtypes and ranks freely, so tests that trace their code stay out.
 STRICT = {"test_encodings.py"}
+
+# Bytes of a worker at which compiled programs are dropped after every file.
+_LARGE = 3 * 2**29
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +44,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Let the programs of a folder's tests go with it: a worker that keeps all of them takes gigabytes."""
-    if nextitem is not None and item.path.parent != nextitem.path.parent:
+    """Let the programs of a folder's tests go with it: a worker that keeps all of them takes gigabytes.
+
+    Those of a file go where the folder has become large.
+    """
+    if nextitem is None or item.path == nextitem.path:
+        return
+    if item.path.parent != nextitem.path.parent or _resident() > _LARGE:
         jax.clear_caches()
+        gc.collect()
+        if sys.platform == "linux":
+            # Freed memory goes back to the system only when asked for.
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds; 0 where that is not known."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -52,6 +52,7 @@ def _close(shown: str, printed: str) -> bool:
     return abs(float(shown) - float(printed)) <= 1.001 * unit
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", pages())
 def test_blocks_of_page_run_and_print_what_is_shown(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def errors_of(state, rate, shift, steps):
     return np.abs(np.real(log.data["Energy"].Mean) - exact) / abs(exact)
 
 
+@pytest.mark.thorough
 def test_recommended_settings_converge_as_fast_as_foretold_and_thrice_the_limit_does_not():
     advice = qs.advise(nk.vqs.FullSumState(HILBERT, Perceptron(), seed=0), ISING)
     reached = errors_of(
@@ -70,6 +71,7 @@ def test_recommended_settings_converge_as_fast_as_foretold_and_thrice_the_limit_
     assert not advice.has("odd network")
 
 
+@pytest.mark.thorough
 def test_samples_advise_as_the_whole_basis_does():
     exact = qs.advise(nk.vqs.FullSumState(HILBERT, Perceptron(), seed=0), ISING)
     sampler = nk.sampler.MetropolisLocal(HILBERT, n_chains=32)
@@ -138,6 +140,7 @@ def test_batches_without_variance_are_named_and_leave_no_nan(sampled):
     assert "eigenstate" in str(advice)
 
 
+@pytest.mark.thorough
 def test_stuck_samplers_are_named():
     state = nk.vqs.MCState(
         nk.sampler.MetropolisLocal(HILBERT, n_chains=8),

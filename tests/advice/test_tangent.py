@@ -69,6 +69,7 @@ def test_eigenvalues_and_force_are_those_of_netkets_own_step(complex_parameters)
     assert square == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("with_phase", [False, True])
 def test_second_variation_is_the_hessian_of_a_network_linear_in_its_parameters(with_phase):
     state = nk.vqs.FullSumState(HILBERT, Table(with_phase, scale=0.3), seed=1)

@@ -75,6 +75,7 @@ def test_natural_gradient_steps_realise_the_predicted_decrease():
     )
 
 
+@pytest.mark.thorough
 def test_ensembles_are_diagnosed_member_by_member_and_sharpness_is_the_curvature():
     net = qs.models.WideMLP(widths=(64,), sigma_w=1.0)
     state = qs.vqs.EnsembleState(HI, net, n_members=3, seed=0)
@@ -95,6 +96,7 @@ def test_ensembles_are_diagnosed_member_by_member_and_sharpness_is_the_curvature
     assert np.all((logged["ntk/alignment"] > 0) & (logged["ntk/alignment"] <= 1))
 
 
+@pytest.mark.thorough
 def test_gradient_alignment_is_its_share_in_the_modes_of_the_kernel():
     # Against a singular value decomposition of the Jacobian; the whole gradient lies in the modes of its own batch.
     net = qs.models.WideMLP(widths=(16,), sigma_w=1.0, parts="shared")
@@ -123,6 +125,7 @@ def test_gradient_alignment_is_its_share_in_the_modes_of_the_kernel():
     assert shares[1] == pytest.approx(float(expected), rel=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("batch", ["fixed", "sampled"])
 def test_monte_carlo_runs_log_finite_numbers(batch):
     driver = vmc(monte_carlo(nk.models.RBMModPhase()), nk.driver.VMC_SR, diag_shift=1e-2)
@@ -137,6 +140,7 @@ def test_monte_carlo_runs_log_finite_numbers(batch):
     assert logged["ntk/drift"][0] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.thorough
 def test_infidelity_and_time_evolution_drivers_take_it():
     states = [nk.vqs.FullSumState(HI, nk.models.RBM(param_dtype=complex), seed=s) for s in (1, 2)]
     driver = nk.driver.Infidelity_SR(
@@ -168,6 +172,7 @@ def test_bad_options_say_what_was_expected():
         run(vmc(nk.vqs.FullSumState(HI, nk.models.RBM())), steps=1, batch="sampled")
 
 
+@pytest.mark.thorough
 def test_one_callback_serves_many_runs_each_from_its_own_start():
     shared = qs.callbacks.NTKDiagnostics(every=1, n_samples=8)
     for model, seed in ((nk.models.RBM(), 0), (nk.models.RBM(), 1), (nk.models.Jastrow(), 0)):
@@ -214,6 +219,7 @@ def test_shares_of_equal_modes_do_not_depend_on_the_order_of_the_batch(n_modes):
     np.testing.assert_allclose(shares[1:], [shares[0]] * 2, rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
 def test_single_precision_models_are_diagnosed(dtype):
     model = nk.models.RBM(param_dtype=dtype)
@@ -222,6 +228,7 @@ def test_single_precision_models_are_diagnosed(dtype):
     assert all(np.all(np.isfinite(values)) for values in logged.values())
 
 
+@pytest.mark.thorough
 def test_energy_keys_are_those_of_the_modes_that_the_driver_trains():
     from netket_qsntk.advice.batch import connect, draw_batch
     from netket_qsntk.advice.modes import tangent_modes
@@ -258,6 +265,7 @@ def test_energy_keys_are_those_of_the_modes_that_the_driver_trains():
     assert logged["ntk/edge"][0] == pytest.approx(1.5 * start.max_learning_rate() / 0.01, rel=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("complex_parameters", [False, True])
 def test_gradient_read_off_the_step_of_sr_is_the_gradient(complex_parameters):
     from netket_qsntk.callbacks.energy_modes import gradient_of_sr
@@ -282,6 +290,7 @@ def test_prediction_error_is_small_for_lazy_and_large_for_long_steps():
     assert long["ntk/prediction_error"][-1] > 0.1
 
 
+@pytest.mark.thorough
 def test_long_steps_are_beyond_the_edge_for_every_optimiser():
     for make in (optax.sgd, optax.adam, lambda r: optax.sgd(optax.constant_schedule(r))):
         edges = []

@@ -73,6 +73,7 @@ def run(callback, steps=41, n_centres=12):
     return vs, log.data
 
 
+@pytest.mark.thorough
 def test_new_centres_let_few_of_them_find_the_ground_state():
     vs, log = run(qs.callbacks.Recentre(every=10))
     exact = np.linalg.eigvalsh(TFIM.to_dense())[0]

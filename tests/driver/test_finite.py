@@ -72,6 +72,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_ensemble_is_its_members_trained_separately_by_hand(name):
     vs = ensemble()

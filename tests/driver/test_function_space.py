@@ -153,6 +153,7 @@ def test_energies_fall_at_every_small_step_to_the_ground_state():
     assert end["Loss/error"][0] < 1e-8
 
 
+@pytest.mark.thorough
 def test_the_largest_learning_rate_separates_stable_from_unstable_descent():
     # Near the ground state the curvature is constant: below the limit it stays, beyond it is left.
     flow = drive(optimizer=optax.sgd(0.1, momentum=0.9), n_members=1).dynamics
@@ -210,6 +211,7 @@ def test_predict_gives_what_run_logs_at_any_finite_steps():
             driver.predict(steps)
 
 
+@pytest.mark.thorough
 def test_the_state_is_an_ensemble_of_the_trained_wave_functions():
     given = infinite()
     driver = drive(state=given)
@@ -318,6 +320,7 @@ def gaps(goal, widths, members, steps, rate=0.05):
     return rows
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("goal", GOALS)
 def test_wide_ensembles_approach_the_flow(goal):
     (_, narrow, error), (_, wide, wide_error) = gaps(GOALS[goal](), (2, 128), 100, 30)

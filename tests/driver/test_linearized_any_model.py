@@ -46,6 +46,7 @@ def curves(state, target, rate, optimizer):
     return np.array([[predicted[k] for k in keys], [data[k].Mean for k in keys]])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hilbert", [HILBERT, FERMIONS], ids=["spins", "fermions"])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_error_of_the_prediction_falls_like_the_square_of_the_learning_rate(name, hilbert):

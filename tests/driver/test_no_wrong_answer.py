@@ -52,6 +52,7 @@ def train(first, state, n_steps=2, optimizer=None, **options):
     return log.data, driver
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("first", [TARGET, H], ids=["infidelity", "energy"])
 def test_losses_that_know_no_norm_do_not_depend_on_it(first):
     options = {"loss": "infidelity"} if first is TARGET else {}
@@ -61,6 +62,7 @@ def test_losses_that_know_no_norm_do_not_depend_on_it(first):
             np.testing.assert_allclose(data[key].Mean, runs[0][key].Mean, rtol=1e-8)
 
 
+@pytest.mark.thorough
 def test_ensembles_of_any_norm_have_expectations_and_entropies():
     entropy = qs.observable.EntanglementEntropy(HI, [0, 1], n=2)
     plain, large = (qs.vqs.EnsembleState(HI, Shifted(c), 2, seed=0) for c in (0.0, 800.0))
@@ -84,6 +86,7 @@ def test_a_gradient_that_is_no_number_does_not_reach_the_parameters():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", ["one", "ensemble"])
 def test_networks_never_see_an_empty_batch(state):
     vs = full(Flattening()) if state == "one" else qs.vqs.EnsembleState(HI, Flattening(), 2, seed=0)

@@ -33,6 +33,7 @@ def disturbed(state, seed, scale=0.1):
     return other
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("loss", "sampling"), [("infidelity", "both"), ("mse", "target")])
 def test_a_state_of_thirty_spins_learns_another(loss, sampling):
     target = disturbed(chains(LARGE), 1)

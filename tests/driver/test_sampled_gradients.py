@@ -106,6 +106,7 @@ def test_gradients_are_those_of_the_whole_basis(model, loss, sampling):
     check(state, target, loss, target.amplitudes, sampling=sampling, n_samples=1000)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampling", ["target", "state", "both"])
 def test_samplers_of_netket_states_give_the_same(sampling):
     wide = {name: jax.nn.initializers.normal(0.3) for name in ("kernel_init", "hidden_bias_init")}
@@ -122,6 +123,7 @@ def test_samplers_of_netket_states_give_the_same(sampling):
     )
 
 
+@pytest.mark.thorough
 def test_the_overlap_estimator_is_unbiased_with_few_samples():
     state = full_sum(MODELS["complex function"])
     target = random_target(seed=2)
@@ -143,6 +145,7 @@ def test_the_overlap_estimator_is_unbiased_with_few_samples():
     assert abs(losses.mean() - value) < 4 * losses.std(ddof=1) / np.sqrt(len(losses))
 
 
+@pytest.mark.thorough
 def test_the_control_variate_removes_first_order_noise_near_the_target():
     state = full_sum(MODELS["complex parameters"])
     own = state.to_array()
@@ -172,6 +175,7 @@ def test_the_control_variate_removes_first_order_noise_near_the_target():
     assert scatter[0.1, "optimal"] < 1.2 * scatter[0.1, -0.5]
 
 
+@pytest.mark.thorough
 def test_ensembles_train_on_shared_samples_of_the_target():
     model = qs.models.CosNet(6, 1.0, 2.0)
     ensemble = qs.vqs.EnsembleState(HILBERT, model, n_members=2, seed=0)

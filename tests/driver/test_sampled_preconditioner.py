@@ -67,6 +67,7 @@ def test_the_update_solves_the_equations_of_natural_gradient(model, solver):
     assert np.linalg.norm(update - gradient) > 0.1 * np.linalg.norm(gradient)
 
 
+@pytest.mark.thorough
 def test_an_mcstate_is_preconditioned_on_new_samples_of_its_own():
     model = nk.models.RBM(param_dtype=complex)
     state = nk.vqs.MCState(nk.sampler.ExactSampler(HILBERT), model, n_samples=256, seed=1)

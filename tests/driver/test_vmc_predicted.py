@@ -139,6 +139,7 @@ def test_a_run_can_be_saved_and_resumed():
     np.testing.assert_allclose(second.state.to_array(), first.state.to_array(), atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("propagation", ["real", "imag"])
 def test_tdvp_without_a_shift_is_exact_evolution_in_netkets_integrators(propagation):
     net = qs.models.CosNet(16, 0.4, 2.5, output="log_psi")
@@ -160,6 +161,7 @@ def test_tdvp_without_a_shift_is_exact_evolution_in_netkets_integrators(propagat
     np.testing.assert_allclose(driver.predict(times[:-1])["Generator"], logged, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_tdvp_of_members_and_of_generators_that_change():
     net = qs.models.CosNet(16, 0.4, 2.5, output="log_psi")
     ensemble = qs.vqs.EnsembleState(HI, net, 2, seed=0)

@@ -42,6 +42,7 @@ def curves(request):
     return dense.curves([*STEPS, np.inf], test), products.curves([*STEPS, np.inf], test)
 
 
+@pytest.mark.thorough
 def test_mean_losses_equal_the_dense_ones(curves):
     expected, found = curves
     for one, other in ((expected.train, found.train), (expected.test, found.test)):
@@ -76,6 +77,7 @@ def test_mean_amplitudes_equal_the_dense_ones():
     )
 
 
+@pytest.mark.thorough
 def test_momentum_and_schedules_go_through_the_same_products():
     optimizer = optax.sgd(optax.linear_schedule(40.0, 4.0, 50), momentum=0.5)
     dense, products, test = pair(75, optimizer=optimizer)

@@ -34,6 +34,7 @@ STATES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "whole"), [*((name, False) for name in STATES), ("shared", True), ("real RBM", True)]
 )

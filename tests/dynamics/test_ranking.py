@@ -63,6 +63,7 @@ def test_rank_correlation_is_scipys_of_the_averages() -> None:
     assert found.low < found.correlation < found.high
 
 
+@pytest.mark.thorough
 def test_error_of_the_members_is_the_scatter_of_repeated_training() -> None:
     rng = np.random.default_rng(1)
     predicted = np.linspace(0, 1, 12)
@@ -78,6 +79,7 @@ def test_error_of_the_members_is_the_scatter_of_repeated_training() -> None:
     assert truth < np.mean([r.error for r in repeated]) < 2 * truth
 
 
+@pytest.mark.thorough
 def test_interval_covers_the_correlation_of_the_population() -> None:
     # Bivariate normal with Pearson 0.8: Spearman's correlation is (6/π) arcsin(0.4).
     rng = np.random.default_rng(2)
@@ -104,6 +106,7 @@ def test_too_few_to_correlate_is_refused() -> None:
         qs.dynamics.rank_correlation([1, 2, 3], [[1], [2], [3]])
 
 
+@pytest.mark.thorough
 def test_architectures_by_levels_are_those_on_average_over_training_sets() -> None:
     by_levels = qs.dynamics.compare_architectures(MODELS, TARGET, n_train=40, method="levels")
     sets = [qs.dynamics.rank(MODELS, TARGET, n_train=40, seed=s) for s in range(30)]

@@ -13,6 +13,7 @@ def half(x):
     return 0.5 * x
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "shared", "real"])
 @pytest.mark.parametrize(
     ("network", "options"),
@@ -32,6 +33,7 @@ def test_the_separable_evaluation_equals_the_model(network, options, parts):
     assert np.iscomplexobj(members) == (parts != "real")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "hilbert"),
     [

@@ -64,6 +64,7 @@ def test_the_quadrature_is_good_to_ten_digits(g):
     assert normalized_purity(ensemble, [0]) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.thorough
 def test_spectra_and_matrices_agree():
     d, hilbert = 6, nk.hilbert.Spin(0.5, 6)
     k = np.exp(-0.4 * np.arange(d + 1.0)) + 0.2
@@ -86,6 +87,7 @@ def test_twenty_sites_and_more_agree_between_both_spectral_forms(d, g):
     assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
+@pytest.mark.thorough
 def test_four_level_sites_go_through_classes_of_equal_eigenvalues():
     x = np.array([-1.5, -0.5, 0.5, 1.5])
     kappa = np.exp(-0.3 * (x[:, None] - x) ** 2)

@@ -68,6 +68,7 @@ def test_every_script_is_run_here() -> None:
     assert sorted(SMALL) == SCRIPTS
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_explain_themselves(script: str, tmp_path: Path) -> None:
     text = run(script, ["--help"], tmp_path)

@@ -96,6 +96,7 @@ def test_steps_of_a_mode():
     assert np.isinf(found.mode_steps(1.1 * found.max_learning_rate)[0])
 
 
+@pytest.mark.thorough
 def test_networks_by_their_parts():
     """Mixing parts: Ω_RI; independent ones: the modes of both; a real network cannot learn Im ψ."""
     hi = nk.hilbert.Spin(0.5, 3)
@@ -123,6 +124,7 @@ def test_max_learning_rate_against_eigvalsh(n):
     assert qs.kernels.max_learning_rate(KERNEL, X[:n]) == pytest.approx(n / top, rel=1e-10)
 
 
+@pytest.mark.thorough
 def test_the_limit_is_where_gradient_descent_diverges():
     matrix = np.asarray(KERNEL.ntk(X))
     limit = qs.kernels.max_learning_rate(KERNEL, X)

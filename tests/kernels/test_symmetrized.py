@@ -79,6 +79,7 @@ def test_complex_characters_mix_the_two_parts():
     np.testing.assert_allclose(q.theta, 0, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_derivatives_reach_the_scales():
     x = STATES[::17]
 

@@ -55,6 +55,7 @@ def fitted_exponent(make, widths, members, **options):
     return found, slope
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["CosNet", "deep WideMLP"])
 def test_the_ntk_converges_as_one_over_sqrt_n(name):
     _, slope = fitted_exponent(ENSEMBLES[name], [50, 200, 800], 60, parts="real")
@@ -78,6 +79,7 @@ def test_table_of_exponents(name, parametrization, parts, capsys):
     assert slope == pytest.approx(-0.5, abs=0.07)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_the_mean_over_members_is_the_infinite_width_kernel(name):
     """NNGP by E[ψ₁ψ₁] and NTK by the mean of Θ₁₁, within 4.5 standard errors, both parametrisations."""

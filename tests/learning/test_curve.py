@@ -115,6 +115,7 @@ def test_curves_on_a_sector_agree_with_linear_dynamics() -> None:
     assert np.all(off < np.maximum(4 * error, 0.03 * mean))
 
 
+@pytest.mark.thorough
 def test_a_symmetric_kernel_learns_orbits() -> None:
     d, n = 10, 60
     hilbert, graph = nk.hilbert.Spin(0.5, d), nk.graph.Chain(d)
@@ -144,6 +145,7 @@ def test_pairs_do_what_single_configurations_cannot() -> None:
     assert abs(float(single.L_mu[0]) / measured - 1) > 0.5
 
 
+@pytest.mark.thorough
 def test_curves_of_a_hundred_spins_and_of_singular_kernels_are_solved() -> None:
     for model in (NETWORKS["relu, bias"], MLP(widths=(4,), activation="relu", sigma_b=0.0)):
         kernel = qs.kernels.infinite_width(model)
@@ -156,6 +158,7 @@ def test_curves_of_a_hundred_spins_and_of_singular_kernels_are_solved() -> None:
             assert np.all(np.isfinite(curve.total))
 
 
+@pytest.mark.thorough
 def test_losses_have_derivatives_by_the_levels_and_the_ridge() -> None:
     _, levels, _, _ = problem("erf, deep", 6)
     power = powers(6, "quench")
@@ -198,6 +201,7 @@ def test_a_target_of_few_amplitudes_is_warned_about() -> None:
         qs.learning.learning_curve(levels, qs.learning.target_power(target), [40])
 
 
+@pytest.mark.thorough
 def test_losses_have_derivatives_by_the_sigmas_of_a_network() -> None:
     hilbert, power = nk.hilbert.Spin(0.5, 40), qs.learning.product_state([[1.0, 0.9]] * 40).powers()
     kernel = qs.kernels.infinite_width(NETWORKS["relu, bias"])

@@ -41,6 +41,7 @@ def simulated(ntk, target, batch, rate, steps, runs, method, ridge, replace):
     return curves.mean(0), curves.std(0, ddof=1) / runs**0.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "batch", "rate", "ridge", "replace"),
     [

@@ -60,6 +60,7 @@ def test_two_losses_of_a_kind_share_a_program_that_keeps_neither_alive(kind):
     assert not any(ref() is not None for ref in alive)
 
 
+@pytest.mark.thorough
 def test_energy_by_strings_shares_a_program_as_well(monkeypatch):
     monkeypatch.setattr("netket_qsntk.losses.energy._BY_STRINGS", 1)
     first, second = KINDS["energy"](0), KINDS["energy"](1)
@@ -94,6 +95,7 @@ def test_gradient_with_respect_to_the_functions_of_a_network(kind, output):
     np.testing.assert_allclose(gradient, expected[0] + 1j * expected[1], rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.thorough
 def test_energies_of_amplitudes_that_span_hundreds_of_e_folds():
     energy = KINDS["energy"](0)
     f = jnp.asarray(np.linspace(-900.0, 900.0, 16))

@@ -35,6 +35,7 @@ def test_energy_is_the_rayleigh_quotient_of_the_dense_matrix(hamiltonian):
     assert qs.losses.Energy(hamiltonian).value(psi) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("hamiltonian", "by_strings"),
     [(ISING, True), (HUBBARD, False), (HEISENBERG.to_jax_operator(), False)],

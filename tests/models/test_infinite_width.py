@@ -54,6 +54,7 @@ def trained(model, hamiltonian, steps, rate=0.05, shift=1e-3):
     return vs, np.asarray(log.data["Energy"]["Mean"]).real
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["real", "independent"])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_with_the_whole_basis_as_centres_it_is_the_natural_gradient_flow(parts, symmetric):
@@ -84,6 +85,7 @@ def test_with_the_whole_basis_as_centres_it_is_natural_gradient_flow():
     np.testing.assert_allclose(own - own[0], (log_psi - log_psi[0]).real, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_the_tangent_kernel_is_the_nystroem_approximation():
     model = qs.models.InfiniteWidth(NET, STATES[::9])
     variables = model.init(jax.random.key(0), STATES[:1])
@@ -96,6 +98,7 @@ def test_the_tangent_kernel_is_the_nystroem_approximation():
     np.testing.assert_allclose(measured.theta_11, inner, atol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hilbert", [nk.hilbert.Spin(1, 4), nk.hilbert.Fock(2, 4)], ids=str)
 def test_kernels_without_tables(hilbert):
     states = hilbert.all_states()
@@ -118,6 +121,7 @@ def random_variables(model, dtype=float):
     return {**variables, "params": theta}
 
 
+@pytest.mark.thorough
 def test_references_and_initial_functions_are_added():
     reference = qs.readout.marshall(RING)
     initial = qs.readout.jastrow(RING, [0.2, 0.1])

@@ -238,6 +238,7 @@ def test_degenerate_ground_states_are_an_error_with_the_gap(monkeypatch, dense_s
         targets.ground_state(ring)
 
 
+@pytest.mark.thorough
 def test_fermion_operators_of_every_class_give_one_target():
     hubbard = targets.hubbard(2.0, extent=(2, 2), order=2, n_fermions_per_spin=(1, 1))
     hilbert = hubbard.hilbert

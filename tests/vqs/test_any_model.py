@@ -85,6 +85,7 @@ def _states():
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", list(_states()))
 def test_kernel_is_that_of_the_function_the_state_applies(name):
     state = _states()[name]
@@ -201,6 +202,7 @@ def test_ensembles_copy_pickle_and_keep_their_chunk_size():
         assert again.chunk_size == 4
 
 
+@pytest.mark.thorough
 def test_what_does_not_fit_into_an_ensemble_is_an_error_that_names_both():
     vs = qs.vqs.EnsembleState(HI, qs.models.CosNet(4), 3, seed=0)
     other = qs.vqs.EnsembleState(HI, qs.models.CosNet(4), 5, seed=0)
@@ -215,6 +217,7 @@ def test_what_does_not_fit_into_an_ensemble_is_an_error_that_names_both():
             vs.chunk_size = wrong
 
 
+@pytest.mark.thorough
 def test_netkets_functions_of_states_work_on_ensembles_or_refuse_by_name():
     vs = qs.vqs.EnsembleState(HI, nk.models.RBM(), 2, seed=0)
     hamiltonian = nk.operator.Ising(HI, nk.graph.Chain(4), h=0.7)

@@ -39,6 +39,7 @@ def dense_averages(state, operator):
     return values.mean(), values.std(ddof=1) / np.sqrt(len(values)), values.var(ddof=1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("make", "operator"),
     [
@@ -76,6 +77,7 @@ def test_members_are_netket_states_with_the_same_amplitudes(make):
     assert member.n_parameters == state.n_parameters
 
 
+@pytest.mark.thorough
 def test_observables_that_are_no_operators_go_through_the_members():
     state = rbm()
     energy = nk.operator.Ising(SPINS, CHAIN, h=0.7)
@@ -99,6 +101,7 @@ def test_a_member_depends_on_seed_and_number_only():
         assert not np.any(a == b)
 
 
+@pytest.mark.thorough
 def test_members_are_drawn_independently_from_the_models_distribution():
     members = 1500
     state = qs.vqs.EnsembleState(SPINS, qs.models.CosNet(4, 1.0, 2.0), members, seed=3)

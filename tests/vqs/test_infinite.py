@@ -87,6 +87,7 @@ def test_samples_have_mean_and_covariance_and_no_preferred_phase(name):
         assert worst(rest[:, few, None] * rest[:, None, few], 0) < 4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["spins", "trained spins", "trained fermions", "trained real ψ"])
 def test_expectations_are_ratios_of_averages_over_samples(name):
     state, members = STATES[name](), 4000
@@ -149,6 +150,7 @@ def test_wrong_requests_are_named():
         big.expect(nk.operator.spin.sigmax(big.hilbert, 0))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "real"])
 def test_samples_trained_by_products_are_initial_samples_after_gradient_descent(parts):
     state = spins(parts)
@@ -169,6 +171,7 @@ def test_samples_trained_by_products_are_initial_samples_after_gradient_descent(
     np.testing.assert_allclose(found, psi, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_sector_of_fixed_magnetisation_is_drawn_on_the_hypercube_around_it():
     sector = nk.hilbert.Spin(0.5, 14, total_sz=0)
     state = qs.vqs.InfiniteState(sector, qs.models.CosNet(1, 1.0, 2.0, parts="real"))

@@ -104,6 +104,7 @@ def test_estimators_are_those_of_all_connected_configurations(name):
     np.testing.assert_allclose(values, expected, atol=1e-10 * np.abs(expected).max())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("group", ["space", "momentum π, odd"])
 @pytest.mark.parametrize("parts", ["real", "independent"])
 @pytest.mark.parametrize("name", ["Ising, Jax", "Heisenberg"])

@@ -55,8 +55,8 @@ def test_an_infinite_state_comes_back_trained_and_untrained(system, tmp_path):
     again = saved_and_loaded(trained, tmp_path)
     np.testing.assert_array_equal(trained.sample(2, seed=1), again.sample(2, seed=1))
     for ensemble in (trained, driver.state):
-        gaps = np.asarray(ensemble.sample(2000, seed=1)) - np.asarray(trained.mean)
+        gaps = np.asarray(ensemble.sample(300, seed=1)) - np.asarray(trained.mean)
         spread = np.sqrt(np.diag(trained.covariance).real)
-        assert np.max(np.abs(gaps.mean(0)) / spread) < 5 / np.sqrt(2000)
-        np.testing.assert_allclose(np.mean(np.abs(gaps) ** 2, 0), spread**2, rtol=0.25)
+        assert np.max(np.abs(gaps.mean(0)) / spread) < 5 / np.sqrt(300)
+        np.testing.assert_allclose(np.mean(np.abs(gaps) ** 2, 0), spread**2, rtol=0.5)
     assert np.linalg.norm(trained.mean) > 0
