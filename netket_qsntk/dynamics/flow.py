@@ -19,6 +19,7 @@ from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.dynamics.settings import check_precision
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.kernels.base import check_real
 from netket_qsntk.losses import Loss
 from netket_qsntk.progress import bar, showing
 
@@ -113,6 +114,7 @@ class FunctionSpaceFlow:
                     "Give the target's amplitudes on these states, as in train.states, train.amplitudes."
                 )
             amplitudes = loss.target.amplitudes
+        check_real(kernel, "FunctionSpaceFlow")
         self.kernel, self.loss, self.mode = kernel, loss, mode
         self.learning_rate = float(learning_rate or 0.0)
         self.tolerance, self.stiff = tolerance, stiff

@@ -19,6 +19,7 @@ from netket_qsntk.dynamics.solution_products import Estimates, ProductSolution
 from netket_qsntk.dynamics.training_modes import Modes, as_steps
 from netket_qsntk.errors import InvalidTrainingError, SystemTooLargeError
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.kernels.base import check_real
 from netket_qsntk.progress import showing
 
 Solver = Literal["auto", "levels", "dense", "products"]
@@ -106,6 +107,7 @@ class LinearDynamics:
         show_progress: bool = True,
     ) -> None:
         check_solver(solver)
+        check_real(kernel, "LinearDynamics")
         self.kernel, self.train, self.show_progress = kernel, train, show_progress
         self.response = make_response(len(train.states), learning_rate, optimizer, mode)
         self.estimates = Estimates(n_draws, seed, tolerance, max_products)

@@ -30,6 +30,7 @@ from netket_qsntk.errors import (
     NotConvergedWarning,
 )
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.kernels.base import check_real
 from netket_qsntk.losses import Energy, Loss
 from netket_qsntk.operators import KernelOperator
 from netket_qsntk.readout import Readout
@@ -173,6 +174,7 @@ class NaturalGradientFlow:
                     f"({2 * n}, {2 * n}) for both parts together, and solver='dense' or 'auto'."
                 )
             return given, given.shape[0] == 2 * n, 2 if given.shape[0] == 2 * n else 1
+        check_real(kernel, "NaturalGradientFlow")
         if solver == "dense" or (solver == "auto" and n <= _SMALL):
             return kernel.ntk(self.states), False, kernel.n_parts
         operator = kernel.operator(self.states)

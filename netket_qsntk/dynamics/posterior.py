@@ -18,6 +18,7 @@ from netket_qsntk.dynamics.solution import Data
 from netket_qsntk.dynamics.training_modes import Modes
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
+from netket_qsntk.kernels.base import check_real
 from netket_qsntk.operators import Hypercube, KernelOperator, Kronecker, conjugate_residuals
 from netket_qsntk.operators.shared import stored
 from netket_qsntk.progress import showing, track
@@ -77,6 +78,7 @@ class Posterior:
             raise InvalidTrainingError(f"noise={noise}: expected a variance >= 0.")
         check_solver(solver)
         check_precision()
+        check_real(kernel, "Posterior")
         self.kernel, self.train, self.noise = kernel, train, noise
         self.show_progress = show_progress
         with self._quietly():

@@ -131,6 +131,9 @@ def _dense(kernel: InfiniteWidthKernel, hilbert: DiscreteHilbert) -> DenseEnsemb
             "fewer sites and average entropies over members."
         )
     dense = np.asarray(kernel.nngp(np.asarray(hilbert.all_states())))
+    if not kernel.is_real:
+        # A complex character meets no function twice: E ψψ = 0, even for one real network.
+        return DenseEnsemble(kernel.n_parts * dense, hilbert)
     return DenseEnsemble.from_parts(dense, dense if kernel.n_parts == 2 else None, hilbert)
 
 

@@ -78,6 +78,11 @@ class InfiniteWidthKernel(abc.ABC):
     n_parts: int
     trainable: Trainable
 
+    @property
+    def is_real(self) -> bool:
+        """Whether its matrices are real: not those of a projection with a complex character."""
+        return True
+
     # NumPy's numbers leave multiplication to __rmul__.
     __array_ufunc__ = None
 
@@ -266,6 +271,15 @@ def _check_alike(sign: str, one: InfiniteWidthKernel, two: InfiniteWidthKernel) 
         )
 
 
+def check_real(kernel: InfiniteWidthKernel, task: str) -> None:
+    """Raise :class:`InvalidModelError` for a kernel with complex matrices, which mixes the parts of ψ."""
+    if not kernel.is_real:
+        raise InvalidModelError(
+            f"{task} takes kernels with real matrices, and this one's symmetry has a complex character, which mixes "
+            "ψ₁ and ψ₂. Use a real one: momenta 0 and π, or a star of k and -k in a space group."
+        )
+
+
 class KernelModule(InfiniteWidthKernel, eqx.Module):
     """A kernel whose fields are what it is made of: arrays are leaves, the rest is static."""
 
@@ -301,6 +315,11 @@ class _Composed(KernelModule):
     """Made of other kernels, each on the configurations as they are."""
 
     terms: tuple[InfiniteWidthKernel, ...]
+
+    @property
+    def is_real(self) -> bool:
+        """Whether all terms are."""
+        return all(term.is_real for term in self.terms)
 
     @staticmethod
     @abc.abstractmethod
@@ -363,6 +382,11 @@ class Scaled(KernelModule):
             raise InvalidModelError(
                 f"{factor!r} * kernel: expected a finite number > 0, the square of what multiplies the network."
             )
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the kernel is."""
+        return self.kernel.is_real
 
     def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK), see :class:`InfiniteWidthKernel`."""

@@ -39,6 +39,11 @@ class PatchKernel(KernelModule):
         self.kernel, self.sites, self.n_sites = kernel, sites, n_sites
         self.n_parts, self.trainable = kernel.n_parts, kernel.trainable
 
+    @property
+    def is_real(self) -> bool:
+        """Whether the kernel is."""
+        return self.kernel.is_real
+
     def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
         one = self._taken(x, "x")

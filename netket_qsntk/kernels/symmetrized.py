@@ -50,6 +50,11 @@ class SymmetrizedKernel(KernelModule):
         self.n_parts = kernel.n_parts
         self.trainable = kernel.trainable
 
+    @property
+    def is_real(self) -> bool:
+        """Whether the character is real."""
+        return self.symmetry.is_real and self.kernel.is_real
+
     def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
         nngp, ntk = self._sums(x, y, ("nngp", "ntk"))

@@ -9,11 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import netket as nk
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert, HomogeneousHilbert
 
-from netket_qsntk.errors import EnsembleError
+from netket_qsntk.errors import EnsembleError, SystemTooLargeError
 from netket_qsntk.kernels import InfiniteWidthKernel, infinite_width
 from netket_qsntk.operators.decomposition import Eigendecomposition
 from netket_qsntk.operators.structure import Structure, Unstructured
@@ -135,9 +136,24 @@ class GaussianProcess:
             EnsembleError: ``n_members`` is not a positive integer.
             SystemTooLargeError: A basis that cannot be summed over, or too large for a kernel without structure.
         """
+        if not self.kernel.is_real:
+            return self._sample_mixed(check_count(n_members, "n_members"), seed)
         shape = (self.n_parts, check_count(n_members, "n_members"), len(self.modes.eigenvalues))
         parts = draw(self.modes, jax.random.normal(nk.jax.PRNGKey(seed), shape))
         return parts[0] if self.n_parts == 1 else jax.lax.complex(parts[0], parts[1])
+
+    def _sample_mixed(self, n_members: int, seed: int | Array | None) -> Array:
+        """Draws where K is complex: circular Gaussian functions with covariance E f f† = n_parts K and E f fᵀ = 0."""
+        if self.hilbert.n_states > _LARGEST_STORED:
+            raise SystemTooLargeError(
+                f"Functions of a complex character are drawn on up to {_LARGEST_STORED} configurations, and "
+                f"{self.hilbert} has {self.hilbert.n_states}: use a real character."
+            )
+        values, vectors = np.linalg.eigh(np.asarray(self.covariance(self.hilbert.all_states())))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        shape = (2, n_members, len(values))
+        one, two = jax.random.normal(nk.jax.PRNGKey(seed), shape)
+        return jax.lax.complex(one, two) @ root.T / 2**0.5
 
     def amplitudes(self, f: Array, *, shifted: bool = False) -> Array:
         """ψ of functions on the whole basis, (members, n_states); ``shifted``: e^f divided by its largest modulus."""
