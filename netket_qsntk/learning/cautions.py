@@ -12,16 +12,20 @@ from netket_qsntk.errors import (
     InaccurateKernelWarning,
     NotConvergedWarning,
 )
+from netket_qsntk.learning.coherent import Clusters, cavities
+from netket_qsntk.learning.crossings import corrections
 from netket_qsntk.learning.levels import Levels
 
 __all__ = ["CONVERGED", "Solved", "warn"]
 
 # The largest residual of the conditions for the coherent potential, in its logarithm.
 CONVERGED = 1e-8
-# Effective number of configurations of a target below which losses of single training sets scatter widely.
-_FEW = 20
-# Relative corrections by chance are about this over the number of functions half learned (measured at d = 8 … 10).
-_CHANCE = 8.0
+# A loss that is the sum of this many independent squares of Gaussian numbers scatters by a quarter: √(3/48).
+_FEW = 48
+# What curves promise: beyond this relative correction they say that they do not keep it.
+_ACCURACY = 0.03
+# Bases up to which the corrections are computed: beyond, no training set is a sizeable part of one.
+_LISTED = 2**20
 
 
 class Solved(Protocol):
@@ -34,10 +38,18 @@ class Solved(Protocol):
     @property
     def residual(self) -> Array: ...  # noqa: D102
     @property
+    def L_mu(self) -> Array: ...  # noqa: D102
+    @property
     def method(self) -> str: ...  # noqa: D102
 
 
-def warn(curve: Solved, levels: Levels, participation: float, weights: np.ndarray) -> None:
+def warn(
+    curve: Solved,
+    levels: Levels,
+    participation: float,
+    weights: np.ndarray,
+    medium: tuple[Array, Clusters, Array],
+) -> None:
     """Say where a curve is not to be trusted: not converged, few amplitudes, chance, symmetry, rounding."""
     n, residual = np.asarray(curve.n_train), np.asarray(curve.residual)
     bad = ~(residual < CONVERGED)
@@ -60,7 +72,8 @@ def warn(curve: Solved, levels: Levels, participation: float, weights: np.ndarra
             "a kernel that tells them apart needs larger clusters than single orbits.",
             FiniteSizeWarning,
         )
-    _warn_of_chance(curve, levels, weights)
+    _warn_of_crossings(curve, levels, weights, medium)
+    _warn_of_scatter(curve, levels, weights, medium)
     spectrum = np.asarray(levels.spectrum)
     rounding = np.finfo(spectrum.dtype).eps * n * spectrum.max()
     share = np.asarray(curve.learnability)
@@ -75,16 +88,64 @@ def warn(curve: Solved, levels: Levels, participation: float, weights: np.ndarra
         )
 
 
-def _warn_of_chance(curve: Solved, levels: Levels, weights: np.ndarray) -> None:
-    share = np.asarray(curve.learnability)
-    half = (levels.multiplicities * share * (1 - share)).sum(1)
-    parts = weights[None, 0] * (1 - share) ** 2
-    learned = (parts * share).sum(1) / np.maximum(parts.sum(1), 1e-300)
-    chance = _CHANCE / np.maximum(half, 1e-300) * learned
-    large = (chance > 0.1) & (half > 0) & (levels.n_states < 1e6)
+def _warn_of_crossings(
+    curve: Solved, levels: Levels, weights: np.ndarray, medium: tuple[Array, Clusters, Array]
+) -> None:
+    """Where the first corrections to the coherent potential exceed what curves promise.
+
+    On a larger basis those by pairs are as small as the fraction seen, and those by rings about one over the number
+    of functions half learned, times the learned share of what is left of the target. The same is taken for symmetric
+    kernels.
+    """
+    n, loss = np.asarray(curve.n_train), np.asarray(curve.L_mu)
+    if levels.scheme is not None and levels.n_states <= _LISTED:
+        log_kappa, kernel, ridge = medium
+        unseen = levels.n_states / (levels.n_states - n)
+        found = corrections(log_kappa, kernel, n, float(ridge), levels.scheme, weights[:1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = np.where(loss > 0, found[..., 0] * unseen / loss, 0.0)
+        change, size = parts.sum(0), np.abs(parts).sum(0)
+    else:
+        share = np.asarray(curve.learnability)
+        half = (levels.multiplicities * share * (1 - share)).sum(1)
+        left = weights[None, 0] * (1 - share) ** 2
+        learned = (left * share).sum(1) / np.maximum(left.sum(1), 1e-300)
+        change = size = np.where(half > 0, learned / np.maximum(half, 1e-300), 0.0)
+    large = ~(size <= _ACCURACY)
     if large.any():
+        shown = ", ".join(f"{c:+.1%}" for c in change[large][:5])
         alert(
-            f"At n_train = {np.asarray(curve.n_train)[large]} few functions are half learned, and chance corrections "
-            f"to the average are of the order of {chance[large].max():.0%}.",
+            f"At n_train = {n[large]} the coherent potential is not accurate to {_ACCURACY:.0%}: the first paths "
+            f"that it leaves out change L_mu by about {shown}{', ...' if large.sum() > 5 else ''}.",
+            FiniteSizeWarning,
+        )
+
+
+def _warn_of_scatter(
+    curve: Solved, levels: Levels, weights: np.ndarray, medium: tuple[Array, Clusters, Array]
+) -> None:
+    """Where the error rests on the few pairs of which neither configuration was seen.
+
+    A mode of a pair with the error e, and the variances Δ and Δ' of this mode and of the other one given all other
+    pairs, leaves e² where neither is seen, 2r²e² with r = Δ'/(Δ + Δ') where one is, and 0 where both are. These are,
+    effectively, ½N (p₀ + 4p₁r²)²/(p₀ + 8p₁r⁴) independent errors.
+    """
+    log_kappa, kernel, _ = medium
+    if kernel.n_sectors == 1:
+        return
+    n, total = np.asarray(curve.n_train), levels.n_states
+    delta = np.asarray([cavities(kernel, np.exp(u))[0] for u in log_kappa])
+    one = n * (total - n) / (total * (total - 1))
+    none = (total - n) * (total - n - 1) / (total * (total - 1))
+    left = weights[None, 0] * (1 - np.asarray(curve.learnability)) ** 2
+    parts = left @ np.asarray(kernel.members).T
+    other = np.where(parts[:, 0] > parts[:, 1], delta[:, 1], delta[:, 0])
+    r = other / delta.sum(1)
+    number = 0.5 * total * (none + 4 * one * r**2) ** 2 / (none + 8 * one * r**4)
+    few = number < _FEW
+    if few.any():
+        alert(
+            f"At n_train = {n[few]} the loss rests on about {number[few].min():.2g} pairs x, -x that were not "
+            "seen: the average over training sets is right, but single ones scatter widely about it.",
             FiniteSizeWarning,
         )

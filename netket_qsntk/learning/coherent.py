@@ -24,11 +24,14 @@ from jax import Array
 
 __all__ = [
     "Clusters",
+    "cavities",
     "conditions",
     "degrees",
     "level_transfer",
     "log_determinant",
+    "pair_counts",
     "solve",
+    "solved",
     "transfer",
 ]
 
@@ -77,7 +80,7 @@ def cavities(clusters: Clusters, kappa: Array) -> tuple[Array, Array]:
     return clusters.n_sectors * kappa * learned / left, left
 
 
-def _counts(clusters: Clusters, n: Array) -> tuple[Array, Array]:
+def pair_counts(clusters: Clusters, n: Array) -> tuple[Array, Array]:
     """N p₂ and N p₁ for n of N drawn without replacement; for single configurations N φ and 0."""
     if clusters.n_sectors == 1:
         return n, jnp.zeros_like(n)
@@ -89,7 +92,7 @@ def conditions(log_kappa: Array, clusters: Clusters, n: Array, ridge: Array) -> 
     """log of the left over the right side of the conditions, for each sector: 0 at the coherent potential."""
     kappa = jnp.exp(log_kappa)
     delta, left = cavities(clusters, kappa)
-    both, one = _counts(clusters, n)
+    both, one = pair_counts(clusters, n)
     right = both / (ridge + delta) + one / (ridge + jnp.mean(delta))
     return jnp.log(left / kappa) - jnp.log(right)
 
@@ -124,7 +127,7 @@ def _newton(start: Array, clusters: Clusters, n: Array, ridge: Array) -> tuple[A
 
     def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         u, now, count, _ = state
-        move = -_solved(jacobian(u), function(u))
+        move = -solved(jacobian(u), function(u))
         move = move * jnp.minimum(1.0, 4.0 / (jnp.max(jnp.abs(move)) + 1e-300))
 
         def shorter(pair: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -166,7 +169,7 @@ def _from_large_ridges(clusters: Clusters, n: Array, ridge: Array) -> tuple[Arra
     return _newton(u, clusters, n, ridge)
 
 
-def _solved(matrix: Array, right: Array) -> Array:
+def solved(matrix: Array, right: Array) -> Array:
     """Solution of one or two linear equations, without LAPACK: it is called in loops."""
     if matrix.shape[0] == 1:
         return right / matrix[0]
@@ -204,7 +207,7 @@ def solve(clusters: Clusters, sizes: Array, ridge: Array) -> tuple[Array, Array]
         # Newton steps with a fixed Jacobian at the solution: they move nothing but the derivatives.
         jacobian = jax.jacfwd(lambda t: conditions(t, fixed, n, still))(u)
         for _ in range(2):
-            u = u - _solved(jacobian, conditions(u, clusters, n, ridge))
+            u = u - solved(jacobian, conditions(u, clusters, n, ridge))
         return u
 
     return jax.vmap(polished)(found, sizes), residuals
@@ -235,8 +238,8 @@ def transfer(log_kappa: Array, clusters: Clusters, n: Array, ridge: Array) -> tu
         lambda r: conditions(log_kappa, clusters, n, r), (ridge,), (jnp.ones_like(ridge),)
     )[1]
     # dκ/dt = κ d(log κ)/dt, in units of κ²; dκ/dδ in units of 1/N.
-    drift = -_solved(jacobian, by_t) / kappa
-    response = -_solved(jacobian, by_ridge) * kappa * clusters.n_states
+    drift = -solved(jacobian, by_t) / kappa
+    response = -solved(jacobian, by_ridge) * kappa * clusters.n_states
     unlearned = kappa[:, None] / (clusters.spectrum + kappa[:, None])
     seen = ridge / (clusters.n_states * (clusters.spectrum + kappa[:, None]))
     basis = clusters.members * unlearned**2 * (1 - drift[:, None])
@@ -253,7 +256,7 @@ def log_determinant(log_kappa: Array, clusters: Clusters, n: Array, ridge: Array
     share = clusters.n_sectors / clusters.n_states
     # log(1 - e) of the unlearned share, from e itself where that is small.
     empty = jnp.sum(jnp.where(left > 0.5, jnp.log1p(-share * learned), jnp.log(left))) / share
-    both, one = _counts(clusters, n)
+    both, one = pair_counts(clusters, n)
     seen = both * jnp.sum(jnp.log(ridge + delta)) / clusters.n_sectors
     return medium + empty + seen + one * jnp.log(ridge + jnp.mean(delta))
 
@@ -267,7 +270,7 @@ def level_transfer(log_kappa: Array, clusters: Clusters, n: Array, ridge: Array)
         return conditions(log_kappa, clusters._replace(spectrum=spectrum), n, ridge)
 
     by_level = -jax.jacrev(bent)(clusters.spectrum) * clusters.spectrum**2
-    drift = jax.vmap(lambda column: -_solved(jacobian, column), 1, 1)(by_level) / kappa[:, None]
+    drift = jax.vmap(lambda column: -solved(jacobian, column), 1, 1)(by_level) / kappa[:, None]
     unlearned = (kappa @ clusters.members) / (clusters.spectrum + kappa @ clusters.members)
     own = clusters.members.T @ drift
     return (jnp.eye(len(clusters.spectrum)) - own.T) * unlearned**2

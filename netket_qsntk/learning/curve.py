@@ -103,8 +103,9 @@ def learning_curve(
     Warns:
         NotConvergedWarning: The conditions for κ were not solved at some size; the residual is in the message.
         FewAmplitudesWarning: The target is dominated by few configurations, so that single training sets scatter.
-        FiniteSizeWarning: There are so few functions half learned that chance corrections are large; or a symmetry
-            group leaves orbits of very different sizes.
+        FiniteSizeWarning: The first corrections to the coherent potential (:mod:`netket_qsntk.learning.crossings`)
+            exceed 3 % of L_μ, because the kernel is so smooth that neighbouring configurations should be one cluster,
+            or because few functions are half learned; or a symmetry group leaves orbits of very different sizes.
         InaccurateKernelWarning: The prediction rests on levels below the rounding of the kernel on a training set.
 
     Example:
@@ -131,7 +132,7 @@ def learning_curve(
     )
     ridge = jnp.asarray(ridge, float)
     found = _curve(levels, weights, jnp.asarray(sizes[order]), ridge, chosen == "pairs")
-    losses, learned, learnability, residual = (t[back] for t in found)
+    losses, learned, learnability, residual, log_kappa = (t[back] for t in found)
     curve = LearningCurve(
         n_train=jnp.asarray(sizes),
         L_mu=losses[:, 0],
@@ -144,7 +145,8 @@ def learning_curve(
     )
     if not any(isinstance(t, jax.core.Tracer) for t in jax.tree.leaves((levels, weights, ridge))):
         known = power.participation if isinstance(power, TargetPower) else np.nan
-        warn(curve, levels, known, np.asarray(weights))
+        medium = (log_kappa, clusters(levels, chosen == "pairs"), effective_ridge(levels, ridge))
+        warn(curve, levels, known, np.asarray(weights), medium)
     return curve
 
 
@@ -179,7 +181,7 @@ def effective_ridge(levels: Levels, ridge: Array) -> Array:
 @partial(jax.jit, static_argnums=4)
 def _curve(
     levels: Levels, weights: Array, sizes: Array, ridge: Array, pairs: bool
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array]:
     kernel = clusters(levels, pairs)
     n = effective_sizes(levels, sizes)
     delta = effective_ridge(levels, ridge)
@@ -199,7 +201,7 @@ def _curve(
 
     losses, learned, learnability = jax.vmap(at)(log_kappa, n, sizes)
     losses = jnp.where(solved[:, None], losses, jnp.nan)
-    return losses, learned, learnability, residual
+    return losses, learned, learnability, residual, log_kappa
 
 
 def is_paired(levels: Levels) -> bool:

@@ -13,7 +13,7 @@ from netket_qsntk.errors import NoLevelsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.symmetrized import SymmetrizedKernel
 from netket_qsntk.learning.product_levels import product_levels, site_functions
-from netket_qsntk.learning.schemes import Scheme, hamming_scheme, spectrum
+from netket_qsntk.learning.schemes import Scheme, hamming_scheme, johnson_scheme, spectrum
 from netket_qsntk.learning.tables import DistanceTable, read_table
 from netket_qsntk.symmetry import Projection, multiplicities, projection
 
@@ -35,6 +35,7 @@ class Levels(eqx.Module):
         n_parts: 2 for complex ψ, 1 for real ψ.
         configurations: What the configurations are, in words.
         site_functions: For sites of more than two states the eigenvectors of one site, (q, q) as columns.
+        sites: (d,) for all configurations of d spins, (d, up) for a sector, () for anything else.
     """
 
     eigenvalues: Array
@@ -43,6 +44,7 @@ class Levels(eqx.Module):
     n_states: float = eqx.field(static=True)
     n_parts: int = eqx.field(static=True)
     configurations: str = eqx.field(static=True)
+    sites: tuple[int, ...] = eqx.field(static=True)
     _counts: HashableArray = eqx.field(static=True)
     _signs: HashableArray = eqx.field(static=True)
 
@@ -56,6 +58,7 @@ class Levels(eqx.Module):
         n_parts: int = 2,
         configurations: str = "configurations",
         site_functions: Array | None = None,
+        sites: tuple[int, ...] = (),
     ) -> None:
         self.eigenvalues = jnp.asarray(eigenvalues)
         self.nngp_eigenvalues = jnp.asarray(nngp_eigenvalues)
@@ -63,6 +66,7 @@ class Levels(eqx.Module):
         self.n_states = float(n_states)
         self.n_parts = n_parts
         self.configurations = configurations
+        self.sites = sites
         self._counts = HashableArray(np.asarray(multiplicities, dtype=float))
         self._signs = HashableArray(np.asarray(parities, dtype=int))
 
@@ -75,6 +79,13 @@ class Levels(eqx.Module):
     def parities(self) -> np.ndarray:
         """Behaviour of each level under the flip of all spins, (levels,): 1 even, -1 odd, 0 neither."""
         return np.asarray(self._signs)
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """The distances between the configurations, where all functions of these levels are learned."""
+        if not self.sites:
+            return None
+        return hamming_scheme(*self.sites) if len(self.sites) == 1 else johnson_scheme(*self.sites)
 
     @property
     def n_functions(self) -> float:
@@ -166,10 +177,11 @@ def _of_distances(table: DistanceTable, n_parts: int, symmetry: Projection | Non
     scheme = table.scheme
     n_states = float(scheme.n_states)
     counts, words, scale = np.array(scheme.multiplicities, dtype=float), scheme.name, 1.0
+    sites = table.sites
     if symmetry is not None:
         counts = _symmetric(scheme, symmetry)
         words += f" with {symmetry.order} symmetries"
-        scale = 1.0 / symmetry.dimension
+        scale, sites = 1.0 / symmetry.dimension, ()
     return Levels(
         eigenvalues=scale * n_states * spectrum(table.ntk, scheme),
         nngp_eigenvalues=scale * n_states * spectrum(table.nngp, scheme),
@@ -178,6 +190,7 @@ def _of_distances(table: DistanceTable, n_parts: int, symmetry: Projection | Non
         parities=np.array(scheme.parities),
         n_parts=n_parts,
         configurations=words,
+        sites=sites,
     )
 
 

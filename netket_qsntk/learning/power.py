@@ -19,8 +19,10 @@ from netket_qsntk.targets import Target, all_states
 
 __all__ = ["TargetPower", "target_power"]
 
-# A transform holds two real vectors over all configurations: 1 GiB.
-_MOST_SPINS = 26
+# Sites whose transform goes in one piece, two real vectors of 2^26: 1 GiB. Each site more doubles the pieces.
+_WHOLE = 26
+# 64 transforms of one piece, some minutes, and what the target itself takes.
+_MOST_SPINS = 32
 
 
 class TargetPower(np.ndarray):
@@ -150,15 +152,10 @@ def _of_spins(values: np.ndarray, target: Target) -> np.ndarray:
     numbers = up @ (1 << np.arange(d, dtype=np.int64))
     counts = np.unique(up.sum(1))
     n = 1 << d
-    weights = np.bitwise_count(np.arange(n, dtype=np.uint32))
-    powers = np.zeros(d + 1)
-    for part in (values.real, values.imag):
-        if not part.any():
-            continue
-        whole = np.zeros(n)
-        whole[numbers] = part
-        spectrum = np.asarray(walsh_hadamard(jnp.asarray(whole))) / n
-        powers += np.bincount(weights, spectrum**2, minlength=d + 1)
+    powers = sum(
+        (_walsh_powers(numbers, part, d) for part in (values.real, values.imag) if part.any()),
+        start=np.zeros(d + 1),
+    )
     if len(values) == n:
         return powers
     scheme = johnson_scheme(d, int(counts[0]))
@@ -169,6 +166,21 @@ def _of_spins(values: np.ndarray, target: Target) -> np.ndarray:
         )
     # From mean squares over all configurations to means over the sector.
     return _sector(d, int(counts[0])) @ powers
+
+
+def _walsh_powers(numbers: np.ndarray, values: np.ndarray, d: int) -> np.ndarray:
+    """Σ |coefficient|² of the parities of w sites, (d + 1,): one transform for each parity of the last sites."""
+    within = min(d, _WHOLE)
+    low, high = numbers & ((1 << within) - 1), numbers >> within
+    weights = np.bitwise_count(np.arange(1 << within, dtype=np.uint32))
+    powers = np.zeros(d + 1)
+    for parity in range(1 << (d - within)):
+        signed = np.where(np.bitwise_count(high & parity) & 1, -values, values)
+        piece = np.bincount(low, signed, minlength=1 << within)
+        spectrum = np.asarray(walsh_hadamard(jnp.asarray(piece))) / 2.0**d
+        shift = parity.bit_count()
+        powers[shift : shift + within + 1] += np.bincount(weights, spectrum**2)
+    return powers
 
 
 def _sector(d: int, up: int) -> np.ndarray:

@@ -29,6 +29,16 @@ class DistanceTable(NamedTuple):
     ntk: Array
     """(relations,) Θ at each distance."""
 
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """(d,) for all configurations of d sites, (d, up) for a sector."""
+        last = self.scheme.distances[-1]
+        if len(self.scheme.distances) == last + 1:
+            return (last,)
+        # m_1 = d - 1 for a sector of more than one configuration.
+        up = last // 2
+        return (self.scheme.multiplicities[1] + 1, up) if up else ()
+
 
 class SiteTable(NamedTuple):
     """A kernel that is a product over sites of q > 2 states, all combinations of which occur."""

@@ -117,3 +117,22 @@ def test_a_target_without_the_symmetry_is_refused() -> None:
     )
     with pytest.raises(E.SymmetryError, match="norm"):
         qs.learning.target_power(random_target(hilbert), group=group)
+
+
+@pytest.mark.parametrize(
+    "hilbert", [nk.hilbert.Spin(0.5, 7), nk.hilbert.Spin(0.5, 8, total_sz=1)], ids=["all", "sector"]
+)
+def test_long_transforms_go_in_pieces(hilbert, monkeypatch) -> None:
+    target = random_target(hilbert)
+    whole = qs.learning.target_power(target)
+    monkeypatch.setattr("netket_qsntk.learning.power._WHOLE", 4)
+    np.testing.assert_allclose(qs.learning.target_power(target), whole, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_powers_of_a_sector_of_thirty_two_sites() -> None:
+    # One spin up: a plane wave is orthogonal to the constant, and all of it has total spin d/2 - 1.
+    hilbert = nk.hilbert.Spin(0.5, 32, total_sz=-15)
+    sites = (np.asarray(hilbert.all_states()) == 1).argmax(1)
+    power = qs.learning.target_power(qs.targets.Target(hilbert, np.cos(2 * np.pi * sites / 32)))
+    np.testing.assert_allclose(power * 32, [0, 1], atol=1e-12)
