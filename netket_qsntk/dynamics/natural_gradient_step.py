@@ -14,7 +14,8 @@ from jax import Array
 
 from netket_qsntk.dynamics import natural_gradient_solver as solver
 from netket_qsntk.losses import Loss
-from netket_qsntk.operators import KernelOperator
+from netket_qsntk.operators import Hypercube, KernelOperator
+from netket_qsntk.operators.inner_products import inner
 from netket_qsntk.readout import FixedReadout
 
 Method = Literal["gradient", "cholesky", "eigenvectors", "products"]
@@ -101,8 +102,9 @@ class _Frame(NamedTuple):
 def _frame(problem: Problem, f: Array) -> _Frame:
     log_psi = problem.readout.log_psi(f)
     size = log_psi.real - jnp.max(log_psi.real)
-    norm = jnp.sqrt(jnp.sum(jnp.exp(2 * size)))
-    root = jnp.exp(size) / norm
+    unscaled = jnp.exp(size)
+    norm = jnp.sqrt(inner(unscaled, unscaled))
+    root = unscaled / norm
     if jnp.iscomplexobj(log_psi):
         # A zero amplitude has log ψ = -inf, and a phase that does not matter.
         phase = jnp.exp(1j * jnp.where(jnp.isfinite(log_psi.imag), log_psi.imag, 0.0))
@@ -111,7 +113,7 @@ def _frame(problem: Problem, f: Array) -> _Frame:
     u = phase * root
     value, gradient = problem.loss.value_and_gradient(u, problem.amplitudes)
     b = phase.conj() * gradient
-    variance = jnp.sum(b.real**2 + b.imag**2) / 4
+    variance = inner(b, b) / 4
     if problem.rotated:
         b = 0.5j * b
     if problem.readout.is_log:
@@ -173,19 +175,22 @@ def direction(problem: Problem, place: Place, shift: Array, momentum: Array) -> 
         image = apply_theta(problem, alpha).astype(place.f.dtype)
         nothing = jnp.zeros((), int), jnp.zeros(())
         return Step(frame.value, frame.variance, place._replace(alpha=alpha, image=image), *nothing)
-    pushed = _centred(root, _kept(problem, m * place.image))
-    b = b - momentum * pushed
+    # Without momentum nothing of the last step is read: each of its vectors would be another pass over memory.
+    b = jax.lax.cond(
+        momentum == 0,
+        lambda b: b,
+        lambda b: b - momentum * _centred(root, _kept(problem, m * place.image)),
+        b,
+    )
     if problem.method == "products":
         first = _centred(root, _kept(problem, place.solution).astype(b.dtype))
-        solved = solver.by_products(
-            lambda v: weighted_product(problem, m, v),
-            root,
-            b,
-            shift,
-            first,
-            problem.tolerance,
-            problem.max_products,
-        )
+        numbers = shift, first, problem.tolerance, problem.max_products
+        if isinstance(problem.theta, Hypercube) and solver.is_native(problem.theta, m):
+            solved = solver.by_compiled_products(problem.theta, m, root, b, *numbers)
+        else:
+            solved = solver.by_products(
+                lambda v: weighted_product(problem, m, v), root, b, *numbers
+            )
     else:
         solve = solver.by_cholesky if problem.method == "cholesky" else solver.by_eigenvectors
         t = matrix(problem, root, m)
@@ -197,8 +202,13 @@ def direction(problem: Problem, place: Place, shift: Array, momentum: Array) -> 
         else:
             solved = solve(t, b, shift)
     pulled = m.conj() * _centred(root, solved.value)
-    alpha = pulled.astype(place.alpha.dtype) + momentum * place.alpha
-    image = apply_theta(problem, pulled).astype(place.f.dtype) + momentum * place.image
+    image = apply_theta(problem, pulled).astype(place.f.dtype)
+    alpha, image = jax.lax.cond(
+        momentum == 0,
+        lambda moves: moves,
+        lambda moves: (moves[0] + momentum * place.alpha, moves[1] + momentum * place.image),
+        (pulled.astype(place.alpha.dtype), image),
+    )
     new = Place(place.f, alpha, image, solved.value.astype(place.solution.dtype))
     return Step(frame.value, frame.variance, new, solved.products, solved.residual)
 

@@ -16,6 +16,7 @@ from netket.operator import DiscreteOperator
 
 from netket_qsntk.errors import HamiltonianError
 from netket_qsntk.losses.base import Loss
+from netket_qsntk.operators.inner_products import inner
 from netket_qsntk.targets.basis import check_summable
 from netket_qsntk.targets.matrix import check_sector
 from netket_qsntk.targets.pauli import PauliHamiltonian, pauli_hamiltonian
@@ -132,9 +133,9 @@ class Energy(Loss):
         self, psi: Array, amplitudes: ArrayLike | None = None
     ) -> tuple[Array, Array]:
         """L and its gradient, by one product with H."""
-        norm = jnp.vdot(psi, psi).real
+        norm = inner(psi, psi)
         moved = self.apply(psi)
-        value = jnp.vdot(psi, moved).real / norm
+        value = inner(psi, moved.astype(psi.dtype) if jnp.iscomplexobj(psi) else moved.real) / norm
         return value, (2 / norm) * (moved - value * psi)
 
     def __repr__(self) -> str:

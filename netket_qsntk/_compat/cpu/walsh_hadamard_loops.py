@@ -1,6 +1,6 @@
 """Loops of the compiled Walsh-Hadamard transform, and the C function through which XLA calls them.
 
-Imported by :mod:`netket_qsntk._compat.cpu.walsh_hadamard` alone, and late: numba compiles them at import
+Imported by its users in :mod:`netket_qsntk._compat.cpu` alone, and late: numba compiles them at import
 (once; the machine code is cached beside this file or in the user's cache directory).
 """
 
@@ -13,7 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 # Numbers of a block that stays in the level-2 cache while all of its passes run.
-_BLOCK = 2**14
+BLOCK = 2**14
 
 # Positions, in 8-byte words, within XLA_FFI_CallFrame, XLA_FFI_Buffer and XLA_FFI_Metadata.
 _EXTENSION, _ARGUMENTS, _RESULTS = 1, 9, 14
@@ -24,7 +24,7 @@ _EXTENSION_TYPE, _METADATA, _VERSION = 1, 3, 3
 _IS_METADATA = 1
 _API_VERSION = 1 << 32  # two 32-bit integers: major 0, minor 1
 
-_compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
+compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
 
 
 @intrinsic
@@ -35,11 +35,11 @@ def _to_pointer(context: Any, address: Any) -> Any:
     return types.voidptr(types.int64), generate
 
 
-_pointer: Any = _to_pointer
+pointer: Any = _to_pointer
 
 
-@_compiled
-def _first_three(x: Any, y: Any) -> None:
+@compiled
+def first_three(x: Any, y: Any) -> None:
     """Passes 1, 2 and 4, from x into y."""
     for i in range(0, x.size, 8):
         a0, a1 = x[i] + x[i + 1], x[i] - x[i + 1]
@@ -52,8 +52,8 @@ def _first_three(x: Any, y: Any) -> None:
         y[i + 4], y[i + 5], y[i + 6], y[i + 7] = b0 - b4, b1 - b5, b2 - b6, b3 - b7
 
 
-@_compiled
-def _one(y: Any, h: int) -> None:
+@compiled
+def one_pass(y: Any, h: int) -> None:
     """Pass h."""
     for start in range(0, y.size, 2 * h):
         u, v = y[start : start + h], y[start + h : start + 2 * h]
@@ -61,8 +61,8 @@ def _one(y: Any, h: int) -> None:
             u[i], v[i] = u[i] + v[i], u[i] - v[i]
 
 
-@_compiled
-def _two(y: Any, h: int) -> None:
+@compiled
+def two_passes(y: Any, h: int) -> None:
     """Passes h and 2h, reading and writing once."""
     for start in range(0, y.size, 4 * h):
         u, v = y[start : start + h], y[start + h : start + 2 * h]
@@ -73,23 +73,41 @@ def _two(y: Any, h: int) -> None:
             u[i], v[i], w[i], z[i] = a + c, b + d, a - c, b - d
 
 
-@_compiled
-def _from(y: Any, h: int) -> None:
+@compiled
+def later_passes(y: Any, h: int) -> None:
     """Pass h and all later ones."""
     while 4 * h <= y.size:
-        _two(y, h)
+        two_passes(y, h)
         h *= 4
     if 2 * h <= y.size:
-        _one(y, h)
+        one_pass(y, h)
 
 
-@_compiled
+@compiled
 def _transform(x: Any, y: Any) -> None:
-    block = min(x.size, _BLOCK)
+    block = min(x.size, BLOCK)
     for start in range(0, x.size, block):
-        _first_three(x[start : start + block], y[start : start + block])
-        _from(y[start : start + block], 8)
-    _from(y, block)
+        first_three(x[start : start + block], y[start : start + block])
+        later_passes(y[start : start + block], 8)
+    later_passes(y, block)
+
+
+@compiled
+def words(address: int, count: int) -> Any:
+    """``count`` 64-bit integers at an address."""
+    return numba.carray(pointer(address), count, np.int64)
+
+
+@compiled
+def metadata_answered(frame: Any) -> bool:
+    """Whether XLA asked for the version of the interface; it has its answer then."""
+    if frame[_EXTENSION] == 0:
+        return False
+    extension = words(frame[_EXTENSION], 4)
+    if extension[_EXTENSION_TYPE] & 0xFFFFFFFF != _IS_METADATA:
+        return False
+    words(extension[_METADATA], 4)[_VERSION] = _API_VERSION
+    return True
 
 
 def _handler(dtype: Any, size: int) -> Any:
@@ -99,24 +117,20 @@ def _handler(dtype: Any, size: int) -> Any:
     def call(address: Any) -> int:
         """XLA_FFI_Handler: transforms the last axis of its one argument into its one result."""
         frame = numba.carray(address, 15, np.int64)
-        if frame[_EXTENSION] != 0:
-            extension = numba.carray(_pointer(frame[_EXTENSION]), 4, np.int64)
-            if extension[_EXTENSION_TYPE] & 0xFFFFFFFF == _IS_METADATA:
-                metadata = numba.carray(_pointer(extension[_METADATA]), 4, np.int64)
-                metadata[_VERSION] = _API_VERSION
-                return 0
+        if metadata_answered(frame):
+            return 0
         # What is not laid out as expected is left alone: the trial run of `available` then finds no transform.
         if frame[0] < 8 * _FRAME_WORDS or frame[_COUNT] != 1 or frame[_RESULT_COUNT] != 1:
             return 0
-        source = numba.carray(_pointer(frame[_ARGUMENTS]), 1, np.int64)[0]
-        target = numba.carray(_pointer(frame[_RESULTS]), 1, np.int64)[0]
-        buffer = numba.carray(_pointer(source), 6, np.int64)
-        written = numba.carray(_pointer(target), 6, np.int64)
+        source = words(frame[_ARGUMENTS], 1)[0]
+        target = words(frame[_RESULTS], 1)[0]
+        buffer = words(source, 6)
+        written = words(target, 6)
         for described in (buffer, written):
             if described[0] < 48 or described[_DTYPE] & 0xFFFFFFFF != code or described[_RANK] < 1:
                 return 0
         result, last = written[_DATA], buffer[_RANK] - 1
-        shape = numba.carray(_pointer(buffer[_DIMENSIONS]), last + 1, np.int64)
+        shape = words(buffer[_DIMENSIONS], last + 1)
         n, rows = shape[last], 1
         if n < 8 or n & (n - 1) != 0:
             return 0
@@ -125,8 +139,8 @@ def _handler(dtype: Any, size: int) -> Any:
         for row in range(rows):
             offset = row * n * size
             _transform(
-                numba.carray(_pointer(buffer[_DATA] + offset), n, dtype),
-                numba.carray(_pointer(result + offset), n, dtype),
+                numba.carray(pointer(buffer[_DATA] + offset), n, dtype),
+                numba.carray(pointer(result + offset), n, dtype),
             )
         return 0
 
