@@ -70,6 +70,11 @@ BENCHMARKS = {
         [],
         ["--lattices", "3x3", "--chains", "12", "--steps", "10", "--repetitions", "1"],
     ),
+    "widths": (
+        "Networks trained by SR and gradient descent beside the infinite width: deviations and their exponents.",
+        ["--seeds", "32"],
+        ["--widths", "32", "64", "--seeds", "4", "--shifts", "1e-2", "--steps", "5"],
+    ),
     "kernel_vmc": (
         "Local energies of an infinitely wide symmetric network; goal: 10 times faster than evaluating it at every "
         "connected configuration, and than the kernel method of arXiv:2303.08902.",

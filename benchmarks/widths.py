@@ -4,9 +4,9 @@ The transverse-field Ising model on a ring of six (h = 1) or on a lattice, sums 
 units with σ_w = 1, σ_b = 0.3, real log ψ. Each network is trained by NetKet's rule: gradient descent, or the solution
 of (T + λ)a = b with the network's own tangent kernel, which is known in closed form for one layer (NetKet's drivers
 give the same energies to 1e-11: tests/driver/test_vmc_widths.py; their full sums solve a system of all parameters).
-The theory starts from each network's own function. Printed for E - E₀ while theory is above a thousandth of its start:
-the mean over steps of |measured/predicted - 1|, as the median and the mean over seeds with its error; the largest
-deviation of the average over seeds with its error; and exponents in the width, with errors from redrawn seeds.
+The theory starts from each network's own function. Printed for E - E₀ while theory is above a thousandth of its
+start: the mean over steps of |measured/predicted - 1|, as the median and the mean over seeds with its error; the
+largest deviation of the average over seeds with its error; and exponents in the width, with errors by redrawn seeds.
 """
 
 import argparse
@@ -169,7 +169,8 @@ def main():
         f"\nTFIM {args.lattice}, h = {args.field}, {args.steps - 1} steps, rate {args.rate}, {args.seeds} seeds"
     )
     print(
-        f"{'shift':>8} {'width':>6} {'median':>8} {'mean':>8} {'±':>7} {'average':>8} {'±':>7} {'at step':>8} {'time':>8}"
+        f"{'shift':>8} {'width':>6} {'median':>8} {'mean':>8} {'±':>7} {'average':>8} {'±':>7} {'at step':>8} "
+        f"{'time':>8}"
     )
     for given in args.shifts:
         rng, singles = np.random.default_rng(0), {}

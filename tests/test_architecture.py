@@ -16,6 +16,7 @@ GUIDE = PACKAGE.parent / "docs" / "contributing.md"
 # Imports inside functions, each for what it saves where it is not needed.
 LATE = {
     ("_compat.cpu.walsh_hadamard", "_compat.cpu.walsh_hadamard_loops"),  # numba compiles
+    ("_compat.cpu.hamming_solver", "_compat.cpu.hamming_solver_loops"),  # numba compiles
 }
 
 

@@ -134,6 +134,10 @@ def is_native(theta: KernelOperator, factor: Array) -> bool:
     )
 
 
+def _parts(v: Array) -> Array:
+    return jnp.stack([v.real, v.imag]) if jnp.iscomplexobj(v) else v[None]
+
+
 def by_compiled_products(
     theta: Hypercube,
     factor: Array,
@@ -154,11 +158,8 @@ def by_compiled_products(
         return moved - root * along(root, moved) + shift * v
 
     def compiled(b: Array) -> Solved:
-        parts = [
-            jnp.stack([v.real, v.imag]) if jnp.iscomplexobj(v) else v[None] for v in (b, start)
-        ]
         numbers = jnp.stack([shift, tol, jnp.asarray(max_steps, float)])
-        x, info = native.solution(*parts, root, factor, theta.levels, numbers)
+        x, info = native.solution(_parts(b), _parts(start), root, factor, theta.levels, numbers)
         value = jax.lax.complex(x[0], x[1]) if jnp.iscomplexobj(b) else x[0]
         return Solved(value, info[0].astype(int), info[1])
 

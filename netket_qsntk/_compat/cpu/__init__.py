@@ -1,6 +1,7 @@
 """Code written for the CPU: compiled loops and BLAS threads, behind one switch.
 
 - :mod:`~netket_qsntk._compat.cpu.walsh_hadamard`: the transform as a loop that XLA calls;
+- :mod:`~netket_qsntk._compat.cpu.hamming_solver`: linear systems of stochastic reconfiguration on a whole basis;
 - :mod:`~netket_qsntk._compat.cpu.look_up`: kernels from tables in one pass over memory;
 - :mod:`~netket_qsntk._compat.cpu.blas_threads`: BLAS on the calling thread alone.
 

@@ -1,8 +1,8 @@
 """Conjugate gradients on T + λ for a kernel of the Hamming distance, as compiled code that XLA calls on the CPU.
 
-Between two Walsh-Hadamard transforms XLA goes through the vectors about ten times in one iteration: on 2¹⁶ states that
-costs more than the transforms. Here the factors √p, the eigenvalues, the sums and the updates are part of the loops
-that read the vectors anyway. Where it is missing (:func:`available`), the same iteration runs in XLA
+Between two Walsh-Hadamard transforms XLA goes through the vectors about ten times in one iteration: on 2¹⁶ states
+that costs more than the transforms. Here the factors √p, the eigenvalues, the sums and the updates are part of the
+loops that read the vectors anyway. Where it is missing (:func:`available`), the same iteration runs in XLA
 (:func:`netket_qsntk.dynamics.natural_gradient_solver.by_products`).
 """
 
