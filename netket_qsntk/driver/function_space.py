@@ -1,5 +1,7 @@
 """The engine of the infinite-width limit of other losses: drawn initial wave functions, step by step."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import netket as nk
@@ -101,7 +103,7 @@ class FunctionSpaceEngine:
         wanted, place = np.unique(steps, return_inverse=True)
         initial, rows = memory[2], []
         start = self.dynamics.start(self._on_train(initial))
-        for state in self.dynamics.follow(start, check_steps(wanted).astype(int).tolist()):
+        for state in self._follow(start, check_steps(wanted).astype(int).tolist()):
             losses, _ = self.dynamics.evaluate(state.psi)
             rows.append(self._numbers(losses, state.psi, self._on_test(initial, state.alpha)))
         out: Curve = {}
@@ -110,6 +112,10 @@ class FunctionSpaceEngine:
             mean, error = np.array([[s.mean, s.error_of_mean] for s in stats]).T
             out[key] = mean[place], error[place]
         return out
+
+    def _follow(self, start: FlowState, steps: list[int]) -> Iterator[FlowState]:
+        """The states after increasing numbers of steps."""
+        return self.dynamics.follow(start, steps)
 
     def _on_train(self, psi: Array) -> Array:
         return psi if self._is_whole else psi[:, self._indices[0]]

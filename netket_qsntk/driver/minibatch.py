@@ -1,19 +1,15 @@
 """The engine of minibatch training at infinite width: drawn networks on the batches of the finite drivers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
 import netket as nk
-import numpy as np
 from jax import Array
 
-from netket_qsntk.driver.closed_form import Curve
-from netket_qsntk.driver.function_space import FunctionSpaceEngine, Memory
+from netket_qsntk.driver.function_space import FunctionSpaceEngine
 from netket_qsntk.dynamics.compiled_flow import FlowState
-from netket_qsntk.dynamics.flow import check_steps
 from netket_qsntk.vqs import EnsembleState
-from netket_qsntk.vqs.members import over_members
 
 
 class MinibatchEngine(FunctionSpaceEngine):
@@ -43,23 +39,13 @@ class MinibatchEngine(FunctionSpaceEngine):
             on_train = jnp.zeros_like(whole).at[:, self._indices[0]].set(on_train)
         return numbers, {"amplitudes": on_train}
 
-    def predict(self, steps: np.ndarray, memory: Memory) -> Curve:
-        """The numbers of any finite steps, from the initial wave functions."""
-        wanted, place = np.unique(check_steps(steps).astype(int), return_inverse=True)
-        initial, rows, at = memory[2], [], 0
-        here: FlowState = self.dynamics.start(self._on_train(initial))
-        for step in wanted.tolist():
+    def _follow(self, start: FlowState, steps: list[int]) -> Iterator[FlowState]:
+        here, at = start, 0
+        for step in steps:
             while at < step:
                 gradient = self._of_batch(at, self.dynamics.evaluate(here.psi)[1])
                 here, at = self.dynamics.step(here, gradient), at + 1
-            losses = self.dynamics.evaluate(here.psi)[0]
-            rows.append(self._numbers(losses, here.psi, self._on_test(initial, here.alpha)))
-        out: Curve = {}
-        for key in rows[0]:
-            stats = [over_members(row[key]) for row in rows]
-            mean, error = np.array([[s.mean, s.error_of_mean] for s in stats]).T
-            out[key] = mean[place], error[place]
-        return out
+            yield here
 
     def _of_batch(self, step: int, gradient: Array) -> Array:
         """From the gradient of the mean over the training set to that over the batch."""

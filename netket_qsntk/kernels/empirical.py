@@ -23,6 +23,7 @@ from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.tiles import balanced_chunk
 from netket_qsntk.parallel.mesh import AXIS, map_shared, share
 from netket_qsntk.parallel.shared_matrix import SharedMatrix
+from netket_qsntk.progress import showing
 from netket_qsntk.wavefunction import Psi, PureWaveFunction, check_batches, pure_wavefunction
 
 Route = Literal["layers", "jacobian", "blocks"]
@@ -183,9 +184,13 @@ class EmpiricalKernel:
 
     def _blocks(self, x: Array, y: Array | None) -> dict[tuple[int, int], Array]:
         """Θ_αβ of the parts (α, β) that do not vanish."""
-        route, psi, parameters = self.route(x, y), self.network.psi, self.network.parameters
-        if route == "layers":
-            return self._by_layers(x, y)
+        route = self.route(x, y)
+        with showing(self.show_progress):
+            return self._by_layers(x, y) if route == "layers" else self._by_rows(x, y, route)
+
+    def _by_rows(self, x: Array, y: Array | None, route: Route) -> dict[tuple[int, int], Array]:
+        """The blocks from rows of the Jacobian."""
+        psi, parameters = self.network.psi, self.network.parameters
         parts: tuple[tuple[int, int], ...] = ((0, 0),)
         if is_complex(psi, parameters, x):
             parts = ((0, 0), (1, 1), (0, 1)) + (() if y is None else ((1, 0),))
@@ -204,7 +209,6 @@ class EmpiricalKernel:
             parts=parts,
             chunk=chunk,
             keep=keep,
-            show_progress=self.show_progress,
         )
 
     def _by_layers(self, x: Array, y: Array | None) -> dict[tuple[int, int], Array]:
@@ -213,9 +217,7 @@ class EmpiricalKernel:
         if not layers.factorises(model):
             raise InvalidModelError("route='layers' is for the models of qs.models.")
         u, v = model.encode(x), None if y is None else model.encode(y)
-        blocks = layers.network_kernels(
-            model, self.network.parameters, u, v, self.trainable, self.show_progress
-        )
+        blocks = layers.network_kernels(model, self.network.parameters, u, v, self.trainable)
         readout = model.readout
         if not readout.is_log and readout.reference is None:
             return blocks

@@ -142,7 +142,6 @@ def jacobian_blocks(
     parts: tuple[Part, ...],
     chunk: int,
     keep: bool,
-    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """Θ_αβ (n, m) for each (α, β) of ``parts``; ``y=None`` stands for y = x.
 
@@ -154,7 +153,6 @@ def jacobian_blocks(
         parts: The Θ_αβ wanted.
         chunk: Configurations differentiated at a time, on each side.
         keep: Whether to keep every Jacobian (n + m rows), or two chunks of them at a time.
-        show_progress: Whether a bar counts the tiles.
     """
     shape = (len(x), len(x if y is None else y))
 
@@ -174,5 +172,4 @@ def jacobian_blocks(
         parts,
         chunk=chunk,
         dtype=dtype,
-        show_progress=show_progress,
     )

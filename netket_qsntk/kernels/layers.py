@@ -163,7 +163,6 @@ def network_blocks(
     v: Array | None,
     parts: tuple[Part, ...],
     trainable: Trainable = "all",
-    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """Σᵢ ∂ᵢf_α(x) ∂ᵢf_β(y) of a real network for each (α, β) of ``parts``.
 
@@ -174,7 +173,6 @@ def network_blocks(
         v: Encoded y (m, d); None stands for y = x.
         parts: The outputs wanted.
         trainable: Sum over all layers, or the readout's parameters alone.
-        show_progress: Whether a bar counts the tiles.
     """
     outputs = 1 + max(a for a, _ in parts)
     shape = (len(u), len(u if v is None else v))
@@ -196,7 +194,6 @@ def network_blocks(
         parts,
         chunk=chunk,
         dtype=u.dtype,
-        show_progress=show_progress,
     )
 
 
@@ -224,18 +221,17 @@ def network_kernels(
     u: Array,
     v: Array | None,
     trainable: Trainable = "all",
-    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """The blocks Θ_αβ that do not vanish, one network at a time, at encoded inputs u (n, d), v (m, d)."""
     blocks: dict[Part, Array] = {}
     for k, (path, (network, outputs)) in enumerate(networks(model).items()):
         own = subtree(parameters, path)
         if outputs == 1:
-            found = network_blocks(network, own, u, v, ((0, 0),), trainable, show_progress)
+            found = network_blocks(network, own, u, v, ((0, 0),), trainable)
             blocks[k, k] = found[0, 0]
         else:
             parts: tuple[Part, ...] = ((0, 0), (1, 1), (0, 1)) + (() if v is None else ((1, 0),))
-            blocks = network_blocks(network, own, u, v, parts, trainable, show_progress)
+            blocks = network_blocks(network, own, u, v, parts, trainable)
     return blocks
 
 

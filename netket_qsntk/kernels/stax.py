@@ -19,6 +19,7 @@ from netket_qsntk.kernels.base import (
     check_which,
 )
 from netket_qsntk.kernels.tiles import Part, assemble
+from netket_qsntk.progress import showing
 
 _NNGP: Part = (0, 0)
 _NTK: Part = (1, 1)
@@ -67,16 +68,16 @@ class StaxKernel(KernelModule):
         def rows(inputs: Array) -> Callable[[int], Array]:
             return lambda i: inputs[i : i + self.block]
 
-        return assemble(
-            _Tile(self.kernel_fn),
-            rows(u),
-            None if y is None else rows(v),
-            (len(u), len(v)),
-            parts,
-            chunk=self.block,
-            dtype=u.dtype,
-            show_progress=self.show_progress,
-        )
+        with showing(self.show_progress):
+            return assemble(
+                _Tile(self.kernel_fn),
+                rows(u),
+                None if y is None else rows(v),
+                (len(u), len(v)),
+                parts,
+                chunk=self.block,
+                dtype=u.dtype,
+            )
 
     def diagonals(self, x: ArrayLike) -> tuple[Array, Array]:
         """(K(x, x), Θ(x, x)), one configuration at a time: neural-tangents has no diagonal of the NTK."""

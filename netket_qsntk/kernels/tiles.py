@@ -48,7 +48,6 @@ def assemble(
     *,
     chunk: int,
     dtype: DTypeLike,
-    show_progress: bool = True,
 ) -> dict[Part, Array]:
     """Θ_αβ of this shape for each (α, β) of ``parts``, tile by tile.
 
@@ -63,7 +62,6 @@ def assemble(
         parts: The Θ_αβ wanted.
         chunk: Configurations in a chunk (or all, if they are fewer).
         dtype: Of the kernels.
-        show_progress: Whether a bar counts the tiles.
     """
     out = {part: jnp.zeros(shape, dtype) for part in parts}
     symmetric = right is None
@@ -74,7 +72,7 @@ def assemble(
         if i <= j or not symmetric
     ]
     row, own = None, None
-    for i, j in track(pairs, "kernel", show=show_progress, unit="tile"):
+    for i, j in track(pairs, "kernel", unit="tile"):
         if i != row:
             # Once a row, so that the bar does not run ahead of the device.
             row, own, out = i, left(i), jax.block_until_ready(out)

@@ -20,11 +20,12 @@ from netket_qsntk.operators.decomposition import (
     parity_weights,
 )
 from netket_qsntk.operators.exchange import hamming_product, in_parts
+from netket_qsntk.operators.on_basis import OnBasis
 from netket_qsntk.operators.transforms import walsh_hadamard
 from netket_qsntk.parallel.mesh import n_devices
 
 
-class Hypercube(KernelOperator):
+class Hypercube(OnBasis):
     r"""A kernel k(distance(x, y)) between batches of ±1 spins: d + 1 numbers, products in O(d 2^d).
 
     Over the whole basis the parities of subsets of spins diagonalise it, with the eigenvalue
@@ -57,8 +58,6 @@ class Hypercube(KernelOperator):
 
     values: Array
     levels: Array
-    rows: BasisIndex
-    columns: BasisIndex | None
     positive: bool = eqx.field(static=True)
     reason: str = eqx.field(static=True)
 
@@ -95,23 +94,9 @@ class Hypercube(KernelOperator):
         return self.values.shape[0] - 1
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, m)."""
-        return len(self.rows), len(self._columns)
-
-    @property
     def dtype(self) -> DTypeLike:
         """Dtype of the arithmetic."""
         return self.values.dtype
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether rows and columns are the same batch."""
-        return self.columns is None
-
-    @property
-    def _columns(self) -> BasisIndex:
-        return self.rows if self.columns is None else self.columns
 
     def _product(self, v: Array) -> Array:
         modes = walsh_hadamard(self._columns.scatter(v))
@@ -137,20 +122,6 @@ class Hypercube(KernelOperator):
             return jnp.full(n, self.values[0])
         i, j = (b.positions[:n].astype(jnp.uint32) for b in (self.rows, self._columns))
         return self.values[jax.lax.population_count(i ^ j).astype(jnp.int32)]
-
-    def transpose(self) -> "Hypercube":
-        """Rows and columns exchanged."""
-        return self if self.symmetric else self._with(rows=self._columns, columns=self.rows)
-
-    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "Hypercube":
-        """The block of some rows and columns, a batch again."""
-        other = self._columns.take(rows if columns is None else columns)
-        same = self.symmetric and columns is None
-        return self._with(
-            rows=self.rows.take(rows),
-            columns=None if same else other,
-            positive=self.positive and same,
-        )
 
     def scaled(self, factor: ArrayLike) -> "Hypercube":
         """``factor`` times this."""

@@ -18,16 +18,17 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
-from netket_qsntk.operators.base import KernelOperator, is_nonnegative
+from netket_qsntk.operators.base import is_nonnegative
 from netket_qsntk.operators.basis_index import BasisIndex, product_index
 from netket_qsntk.operators.decomposition import Eigendecomposition, ProductModes
+from netket_qsntk.operators.on_basis import OnBasis
 from netket_qsntk.operators.transforms import apply_on_axis, grouped
 
 # Vectors over the product basis are the working memory: 2²⁸ float64 are 2 GB.
 MAX_BASIS = 2**28
 
 
-class Kronecker(KernelOperator):
+class Kronecker(OnBasis):
     r"""⊗ κ over d sites, alone or with a one-site insertion, between batches of configurations.
 
     Args:
@@ -55,8 +56,6 @@ class Kronecker(KernelOperator):
     factor: Array
     scale: Array
     insertion: tuple[Array, Array] | None
-    rows: BasisIndex
-    columns: BasisIndex | None
     n_sites: int = eqx.field(static=True)
     positive: bool = eqx.field(static=True)
     reason: str = eqx.field(static=True)
@@ -97,23 +96,9 @@ class Kronecker(KernelOperator):
         self.reason = reason
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, m)."""
-        return len(self.rows), len(self._columns)
-
-    @property
     def dtype(self) -> DTypeLike:
         """Dtype of the factor."""
         return self.factor.dtype
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether rows and columns are the same batch."""
-        return self.columns is None
-
-    @property
-    def _columns(self) -> BasisIndex:
-        return self.rows if self.columns is None else self.columns
 
     @property
     def _groups(self) -> list[int]:
@@ -167,19 +152,6 @@ class Kronecker(KernelOperator):
             if self.insertion is not None:
                 total = total + self.insertion[0] * self.insertion[1][digits]
         return product * total
-
-    def transpose(self) -> "Kronecker":
-        """Rows and columns exchanged."""
-        return self if self.symmetric else self._with(rows=self._columns, columns=self.rows)
-
-    def restrict(self, rows: ArrayLike, columns: ArrayLike | None = None) -> "Kronecker":
-        """The block of some rows and columns, a batch again."""
-        same = self.symmetric and columns is None
-        return self._with(
-            rows=self.rows.take(rows),
-            columns=None if same else self._columns.take(rows if columns is None else columns),
-            positive=self.positive and same,
-        )
 
     def scaled(self, factor: ArrayLike) -> "Kronecker":
         """``factor`` times this."""
