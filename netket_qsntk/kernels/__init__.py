@@ -6,8 +6,9 @@ from netket_qsntk.kernels import netket_models as _netket  # noqa: F401  registe
 from netket_qsntk.kernels import symmetrized_models as _symmetrized  # noqa: F401  registers Symmetrized
 from netket_qsntk.kernels.base import Entries, InfiniteWidthKernel
 from netket_qsntk.kernels.definiteness import DefinitenessReport, positive_definiteness
-from netket_qsntk.kernels.dot_product import DotProductKernel, Formula
+from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.empirical import EmpiricalKernel, empirical
+from netket_qsntk.kernels.formula import Formula
 from netket_qsntk.kernels.kernel_spectrum import Spectrum, spectrum
 from netket_qsntk.kernels.learning_rate import max_learning_rate
 from netket_qsntk.kernels.monte_carlo import monte_carlo

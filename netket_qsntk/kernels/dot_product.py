@@ -1,12 +1,11 @@
 """Kernels that depend on inner products of encoded inputs alone, evaluated as few times as possible.
 
-K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products
-take a few dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and
-the n × m matrix is an integer product and a look-up (:mod:`netket_qsntk._compat.cpu.look_up`): it costs little
-more than writing it to memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
+K(x, y) = k(x·x, y·y, x·y). Configurations of lattice models are (half-)integers, so these inner products take a few
+dozen different values: on ±1 spins x·y has d + 1. The formula is then evaluated on that table, and the n × m matrix
+is an integer product and a look-up (:mod:`netket_qsntk._compat.cpu.look_up`): it costs little more than writing it to
+memory. Cost: 2nmd integer operations and 16 nm bytes for the pair of kernels.
 """
 
-import abc
 import math
 from collections.abc import Callable
 from typing import cast
@@ -29,127 +28,28 @@ from netket_qsntk.kernels.base import (
     check_configurations,
     check_which,
 )
+from netket_qsntk.kernels.formula import (
+    Added,
+    Encoding,
+    Formula,
+    Given,
+    Wanted,
+    dimension,
+    evaluate,
+    gram,
+    known_pair,
+    same_encoding,
+)
 from netket_qsntk.kernels.tiles import starts
 from netket_qsntk.parallel.mpi import over_ranks
-from netket_qsntk.tracing import is_traced, on_host, same_structure
+from netket_qsntk.tracing import is_traced, on_host
 
-Wanted = tuple[Which, ...]
-# Of so few entries both kernels are evaluated at once.
-_SMALL = 4096
 _BOTH: Wanted = ("nngp", "ntk")
-_SLOT = {"nngp": 0, "ntk": 1}
 
-# Integer products are done in float32, exact up to 2²⁴.
-_EXACT = 2**24
-# Tables of up to this size cost nothing worth saving.
+_EXACT = 2**24  # integer products are done in float32, exact up to here
+# Tables of up to this size cost nothing worth saving: both kernels are evaluated at once.
 _SMALL = 2**12
-# Entries of a tile evaluated at once.
-_TILE = 2**18
-# Coordinates that one fused loop over pairs of real inputs goes through.
-_COORDINATES = 32
-
-
-class Formula(eqx.Module):
-    """(NNGP, NTK) as functions of the input length d and the inner products: elementwise, with σ as leaves."""
-
-    @abc.abstractmethod
-    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
-        """(NNGP, NTK) at these inner products, of the shape of ``pair.c``."""
-
-    def for_inputs(self, largest: float) -> "Formula":
-        """The same, accurate for inputs with x·x/d up to ``largest`` (quadratures follow their inputs)."""
-        return self
-
-
-class _Given(Formula):
-    """A function from elsewhere; its numbers are compile-time constants, and so is d."""
-
-    function: Callable[[int, Pair], tuple[Array, Array]] = eqx.field(static=True)
-
-    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
-        return self.function(cast(int, d), pair)
-
-    def __repr__(self) -> str:
-        return repr(self.function)
-
-
-class _Added(Formula):
-    """The sum of two formulas of the same inputs."""
-
-    terms: tuple[Formula, Formula]
-
-    def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
-        (k, t), (l, s) = (term(d, pair) for term in self.terms)
-        return k + l, t + s
-
-    def for_inputs(self, largest: float) -> Formula:
-        return _Added((self.terms[0].for_inputs(largest), self.terms[1].for_inputs(largest)))
-
-    def __repr__(self) -> str:
-        return f"{self.terms[0]!r} + {self.terms[1]!r}"
-
-
-class Encoding(eqx.Module):
-    """Configurations to real vectors, by a function or as they are."""
-
-    function: Callable[[Array], Array] | None = eqx.field(static=True)
-
-    def __call__(self, x: Array) -> Array:
-        """(n, sites) -> (n, d)."""
-        return x if self.function is None else self.function(jnp.asarray(x))
-
-
-@eqx.filter_jit
-def _evaluate(formula: Formula, d: ArrayLike, pair: Pair, wanted: Wanted) -> tuple[Array, ...]:
-    values = formula(d, pair)
-    return tuple(jnp.broadcast_to(values[_SLOT[which]], pair.c.shape) for which in wanted)
-
-
-def _pair(x: Array, y: Array) -> Pair:
-    """Inner products of rows, with |x - y|² and the determinant as sums of squares.
-
-    The determinant is |x|²|y - (x·y/x·x) x|². Neither loses its digits where configurations are nearly
-    equal, antipodal or parallel, as differences of inner products do. One fused loop over the pairs goes
-    through the coordinates, as fast as a matrix product for the lengths that inputs have.
-    """
-    xx, yy = jnp.sum(x * x, -1)[:, None], jnp.sum(y * y, -1)[None, :]
-    xy = x @ y.T
-    ratio = xy / jnp.where(xx == 0, 1.0, xx)
-
-    def add(
-        total: tuple[Array, Array], coordinates: tuple[Array, Array]
-    ) -> tuple[tuple[Array, Array], None]:
-        gap, rest = total
-        for xk, yk in zip(*coordinates, strict=True):
-            gap = gap + (xk[:, None] - yk[None, :]) ** 2
-            rest = rest + (yk[None, :] - ratio * xk[:, None]) ** 2
-        return (gap, rest), None
-
-    total = jnp.zeros_like(xy), jnp.zeros_like(xy)
-    d = x.shape[-1]
-    if d <= _COORDINATES:
-        total, _ = add(total, (x.T, y.T))
-    else:
-        padded = (jnp.pad(t.T, ((0, -d % _COORDINATES), (0, 0))) for t in (x, y))
-        left, right = (t.reshape(-1, _COORDINATES, t.shape[-1]) for t in padded)
-        total, _ = jax.lax.scan(add, total, (left, right))
-    return Pair(xx, yy, xy, total[0] / 2, xx * total[1])
-
-
-def _known_pair(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Pair:
-    """``Pair.of`` on the host: a compiled ab - c² may be fused, and is then not zero where it is."""
-    gap, determinant = np.maximum((a + b) / 2 - c, 0.0), np.maximum(a * b - c * c, 0.0)
-    return Pair(*(cast(Array, t) for t in (a, b, c, gap, determinant)))
-
-
-@eqx.filter_jit
-def _gram(formula: Formula, d: ArrayLike, x: Array, y: Array, wanted: Wanted) -> tuple[Array, ...]:
-    return _evaluate(formula, d, _pair(x, y), wanted)
-
-
-def _dimension(formula: Formula, d: int) -> ArrayLike:
-    """d, traced where that lets systems of all sizes share a program."""
-    return d if isinstance(formula, _Given) else np.asarray(float(d))
+_TILE = 2**18  # entries of a tile evaluated at once
 
 
 class DotProductKernel(KernelModule):
@@ -186,7 +86,7 @@ class DotProductKernel(KernelModule):
         n_parts: int = 2,
         trainable: Trainable = "all",
     ) -> None:
-        self.formula = formula if isinstance(formula, Formula) else _Given(formula)
+        self.formula = formula if isinstance(formula, Formula) else Given(formula)
         self.encoding = encode if isinstance(encode, eqx.Module) else Encoding(encode)
         self.label = None if model is None else repr(model)
         self.n_parts = n_parts
@@ -216,7 +116,7 @@ class DotProductKernel(KernelModule):
             a, b, c = (jnp.asarray(t, float) for t in (xx, yy, xy))
             c = jnp.broadcast_to(c, jnp.broadcast_shapes(a.shape, b.shape, c.shape))
             formula = self._for_inputs(d, a, b)
-            return _evaluate(formula, _dimension(formula, d), Pair.of(a, b, c), wanted)
+            return evaluate(formula, dimension(formula, d), Pair.of(a, b, c), wanted)
         left, right, inner = (np.asarray(t, float) for t in (xx, yy, xy))
         shape = np.broadcast_shapes(left.shape, right.shape, inner.shape)
         formula = self._for_inputs(d, left, right)
@@ -232,7 +132,7 @@ class DotProductKernel(KernelModule):
             for t in (left, right, inner)
         )
         evaluated = _BOTH if inner.size <= _SMALL else wanted
-        found = _evaluate(formula, _dimension(formula, d), _known_pair(*moments), evaluated)
+        found = evaluate(formula, dimension(formula, d), known_pair(*moments), evaluated)
         found = tuple(found[evaluated.index(which)] for which in wanted)
         return tuple(on_host(t)[..., :n].reshape(shape) for t in found)
 
@@ -259,7 +159,7 @@ class DotProductKernel(KernelModule):
                 "configurations of one system, (n, sites) and (m, sites)."
             )
         if is_traced((u, v)):
-            return _gram(self.formula, _dimension(self.formula, u.shape[-1]), u, v, wanted)
+            return gram(self.formula, dimension(self.formula, u.shape[-1]), u, v, wanted)
         rows, columns = np.asarray(u), np.asarray(v)
         if is_traced(self.formula):
             return self._matrices(rows, columns, wanted)
@@ -279,9 +179,9 @@ class DotProductKernel(KernelModule):
                 at = np.rint(left @ right.T).astype(np.int32)
                 return tuple(table[at] for table in tables)
             formula = self._for_inputs(u.shape[-1], (u * u).sum(-1), (v * v).sum(-1))
-            d = _dimension(formula, u.shape[-1])
-            return _gram(formula, d, jnp.asarray(u), jnp.asarray(v), wanted)
-        out = tuple(_aligned(len(u), len(v)) for _ in wanted)
+            d = dimension(formula, u.shape[-1])
+            return gram(formula, d, jnp.asarray(u), jnp.asarray(v), wanted)
+        out = tuple(look_up.aligned(len(u), len(v)) for _ in wanted)
         with jax.ensure_compile_time_eval():
             if scale:
                 places = np.rint(scale * u), np.rint(scale * v)
@@ -349,14 +249,14 @@ class DotProductKernel(KernelModule):
         rows = max(1, math.isqrt(_TILE) if symmetric else _TILE // max(1, len(v)))
         right = jnp.asarray(v)
         formula = self._for_inputs(u.shape[-1], (u * u).sum(-1), (v * v).sum(-1))
-        d = _dimension(formula, u.shape[-1])
+        d = dimension(formula, u.shape[-1])
         for i in starts(len(u), rows):
             here = slice(i, i + rows)
             for j in starts(len(v), rows) if symmetric else [0]:
                 if symmetric and j < i:
                     continue
                 there = slice(j, j + rows) if symmetric else slice(None)
-                values = _gram(formula, d, jnp.asarray(u[here]), right[there], wanted)
+                values = gram(formula, d, jnp.asarray(u[here]), right[there], wanted)
                 for value, target in zip(map(np.asarray, values), out, strict=True):
                     if symmetric and j == i:
                         value = np.triu(value) + np.triu(value, 1).T
@@ -366,10 +266,9 @@ class DotProductKernel(KernelModule):
 
     def _plus(self, other: InfiniteWidthKernel) -> "InfiniteWidthKernel | None":
         """One formula of the same inputs, looked up in one pass."""
-        if type(other) is not type(self) or not _same(self.encoding, other.encoding):
+        if type(other) is not type(self) or not same_encoding(self.encoding, other.encoding):
             return None
-        both = _Added((self.formula, other.formula))
-        return eqx.tree_at(lambda kernel: kernel.formula, self, both)
+        return eqx.tree_at(lambda k: k.formula, self, Added((self.formula, other.formula)))
 
     @property
     def description(self) -> str:
@@ -385,14 +284,6 @@ class DotProductKernel(KernelModule):
         return self._summary(self.description, "function of x·x, y·y, x·y")
 
 
-def _same(one: object, two: object) -> bool:
-    """Whether two encodings are known to be the same function."""
-    return same_structure(one, two) and all(
-        a is b or (not is_traced((a, b)) and np.array_equal(a, b))
-        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
-    )
-
-
 def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
     """1 for integers, 2 for half-integers, 0 for other entries or ones too large for float32 products."""
     if not (u.size and v.size):
@@ -406,10 +297,3 @@ def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:
             entries = values * classes[0] * classes[1]
             return scale if entries < min(_EXACT, max(_SMALL, len(u) * len(v))) else 0
     return 0
-
-
-def _aligned(n: int, m: int) -> np.ndarray:
-    """An uninitialised (n, m) float64 array on the 64-byte boundary that lets JAX alias it on a CPU."""
-    raw = np.empty(8 * n * m + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + 8 * n * m].view(np.float64).reshape(n, m)

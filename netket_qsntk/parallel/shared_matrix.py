@@ -13,21 +13,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
-from jax.sharding import PartitionSpec
+from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk._units import human_bytes
 from netket_qsntk.alert import alert
 from netket_qsntk.errors import GatheredMatrixWarning, OperatorShapeError
 from netket_qsntk.parallel.mesh import (
-    AXIS,
-    Shares,
     collect,
-    map_shared,
-    mesh,
     n_devices,
     rows_from_host,
+)
+from netket_qsntk.parallel.part_products import (
+    diagonal_of,
+    dots_of_columns,
+    dots_of_rows,
+    mapped,
+    on_parts,
+    product,
+    rows_times,
+    transpose_times,
+    transposed_product,
+    transposed_rows,
 )
 
 
@@ -104,7 +111,7 @@ class SharedMatrix:
         cls, function: Callable[..., Array], n: int, *matrices: "SharedMatrix"
     ) -> "SharedMatrix":
         """The matrix of n rows whose part on each device is ``function`` of the parts there of other matrices."""
-        run = jax.jit(lambda *rows: _mapped(function, *rows))
+        run = jax.jit(lambda *rows: mapped(function, *rows))
         return cls(run(*(matrix.rows for matrix in matrices)), n)
 
     @property
@@ -129,7 +136,7 @@ class SharedMatrix:
             OperatorShapeError: The first axis is not m.
         """
         v = self._columns(v, self.shape[1], "A matrix")
-        return _on_parts(lambda u: collect(_rows_times(self.rows, u), self.shape[0]), v)
+        return on_parts(lambda u: collect(rows_times(self.rows, u), self.shape[0]), v)
 
     def rmatvec(self, v: ArrayLike) -> Array:
         """The product of the transpose with a vector (n,) or k columns (n, k): whole on every device.
@@ -140,7 +147,7 @@ class SharedMatrix:
         v = self._columns(v, self.shape[0], "The transpose of a matrix")
         missing = self.rows.shape[0] - len(v)
         padded = jnp.pad(v, ((0, missing), *((0, 0),) * (v.ndim - 1)))
-        return _on_parts(lambda u: _transpose_times(self.rows, u), padded)
+        return on_parts(lambda u: transpose_times(self.rows, u), padded)
 
     def _columns(self, v: ArrayLike, length: int, what: str) -> Array:
         v = jnp.asarray(v)
@@ -157,7 +164,7 @@ class SharedMatrix:
             raise OperatorShapeError(
                 f"Matrices of shapes {self.shape} and {other.shape} have no product."
             )
-        return SharedMatrix(_product(self.rows, other.rows), self.shape[0])
+        return SharedMatrix(product(self.rows, other.rows), self.shape[0])
 
     def __rmatmul__(self, other: object) -> Array:
         return self.rmatvec(jnp.asarray(other).T).T
@@ -185,21 +192,21 @@ class SharedMatrix:
 
     def transposed(self) -> "SharedMatrix":
         """The transpose in rows: each device sends (p - 1)/p of its part."""
-        return SharedMatrix(_transposed(self.rows, self.shape[0]), self.shape[1])
+        return SharedMatrix(transposed_rows(self.rows, self.shape[0]), self.shape[1])
 
     def diagonal(self) -> Array:
         """Entries (i, i), whole on every device: (min(n, m),)."""
-        return collect(_diagonal(self.rows), min(self.shape))
+        return collect(diagonal_of(self.rows), min(self.shape))
 
     def row_dots(self, other: "SharedMatrix") -> Array:
         """Σ_j A_ij B_ij, whole on every device: (n,)."""
         self._same(other)
-        return collect(_row_dots(self.rows, other.rows), self.shape[0])
+        return collect(dots_of_rows(self.rows, other.rows), self.shape[0])
 
     def column_dots(self, other: "SharedMatrix") -> Array:
         """Σ_i A_ij B_ij, whole on every device: (m,)."""
         self._same(other)
-        return _column_dots(self.rows, other.rows)
+        return dots_of_columns(self.rows, other.rows)
 
     def largest_entry(self) -> float:
         """max |A_ij|."""
@@ -235,7 +242,7 @@ class Transposed:
             raise OperatorShapeError(
                 f"Matrices of shapes {self.shape} and {other.shape} have no product."
             )
-        return SharedMatrix(_transposed_product(self.T.rows, other.rows), self.shape[0])
+        return SharedMatrix(transposed_product(self.T.rows, other.rows), self.shape[0])
 
     def __rmatmul__(self, other: object) -> Array:
         return self.T.matvec(jnp.asarray(other).T).T
@@ -249,120 +256,3 @@ def warn_of_gathering(shape: tuple[int, int], itemsize: int, where: str) -> None
             f"A matrix of shape {shape} is gathered {where}: {size} that lay on {n_devices()} devices.",
             GatheredMatrixWarning,
         )
-
-
-def _on_parts(product: Callable[[Array], Array], v: Array) -> Array:
-    """A real linear map of a real or complex vector or columns, without complex copies of its matrix."""
-    if v.ndim == 2 and v.shape[1] == 0:  # XLA compiles no product without columns
-        return product(jnp.zeros((len(v), 1), v.dtype))[:, :0]
-    if not jnp.iscomplexobj(v):
-        return product(v)
-    columns = v[:, None] if v.ndim == 1 else v
-    k = columns.shape[1]
-    both = product(jnp.concatenate([columns.real, columns.imag], axis=1))
-    out = lax.complex(both[:, :k], both[:, k:])
-    return out[:, 0] if v.ndim == 1 else out
-
-
-@jax.jit
-def _rows_times(rows: Array, v: Array) -> Array:
-    return map_shared(jnp.matmul, rows, v)
-
-
-def _mapped(function: Callable[..., Array], *rows: Array, whole: bool = False) -> Array:
-    """``function`` on the devices' parts of the rows; the result in parts, or whole on each."""
-    part = PartitionSpec(AXIS)
-    return jax.shard_map(
-        function,
-        mesh=mesh(),
-        in_specs=(part,) * len(rows),
-        out_specs=PartitionSpec() if whole else part,
-        check_vma=False,
-    )(*rows)
-
-
-@jax.jit
-def _transpose_times(rows: Array, v: Array) -> Array:
-    return _mapped(lambda a, b: lax.psum(a.T @ b, AXIS), rows, v, whole=True)
-
-
-@jax.jit
-def _product(a: Array, b: Array) -> Array:
-    p = n_devices()
-    each = b.shape[0] // p
-
-    def part(a: Array, b: Array) -> Array:
-        me = lax.axis_index(AXIS)
-        a = jnp.pad(a, ((0, 0), (0, p * each - a.shape[1])))
-
-        def add(i: int, total: Array, b: Array) -> Array:
-            columns = lax.dynamic_slice_in_dim(a, (me - i) % p * each, each, axis=1)
-            return total + columns @ b
-
-        def step(i: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
-            total, b = state
-            return add(i, total, b), _pass_on(b, p)
-
-        start = jnp.zeros((a.shape[0], b.shape[1]), a.dtype), b
-        total, b = lax.fori_loop(0, p - 1, step, start)
-        return add(p - 1, total, b)
-
-    return _mapped(part, a, b)
-
-
-@jax.jit
-def _transposed_product(a: Array, b: Array) -> Array:
-    p = n_devices()
-    each = Shares(a.shape[1], p).each
-
-    def part(a: Array, b: Array) -> Array:
-        me = lax.axis_index(AXIS)
-        a = jnp.pad(a, ((0, 0), (0, p * each - a.shape[1])))
-
-        def add(i: int, total: Array) -> Array:
-            columns = lax.dynamic_slice_in_dim(a, (me - i - 1) % p * each, each, axis=1)
-            return total + columns.T @ b
-
-        start = jnp.zeros((each, b.shape[1]), a.dtype)
-        total = lax.fori_loop(0, p - 1, lambda i, total: _pass_on(add(i, total), p), start)
-        return add(p - 1, total)
-
-    return _mapped(part, a, b)
-
-
-def _pass_on(x: Array, p: int) -> Array:
-    return lax.ppermute(x, AXIS, [(i, (i + 1) % p) for i in range(p)])
-
-
-@partial(jax.jit, static_argnums=1)
-def _transposed(rows: Array, n: int) -> Array:
-    p = n_devices()
-    missing = Shares(rows.shape[1], p).padded - rows.shape[1]
-
-    def part(a: Array) -> Array:
-        pieces = jnp.pad(a, ((0, 0), (0, missing)))
-        return lax.all_to_all(pieces, AXIS, split_axis=1, concat_axis=0, tiled=True).T[:, :n]
-
-    return _mapped(part, rows)
-
-
-@jax.jit
-def _diagonal(rows: Array) -> Array:
-    def part(a: Array) -> Array:
-        i = jnp.arange(a.shape[0])
-        column = lax.axis_index(AXIS) * a.shape[0] + i
-        return jnp.where(
-            column < a.shape[1], a[i, jnp.minimum(column, a.shape[1] - 1)], jnp.zeros((), a.dtype)
-        )
-
-    return _mapped(part, rows)
-
-
-@jax.jit
-def _row_dots(a: Array, b: Array) -> Array:
-    return _mapped(lambda a, b: jnp.einsum("ij,ij->i", a, b), a, b)
-
-
-@jax.jit
-def _column_dots(a: Array, b: Array) -> Array:
-    return _mapped(lambda a, b: lax.psum(jnp.einsum("ij,ij->j", a, b), AXIS), a, b, whole=True)

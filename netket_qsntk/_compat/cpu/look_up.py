@@ -64,6 +64,7 @@ def _fill_two(
     return True
 
 
+# By itself: one loop over tables, for one or two, takes a tenth longer for two.
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _fill_one(left: np.ndarray, right: np.ndarray, table: np.ndarray, out: np.ndarray) -> bool:
     """out[i, j] = the table at left[i]·right[:, j]."""
@@ -134,3 +135,10 @@ def _in_parts(work: Callable[[slice], bool], n: int) -> list[bool]:
     edges = np.linspace(0, n, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, itertools.starmap(slice, itertools.pairwise(edges))))
+
+
+def aligned(n: int, m: int) -> np.ndarray:
+    """An uninitialised (n, m) float64 array on the 64-byte boundary that lets JAX alias it on a CPU."""
+    raw = np.empty(8 * n * m + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + 8 * n * m].view(np.float64).reshape(n, m)
