@@ -56,11 +56,12 @@ def site_classes(
     """The classes of n replicas on these sites, for each kind of site."""
     if isinstance(fields, HammingEnsemble):
         return [_classes([1.0 - np.eye(2)], len(sites), n)]
-    kinds: Counter[tuple[int, ...]] = Counter()
-    matrices: dict[tuple[int, ...], list[np.ndarray]] = {}
+    kinds: Counter[tuple[bytes, ...]] = Counter()
+    matrices: dict[tuple[bytes, ...], list[np.ndarray]] = {}
     for i in sites:
         on_site = [kernel.sites[i] for kernel in fields.kernels]
-        key = tuple(map(id, on_site))
+        # Sites are of one kind by their numbers, whichever arrays hold them.
+        key = tuple(np.round(kappa, 14).tobytes() for kappa in on_site)
         kinds[key] += 1
         matrices[key] = [np.log(kappa) for kappa in on_site]
     return [_classes(matrices[key], count, n) for key, count in kinds.items()]
