@@ -47,11 +47,11 @@ class _Parts(eqx.Module):
     imag: Array
 
 
-def _without_complex(tree: PyTree) -> Any:
+def _without_complex(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: _Parts(x.real, x.imag) if jnp.iscomplexobj(x) else x, tree)
 
 
-def _with_complex(tree: PyTree) -> Any:
+def _with_complex(tree: PyTree) -> PyTree:
     return jax.tree.map(
         lambda x: jax.lax.complex(x.real, x.imag) if isinstance(x, _Parts) else x,
         tree,

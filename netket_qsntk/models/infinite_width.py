@@ -129,7 +129,7 @@ class InfiniteWidth(nn.Module):
         )
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Real dtype of parameters and features."""
         return jnp.zeros((), self.param_dtype).dtype
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from netket.utils.types import PyTree
 
 from netket_qsntk.models.choose_centres import choose_centres
 from netket_qsntk.models.infinite_width import InfiniteWidth
@@ -28,7 +28,7 @@ class Refit:
         n_kept: Of these, old ones.
     """
 
-    variables: dict[str, Any]
+    variables: dict[str, PyTree]
     misfit: float
     n_centres: int
     n_kept: int
@@ -45,7 +45,7 @@ def contributions(weights: np.ndarray, root: np.ndarray) -> np.ndarray:
 
 def refit(
     model: InfiniteWidth,
-    variables: dict[str, Any],
+    variables: dict[str, PyTree],
     samples: np.ndarray,
     n_centres: int,
     *,
@@ -95,15 +95,15 @@ def refit(
     return Refit(new, float(np.sqrt(change.var(axis=0).sum())), len(chosen), n_keep)
 
 
-def _weights(model: InfiniteWidth, variables: dict[str, Any]) -> Any:
+def _weights(model: InfiniteWidth, variables: dict[str, PyTree]) -> PyTree:
     return model.apply(variables, method="weights")
 
 
 @partial(jax.jit, static_argnums=0)
-def _trained(model: InfiniteWidth, variables: dict[str, Any], x: ArrayLike) -> Any:
+def _trained(model: InfiniteWidth, variables: dict[str, PyTree], x: ArrayLike) -> PyTree:
     return model.apply(variables, x, method="trained")
 
 
 @partial(jax.jit, static_argnums=0)
-def _features(model: InfiniteWidth, variables: dict[str, Any], x: ArrayLike) -> Any:
+def _features(model: InfiniteWidth, variables: dict[str, PyTree], x: ArrayLike) -> PyTree:
     return model.apply(variables, x, method="features")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.operators.base import KernelOperator
 from netket_qsntk.operators.basis_index import BasisIndex, spin_index
@@ -119,7 +119,7 @@ class Projected(KernelOperator):
         return len(self.rows), len(self._columns)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DTypeLike:
         """Dtype of the arithmetic."""
         return self.whole.dtype
 

@@ -50,7 +50,7 @@ class Ranks:
         """This rank's part of an axis of length n (:class:`~netket_qsntk.parallel.Shares`)."""
         return Shares(n, self.size).of(self.rank)
 
-    def collect(self, part: PyTree, n: int) -> Any:
+    def collect(self, part: PyTree, n: int) -> PyTree:
         """The whole axis of length n from every rank's :meth:`block` of it, for each leaf of a pytree.
 
         Raises:
@@ -129,7 +129,7 @@ def current() -> Ranks | None:
     return _current
 
 
-def over_ranks(function: Callable[[Any], Any], stacked: PyTree) -> Any:
+def over_ranks(function: Callable[[PyTree], PyTree], stacked: PyTree) -> PyTree:
     """``function(stacked)`` for a function that maps over the leading axis, each rank doing its block of it.
 
     Args:
@@ -155,7 +155,7 @@ def over_ranks(function: Callable[[Any], Any], stacked: PyTree) -> Any:
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _collect(ranks: Ranks, part: PyTree, n: int) -> Any:
+def _collect(ranks: Ranks, part: PyTree, n: int) -> PyTree:
     length = Shares(n, ranks.size).each
 
     def whole(leaf: Array) -> Array:

@@ -102,7 +102,7 @@ class SharedMatrix:
         return cls(nngp, n), cls(ntk, n)
 
     @classmethod
-    def of_rows(cls, rows: Callable[[slice], Any], shape: tuple[int, int]) -> "SharedMatrix":
+    def of_rows(cls, rows: Callable[[slice], np.ndarray], shape: tuple[int, int]) -> "SharedMatrix":
         """From a function that gives the rows of a slice, (length, m) float64, on the host."""
         return cls(rows_from_host(rows, shape[0], (shape[1],), np.float64), shape[0])
 
@@ -115,7 +115,7 @@ class SharedMatrix:
         return cls(run(*(matrix.rows for matrix in matrices)), n)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         """Dtype of the entries."""
         return self.rows.dtype
 

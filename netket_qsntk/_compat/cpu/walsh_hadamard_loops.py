@@ -39,7 +39,7 @@ pointer: Any = _to_pointer
 
 
 @compiled
-def first_three(x: Any, y: Any) -> None:
+def first_three(x: np.ndarray, y: np.ndarray) -> None:
     """Passes 1, 2 and 4, from x into y."""
     for i in range(0, x.size, 8):
         a0, a1 = x[i] + x[i + 1], x[i] - x[i + 1]
@@ -53,7 +53,7 @@ def first_three(x: Any, y: Any) -> None:
 
 
 @compiled
-def one_pass(y: Any, h: int) -> None:
+def one_pass(y: np.ndarray, h: int) -> None:
     """Pass h."""
     for start in range(0, y.size, 2 * h):
         u, v = y[start : start + h], y[start + h : start + 2 * h]
@@ -62,7 +62,7 @@ def one_pass(y: Any, h: int) -> None:
 
 
 @compiled
-def two_passes(y: Any, h: int) -> None:
+def two_passes(y: np.ndarray, h: int) -> None:
     """Passes h and 2h, reading and writing once."""
     for start in range(0, y.size, 4 * h):
         u, v = y[start : start + h], y[start + h : start + 2 * h]
@@ -74,7 +74,7 @@ def two_passes(y: Any, h: int) -> None:
 
 
 @compiled
-def later_passes(y: Any, h: int) -> None:
+def later_passes(y: np.ndarray, h: int) -> None:
     """Pass h and all later ones."""
     while 4 * h <= y.size:
         two_passes(y, h)
@@ -84,7 +84,7 @@ def later_passes(y: Any, h: int) -> None:
 
 
 @compiled
-def _transform(x: Any, y: Any) -> None:
+def _transform(x: np.ndarray, y: np.ndarray) -> None:
     block = min(x.size, BLOCK)
     for start in range(0, x.size, block):
         first_three(x[start : start + block], y[start : start + block])
