@@ -138,7 +138,7 @@ def main():
     if args.quick:
         args.sites, args.widths, args.steps = 4, [8, 32], 8
     problem = Problem(args.sites)
-    rates = 2.0 ** np.arange(-8, 4) if not args.quick else 2.0 ** np.arange(-6, 0, 2)
+    rates = 2.0 ** np.arange(-7, 2) if not args.quick else 2.0 ** np.arange(-6, 0, 2)
     print(machine())
     print(
         f"\nring of {args.sites}, {args.steps} steps, rates {rates[0]:.2g} … {rates[-1]:.2g} by factors of two\n"

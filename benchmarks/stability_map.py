@@ -137,10 +137,17 @@ def draw(axes, name, rates, shifts, bad, limit, chosen, plain):
         beside, edges(rates), plain[0][:, None], cmap="Greys", vmin=0, vmax=2, shading="flat"
     )
     axes.plot(beside, [plain[1]] * 2, color="C3")
-    axes.annotate("plain\nVMC", (column, rates[-1]), ha="center", va="top", fontsize="small")
+    axes.annotate(
+        "plain VMC",
+        (column, 1.2 * rates[0]),
+        ha="center",
+        va="bottom",
+        rotation=90,
+        fontsize="small",
+    )
     axes.set(xscale="log", yscale="log", xlabel="diag_shift λ", title=name)
     axes.set_ylim(rates[0] / 1.3, rates[-1] * 1.3)
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="upper left", fontsize="small")
 
 
 def edges(rates):

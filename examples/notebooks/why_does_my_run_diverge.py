@@ -151,16 +151,17 @@ figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.0), layout="constrained")
 for (name, log), style, colour in zip(logs.items(), STYLES, qs.plot.COLOURS, strict=False):
     error = np.abs(np.real(log["Energy"].Mean) - exact) / abs(exact)
     axes[0].semilogy(error, ls=style, color=colour, label=name)
-axes[0].set(xlabel="step", title="relative error of the energy", ylim=(1e-5, 20))
+axes[0].set(xlabel="step", title="relative error of the energy", ylim=(1e-5, 30))
 panel(axes[1], "ntk/edge", "distance to the edge (below 1: unstable)", 1.0)
+axes[1].set_ylim(0.03, 30)
 panel(axes[2], "ntk/effective_samples", f"effective samples of {SAMPLES}")
 axes[0].legend(frameon=False, fontsize="small")
 plt.show()
 
 # %% [markdown]
-# The recommended run settles at an error of some $10^{-4}$, safely inside. The rate that is too high sends the
-# parameters to infinity within five steps: its only point in the middle is the first one, far below the line, and no
-# samples are worth anything afterwards. With the shift too small the run starts at the edge, crosses it, and then
-# loses its samples: it ends in a state that sits on few configurations. With large initial parameters those few are
-# there from the start: the right panel shows it while the other two look quiet. The odd network is the quietest of
-# all and stops at an error a hundred times that of its neighbour: the advice said so before the first step.
+# The recommended run settles at an error of some $10^{-4}$, inside the edge. The rate that is too high and the shift
+# that is too small throw the parameters off within ten steps: the distance starts far below the line, or at it, and
+# afterwards the chains no longer move. With large initial parameters the chains are worth a few dozen samples from the
+# start, which the right panel alone shows: the energy of those few says nothing. The odd network is the quietest of
+# all and stops at an error a hundred times that of the recommended run: the advice said so before the first step. How
+# a broken run goes on is chaos, and differs from machine to machine; that it breaks does not.

@@ -15,6 +15,7 @@ from netket_qsntk.advice.advice import Advice
 from netket_qsntk.advice.ahead import attempts, follow, log_psi_of
 from netket_qsntk.advice.batch import Batch, check_same_space, connect, draw_batch
 from netket_qsntk.advice.findings import Finding
+from netket_qsntk.advice.forecast import outlook
 from netket_qsntk.advice.modes import TangentModes, tangent_modes
 from netket_qsntk.advice.recommend import Candidate, best, candidates, shift_range
 from netket_qsntk.advice.resources import resources
@@ -125,10 +126,13 @@ def advise(
         way = follow(
             network, batch, modes, chosen, look_at=look_at, parts=parts, goal=goal, again=flat
         )
-        if way:
-            options = candidates(way[0] if flat else modes, attempt, goal, late=way[-1])
-            # Counted from here: a flat start takes one step more.
-            options = [replace(c, steps=c.steps + 1) for c in options] if flat else options
+        if way and not flat:
+            options = candidates(modes, attempt, goal, late=way[-1])
+        elif way:
+            # Far from the ground state excitation energies are no guide: the last modes that have something to gain.
+            there = [m for m in way if outlook(m, 0.0).gain > 10 * goal]
+            options = candidates(there[-1] if there else way[0], attempt, goal, late=way[-1])
+            options = [replace(c, steps=c.steps + np.ceil(c.trial.steps_to_leave)) for c in options]
     return _written(
         state, options, modes, goal, found, flat,
         energy=float(np.real(energy)), variance=variance, accuracy=accuracy, spread=wide, initial_scale=scale,

@@ -26,14 +26,34 @@ class TrialStep:
     Attributes:
         learning_rate: η.
         change: Standard deviation over |ψ|² of the change of log ψ.
+        linear: The same of its linear part, η‖Jδ‖.
         nonlinearity: ‖f(θ-ηδ) - f(θ) + ηJδ‖/‖ηJδ‖, centred: small where the kernel stands still over the step.
         overlap: Fidelity of ψ before and after, estimated on the batch.
     """
 
     learning_rate: float
     change: float
+    linear: float
     nonlinearity: float
     overlap: float
+
+    @property
+    def steps_to_leave(self) -> float:
+        """Steps in which log ψ changes by order one from a flat start, where it is quadratic in the parameters.
+
+        There log ψ ~ f₀(1 + a)^(2t) after t steps, so that the first one changes it by f₀(2a + a²): a is twice the
+        nonlinearity, f₀ the linear part over 2a.
+
+        Example:
+            >>> step = TrialStep(0.1, change=3e-4, linear=2e-4, nonlinearity=0.5, overlap=1.0)
+            >>> round(step.steps_to_leave, 1)  # doubled parameters in each step, 10⁻⁴ to 1
+            6.6
+        """
+        growth = 2 * self.nonlinearity
+        if not (np.isfinite(growth) and growth > 0 and self.linear > 0):
+            return 1.0
+        start = self.linear / (2 * growth)
+        return float(max(1.0, -np.log(min(start, 1.0)) / (2 * np.log1p(growth))))
 
 
 @jax.jit
@@ -90,6 +110,7 @@ def try_step(
     return TrialStep(
         learning_rate,
         float(np.linalg.norm(rows)),
+        size,
         deviation / size if size > 0 else 0.0,
         overlap,
     )

@@ -56,6 +56,6 @@ def test_limits_are_nearer_to_those_of_the_ground_state_than_the_ones_of_the_sta
 @pytest.mark.parametrize("start", [0.5, 1.7, 40.0])
 def test_the_largest_step_is_found_to_a_tenth(start):
     def attempt(rate):
-        return TrialStep(rate, rate, 0.0, 1.0)
+        return TrialStep(rate, rate, rate, 0.0, 1.0)
 
     assert 0.9 * min(start, 1.0) <= largest_step(attempt, start) <= min(start, 1.0)
