@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import netket_qsntk as qs
+from netket_qsntk._compat.cpu import hamming_solver as native
 from netket_qsntk.dynamics import natural_gradient_solver as solver
 
 SITES = 7
@@ -62,6 +63,11 @@ def test_it_counts_as_the_iteration_in_xla():
     few = solved(b, 1e-2, tolerance=1e-6, most=4)
     assert int(few.products) == 4
     assert float(few.residual) > 1e-6
+
+
+def test_it_is_found_while_something_is_traced():
+    native.available.cache_clear()
+    assert jax.jit(lambda x: x + int(native.available()))(0) == 1
 
 
 def test_members_at_once_and_derivatives():

@@ -40,7 +40,9 @@ def available() -> bool:
             b = jnp.arange(8.0) - 3.5
             levels, numbers = jnp.full(4, 2.0), jnp.asarray([1.0, 1e-14, 9.0])
             x, _ = solution(b[None], jnp.zeros((1, 8)), root, root, levels, numbers)
-        return bool(np.allclose(x[0] * 1.25, b, atol=1e-13))
+            # Numbers here, not arrays: the first call may come while something is traced.
+            found, right = np.asarray(x[0]), np.asarray(b)
+        return bool(np.allclose(found * 1.25, right, atol=1e-13))
     except Exception as error:
         # Nothing here is worth failing for: XLA's operations compute the same numbers.
         _LOGGER.info("No compiled solver of T + λ, XLA's operations are used: %s", error)
