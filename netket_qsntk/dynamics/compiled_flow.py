@@ -17,6 +17,7 @@ from jax import Array
 from netket_qsntk.dynamics.optimizers import AffineStep
 from netket_qsntk.losses import Loss
 from netket_qsntk.operators import KernelOperator
+from netket_qsntk.readout import FixedReadout
 from netket_qsntk.text import summary
 
 Result = TypeVar("Result")
@@ -98,10 +99,21 @@ class Descent(eqx.Module):
     operator: KernelOperator
     amplitudes: Array | None
     mover: Mover
+    readout: FixedReadout | None = None
+    """What is moved, if it is not ψ: functions f take the place of ψ everywhere."""
+
+    def value(self, psi: Array) -> Array:
+        """L."""
+        if self.readout is None:
+            return self.loss.value(psi, self.amplitudes)
+        return self.loss.value_and_f_gradient(self.readout, psi, self.amplitudes)[0]
 
     def gradient(self, psi: Array) -> Array:
-        """∂L/∂ψ₁ + i ∂L/∂ψ₂ (its real part for real ψ)."""
-        gradient = self.loss.gradient(psi, self.amplitudes)
+        """∂L/∂ψ₁ + i ∂L/∂ψ₂ (its real part for real ψ), or that of f."""
+        if self.readout is None:
+            gradient = self.loss.gradient(psi, self.amplitudes)
+        else:
+            _, gradient = self.loss.value_and_f_gradient(self.readout, psi, self.amplitudes)
         return gradient if jnp.iscomplexobj(psi) else gradient.real
 
     def start(self, psi: Array) -> FlowState:
@@ -158,7 +170,7 @@ def evaluate(flow: Descent, psi: Array) -> tuple[Array, Array]:
     """L and its gradient, of one wave function or of many."""
 
     def one(psi: Array) -> tuple[Array, Array]:
-        return flow.loss.value(psi, flow.amplitudes), flow.gradient(psi)
+        return flow.value(psi), flow.gradient(psi)
 
     return _of_members(one, psi)
 
@@ -166,7 +178,7 @@ def evaluate(flow: Descent, psi: Array) -> tuple[Array, Array]:
 @jax.jit
 def values(flow: Descent, psi: Array) -> Array:
     """L of wave functions (k, n) in turn: (k,)."""
-    return jax.lax.map(lambda one: flow.loss.value(one, flow.amplitudes), psi)
+    return jax.lax.map(flow.value, psi)
 
 
 @jax.jit

@@ -17,11 +17,12 @@ from netket_qsntk.dynamics.compiled_flow import FlowState
 from netket_qsntk.dynamics.meter import following
 from netket_qsntk.dynamics.optimizers import check_linear
 from netket_qsntk.dynamics.settings import check_precision
-from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.errors import AmplitudesError, InvalidTrainingError
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.kernels.base import check_real
 from netket_qsntk.losses import Loss
 from netket_qsntk.progress import bar, showing
+from netket_qsntk.readout import Readout
 
 # Programs that a run is divided into, to see how far it is.
 _PARTS = 32
@@ -56,6 +57,8 @@ class FunctionSpaceFlow:
             the largest initial amplitude.
         stiff: Integrate implicitly (Kvaernø 5, dense Jacobian: for n up to about a thousand). Explicit steps
             (Dormand-Prince 5) are limited to about 3/(η λ_max ‖∂g‖).
+        readout: What the networks' functions f are, as ``model.readout``. f then moves along Θ ∂L/∂f, and log ψ takes
+            the place of ψ in :meth:`run` and :meth:`losses`, f in the other methods. None: f is ψ.
         show_progress: Whether a bar counts the steps.
 
     Example:
@@ -81,6 +84,7 @@ class FunctionSpaceFlow:
         mode: str = "gd",
         tolerance: float = 1e-8,
         stiff: bool = False,
+        readout: Readout | None = None,
         show_progress: bool = True,
     ) -> None:
         if mode not in ("gd", "flow"):
@@ -121,22 +125,53 @@ class FunctionSpaceFlow:
         self.show_progress = show_progress
         self.operator = kernel.operator(states)
         amplitudes = None if amplitudes is None else jnp.asarray(amplitudes)
-        self._flow = compiled.Descent(loss, self.operator, amplitudes, compiled.Mover.of(optimizer))
+        self.readout = readout
+        fixed = None if readout is None else readout.at(states)
+        mover = compiled.Mover.of(optimizer)
+        self._flow = compiled.Descent(loss, self.operator, amplitudes, mover, fixed)
 
     def losses(self, initial: ArrayLike, steps: ArrayLike) -> Array:
         """L at given steps: (steps,) for ψ₀ (n,), (steps, members) for ψ₀ (members, n)."""
-        psi = self.run(initial, steps)
+        psi = self._trajectory(self.functions(initial), steps)
         return compiled.values(self._flow, psi.reshape(-1, psi.shape[-1])).reshape(psi.shape[:-1])
+
+    def functions(self, initial: ArrayLike) -> Array:
+        """f (…, n) of initial log ψ, real for networks with one part; ψ itself without a readout.
+
+        Raises:
+            AmplitudesError: log ψ of a network of log ψ that is not finite, or a phase that real networks with this
+                reference do not have.
+        """
+        given, fixed = jnp.asarray(initial), self._flow.readout
+        if fixed is None:
+            return given
+        f = fixed.functions(given)
+        if not bool(jnp.isfinite(f).all()):
+            raise AmplitudesError(
+                "Initial log ψ that are not finite: networks of log ψ have no zero amplitudes. Networks of ψ take "
+                "readout=qs.readout.Readout('psi', reference)."
+            )
+        if self.kernel.n_parts == 2:
+            return f.astype(jnp.result_type(f.dtype, jnp.complex64))
+        if jnp.iscomplexobj(f) and bool(jnp.max(jnp.abs(f.imag)) > 1e-8 * jnp.max(jnp.abs(f))):
+            raise AmplitudesError(
+                "The initial state is not a real function with this reference, as networks with parts='real' give."
+            )
+        return f.real
 
     def run(self, initial: ArrayLike, steps: ArrayLike) -> Array:
         """ψ at given steps (or times): (steps, n) for ψ₀ (n,), (steps, members, n) for ψ₀ (members, n).
 
-        Real ψ₀ stays real: those are networks with ψ₂ = 0.
+        Real ψ₀ stays real: those are networks with ψ₂ = 0. With a readout these are log ψ.
 
         Raises:
             InvalidTrainingError: Steps not finite, negative, or not in increasing order.
+            AmplitudesError: See :meth:`functions`.
         """
-        initial = jnp.asarray(initial)
+        f = self._trajectory(self.functions(initial), steps)
+        return f if self._flow.readout is None else self._flow.readout.log_psi(f)
+
+    def _trajectory(self, initial: Array, steps: ArrayLike) -> Array:
         steps = check_steps(steps)
         members = initial.reshape(-1, initial.shape[-1])
         if self.mode == "gd":

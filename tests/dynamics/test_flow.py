@@ -1,5 +1,6 @@
 """FunctionSpaceFlow against the linear solution, explicit iteration, and what its flows conserve."""
 
+import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
@@ -76,6 +77,50 @@ def test_flow_decreases_the_loss_and_conserves_the_kernel_norm(name):
     assert np.all(np.diff(values) < 0)
     norms = np.einsum("ti,ij,tj->t", psi.conj(), np.linalg.inv(THETA), psi).real
     np.testing.assert_allclose(norms, norms[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["energy", "infidelity", "mse"])
+@pytest.mark.parametrize("output", ["log_psi", "psi"])
+def test_a_readout_moves_the_functions_of_the_networks(name, output):
+    # The oracle: JAX's derivative of the loss of e^(r + f), or of f e^r, with respect to both parts of f.
+    loss, rate = losses()[name], 0.03
+    readout = qs.readout.Readout(
+        output, qs.readout.marshall(nk.graph.Chain(4)) + qs.readout.jastrow(nk.graph.Chain(4), 0.1)
+    )
+    r = np.asarray(readout.reference(X))
+    f = 0.3 * PSI[0] + (0.0 if output == "log_psi" else 1.0)
+    flow = qs.dynamics.FunctionSpaceFlow(KERNEL, loss, learning_rate=rate, readout=readout)
+
+    def psi(parts):
+        f = parts[0] + 1j * parts[1]
+        return jnp.exp(r + f) if output == "log_psi" else f * jnp.exp(r)
+
+    first = jnp.log(psi((f.real, f.imag)))
+    parts = jnp.stack([f.real, f.imag])
+    values = [loss.value(psi(parts), TARGET.amplitudes)]
+    for _ in range(4):
+        slope = jax.grad(lambda parts: loss.value(psi(parts), TARGET.amplitudes))(parts)
+        parts = parts - rate * slope @ THETA
+        values.append(loss.value(psi(parts), TARGET.amplitudes))
+    np.testing.assert_allclose(flow.losses(first, range(5)), values, atol=1e-12)
+    np.testing.assert_allclose(np.exp(flow.run(first, [4])[0]), psi(parts), atol=1e-11)
+
+
+def test_real_networks_of_log_psi_are_those_of_natural_gradient_flow():
+    kernel = qs.kernels.infinite_width(
+        qs.models.CosNet(1, 1.0, 2.0, parts="real", output="log_psi")
+    )
+    readout, first = qs.readout.Readout("log_psi"), jnp.log(jnp.abs(PSI[0]) + 0.1)
+    options = {"learning_rate": 0.05, "readout": readout}
+    flow = qs.dynamics.FunctionSpaceFlow(kernel, qs.losses.Energy(H), **options)
+    other = qs.dynamics.NaturalGradientFlow(kernel, H, diag_shift=None, **options)
+    np.testing.assert_allclose(
+        flow.losses(first, [0, 9]), other.energies(first, [0, 9]), atol=1e-12
+    )
+    assert not jnp.iscomplexobj(flow.run(first, [9]))
+    for wrong in (first.at[0].set(-jnp.inf), first + 1j * X[:, 0]):
+        with pytest.raises(qs.errors.AmplitudesError):
+            flow.run(wrong, [1])
 
 
 def test_the_stiff_integrator_agrees_with_the_explicit_one():
