@@ -1,13 +1,14 @@
 r"""Symmetrised kernels of patches by counts of patterns, without a sum over the group.
 
-Where all patches are images of one another, :math:`|G|^{-1}P^{-1}\sum_g\sum_p k(x_p, (gy)_p)` depends on x by how
-often each pattern of a patch occurs alone: it is :math:`\sum_{uv} n_u(x)\,k(u, v)\,N_v(y)` over the :math:`2^s`
-patterns of s sites, N counted over the images of a patch under the whole group.
+Where patches are images of one another, :math:`|G|^{-2}P^{-1}\sum_{gg'}\sum_p k((gx)_p, (g'y)_p)` depends on x and y by
+how often each pattern of a patch occurs alone: it is :math:`\sum_{uv} n_u(x)\,k(u, v)\,n_v(y)` over the
+:math:`2^s` patterns of s sites, n counted over the images of a patch under the whole group.
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import netket as nk
 import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
@@ -15,6 +16,7 @@ from jax.typing import DTypeLike
 from netket_qsntk.errors import SymmetryError
 from netket_qsntk.kernels.base import InfiniteWidthKernel, Scaled, Sum, Which
 from netket_qsntk.kernels.patches import PatchKernel
+from netket_qsntk.operators import HammingTable
 from netket_qsntk.symmetry.orbits import look_up
 from netket_qsntk.symmetry.projection import Projection
 from netket_qsntk.tracing import is_traced
@@ -77,9 +79,11 @@ def counted(
     if symmetry is None or not np.all(np.asarray(symmetry.characters) == 1) or not parts:
         return None
     orbits = [_orbit(kernel, symmetry) for _, kernel in parts]
-    if any(orbit is None for orbit in orbits):
+    known = [orbit for orbit in orbits if orbit is not None]
+    if len(known) < len(orbits):
         return None
-    return _patterns([np.asarray(kernel.sites) for _, kernel in parts], symmetry.sites, dtype)
+    shapes = [_once(kernel, orbit) for (_, kernel), orbit in zip(parts, known, strict=True)]
+    return _patterns(shapes, symmetry.sites, dtype)
 
 
 def columns(
@@ -89,7 +93,7 @@ def columns(
     states: tuple[float, float],
     which: Which,
 ) -> np.ndarray:
-    """Σ_v k(u, v) N_v(y) for configurations y (m, sites) of booleans: (patterns, m)."""
+    """Σ_v k(u, v) n_v(y) for configurations y (m, sites) of booleans: (patterns, m)."""
     made = []
     for factor, kernel in parts:
         orbit = _orbit(kernel, symmetry)
@@ -117,6 +121,15 @@ def _orbit(kernel: PatchKernel, symmetry: Projection) -> np.ndarray | None:
     orbit = np.unique(np.asarray(symmetry.permutations)[:, sites[0]], axis=0)
     known = {row.tobytes() for row in orbit.astype(np.int32)}
     return orbit if all(row.tobytes() in known for row in sites.astype(np.int32)) else None
+
+
+def _once(kernel: PatchKernel, orbit: np.ndarray) -> np.ndarray:
+    """Each patch of an orbit once, where the order of its sites makes no difference to the sum over the others."""
+    size = orbit.shape[1]
+    structure = kernel.kernel.structure(nk.hilbert.Spin(0.5, size)) if size > 1 else None
+    if not isinstance(structure, HammingTable):
+        return orbit
+    return orbit[np.unique(np.sort(orbit, axis=1), axis=0, return_index=True)[1]]
 
 
 def _patterns(shapes: list[np.ndarray], n_sites: int, dtype: DTypeLike) -> Patterns:

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from netket.utils.group import PermutationGroup
 
-from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.errors import InvalidModelError, SymmetryError
 from netket_qsntk.kernels import patterns
 from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule, check_configurations
 from netket_qsntk.kernels.qsntk import QSNTK
@@ -27,11 +27,15 @@ Which = Literal["ntk", "nngp"]
 _PAIRS = 2**26
 # Entries beyond which a kernel is not stored, and spins up to which vectors over the basis are.
 _ENTRIES, _SPINS = 2**24, 24
+# Elements at which the invariance of a kernel is looked at, and evaluations that project both arguments at most.
+_TRIED, _MOST = 24, 2**14
 
 
 class SymmetrizedKernel(KernelModule):
     r"""The kernel of a projected network, :math:`k_G(x, y) = |G|^{-1} \sum_g \chi(g)^*\, k(x, g y)`.
 
+    That is for kernels with k(gx, gy) = k(x, y). Of others, such as those of patches that the group turns into other
+    ones, both arguments are projected: :math:`\chi(1)|G|^{-2}\sum_{gg'}\chi(g)\chi(g')^* k(gx, g'y)`.
     Made by :func:`symmetrized`. Where k is a function of the Hamming distance of spins, the sum is over bits and
     tables (:mod:`netket_qsntk.symmetry.orbits`); otherwise k is evaluated |G| times. For complex characters
     the matrices are complex and Hermitian.
@@ -162,6 +166,8 @@ class SymmetrizedKernel(KernelModule):
         return tuple(values)
 
     def _one_by_one(self, x: Array, y: Array, which: tuple[Which, ...]) -> tuple[Array, ...]:
+        if not self._is_invariant(x):
+            return self._both_sides(x, y, which)
         order, totals = self.symmetry.order, [jnp.zeros(())] * len(which)
         for move, sign, chi in self.symmetry.elements():
             image = y[:, move] if sign > 0 else -y[:, move]
@@ -170,6 +176,41 @@ class SymmetrizedKernel(KernelModule):
                 total + pair[w] * (np.conj(chi) / order)
                 for total, w in zip(totals, which, strict=True)
             ]
+        return tuple(totals)
+
+    def _is_invariant(self, x: Array) -> bool:
+        """Whether k(gx, gy) = k(x, y), at random configurations and elements; assumed of traced numbers."""
+        if is_traced(self.kernel):
+            return True
+        rng = np.random.default_rng(0)
+        values = np.array([-1.0, 1.0]) if is_traced(x) else np.unique(np.asarray(x))
+        one, two = rng.choice(values, size=(2, 3, x.shape[1]))
+        elements = list(self.symmetry.elements())
+        tried = rng.permutation(len(elements))[:_TRIED]
+        with jax.ensure_compile_time_eval():
+            here = np.asarray(self.kernel.ntk(one, two))
+            for at in tried:
+                move, sign, _ = elements[at]
+                there = np.asarray(self.kernel.ntk(sign * one[:, move], sign * two[:, move]))
+                if np.abs(here - there).max() > 1e-9 * np.abs(here).max():
+                    return False
+        return True
+
+    def _both_sides(self, x: Array, y: Array, which: tuple[Which, ...]) -> tuple[Array, ...]:
+        order = self.symmetry.order
+        if order**2 > _MOST:
+            raise SymmetryError(
+                f"{self.kernel!r} is not invariant under the group, and both arguments would be projected by "
+                f"{order}² evaluations: use a smaller group, or patches of a shape that the group keeps."
+            )
+        totals: list[Array] = [jnp.zeros(())] * len(which)
+        for one, sign, chi in self.symmetry.elements():
+            rows = x[:, one] if sign > 0 else -x[:, one]
+            for two, turned, xi in self.symmetry.elements():
+                columns = y[:, two] if turned > 0 else -y[:, two]
+                pair = dict(zip(("nngp", "ntk"), self.kernel.both(rows, columns), strict=True))
+                factor = chi * np.conj(xi) * self.symmetry.dimension / order**2
+                totals = [total + pair[w] * factor for total, w in zip(totals, which, strict=True)]
         return tuple(totals)
 
     @property

@@ -111,14 +111,38 @@ def test_counts_of_patterns_are_the_sum_over_the_group(name):
     x, y = random_states(4, 16), random_states(5, 16, 1)
     for which in ("nngp", "ntk"):
         expected = 0
+        # The kernels of oblong patches are not invariant under rotations: both arguments are projected.
+        images_of_x = np.asarray(group @ x).reshape(-1, 16)
         for sign in (1,) if flip is None else (1, -1):
-            images = sign * np.asarray(group @ y)
-            values = (
-                kernel.matrix(x, images.reshape(-1, 16), which).reshape(4, len(group), 5).sum(1)
-            )
+            images_of_y = sign * np.asarray(group @ y).reshape(-1, 16)
+            values = np.asarray(kernel.matrix(images_of_x, images_of_y, which))
+            values = values.reshape(len(group), 4, len(group), 5).mean(0).sum(1)
             expected = expected + (values if sign > 0 else flip * values)
         expected = expected / made.symmetry.order
-        np.testing.assert_allclose(made.matrix(x, y, which), expected, atol=1e-13)
+        np.testing.assert_allclose(made.matrix(x, y, which), expected, atol=1e-12)
+    square = np.asarray(made.ntk(x))
+    np.testing.assert_allclose(square, square.T, atol=1e-13)
+
+
+def test_kernels_that_the_group_changes_are_projected_on_both_sides():
+    # Patches of one place alone, with a character: no counts.
+    ring = nk.graph.Chain(D, pbc=False)
+    kernel = qs.kernels.patches(LOCAL, ring, (4,))
+    chi = np.exp(2j * np.pi * np.arange(D) / D)
+    made = qs.kernels.symmetrized(kernel, RING.translation_group(), chi)
+    x, y = STATES[[1, 5, 9]], STATES[[2, 20]]
+    images = [np.asarray(RING.translation_group() @ t) for t in (x, y)]
+    expected = sum(
+        a * np.conj(b) * np.asarray(kernel.ntk(u, v)) / D**2
+        for a, u in zip(chi, images[0], strict=True)
+        for b, v in zip(chi, images[1], strict=True)
+    )
+    np.testing.assert_allclose(made.ntk(x, y), expected, atol=1e-13)
+    ring, open_ring = (nk.graph.Chain(130, pbc=wraps) for wraps in (True, False))
+    long = qs.kernels.patches(LOCAL, open_ring, (129,))
+    odd = qs.kernels.symmetrized(long, ring.translation_group(), (-1.0) ** np.arange(130))
+    with pytest.raises(qs.errors.SymmetryError, match="not invariant"):
+        odd.ntk(random_states(2, 130))
 
 
 def test_momenta_are_summed_element_by_element():
