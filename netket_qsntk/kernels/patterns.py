@@ -1,7 +1,7 @@
 r"""Symmetrised kernels of patches by counts of patterns, without a sum over the group.
 
-Where patches are images of one another, :math:`|G|^{-2}P^{-1}\sum_{gg'}\sum_p k((gx)_p, (g'y)_p)` depends on x and y by
-how often each pattern of a patch occurs alone: it is :math:`\sum_{uv} n_u(x)\,k(u, v)\,n_v(y)` over the
+Where patches are images of one another, :math:`|G|^{-2}P^{-1}\sum_{gg'}\sum_p k((gx)_p, (g'y)_p)` depends on x and y
+by how often each pattern of a patch occurs alone: it is :math:`\sum_{uv} n_u(x)\,k(u, v)\,n_v(y)` over the
 :math:`2^s` patterns of s sites, n counted over the images of a patch under the whole group.
 """
 
