@@ -98,8 +98,8 @@ def measured(matrix, values, n_train=n_train):
     return np.mean(losses), np.std(losses, ddof=1) / DRAWS**0.5
 
 
-def predicted(known, values, n_train=n_train):
-    power = qs.learning.target_power(qs.targets.Target(hilbert, values))
+def predicted(known, values, n_train=n_train, space=hilbert):
+    power = qs.learning.target_power(qs.targets.Target(space, values))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", qs.errors.QSNTKWarning)
         curve = qs.learning.learning_curve(known, power, [n_train])
@@ -230,7 +230,7 @@ for key, marker in zip(sectors, "osd^"):
 axes[0].set(xlabel="J2 / J1", ylabel="energy above the ground state", ylim=(-0.1, 4))
 axes[1].axhline(1, ls=":", color="0.5")
 axes[1].set(xlabel="J2 / J1", ylabel="predicted loss / that of ψ = 0 (Marshall basis)")
-axes[0].legend()
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 plt.show()
 
 print(f"{'sector':>8}{'J2/J1':>6}{'predicted':>12}{'measured':>20}   (Marshall basis)")
@@ -280,5 +280,5 @@ if not QUICK:
             rest = psi[unseen] - np.asarray(kernel.ntk(places[unseen], places[seen])) @ weights
             errors.append(np.mean(rest**2) * len(psi))
         mean, error = np.mean(errors), np.std(errors, ddof=1) / len(errors) ** 0.5
-        theory = predicted(of_lattice, psi, seen_of_lattice)
+        theory = predicted(of_lattice, psi, seen_of_lattice, lattice)
         print(f"{'Marshall basis':18}{J2:6.1f}{theory:12.3f}{mean:14.3f} ± {error:.3f}")
