@@ -142,6 +142,10 @@ OBJECTS = {
         "WideMLP 24 Fourier structure= memory=",
     ),
     "SymmetrizedKernel": (lambda: K.symmetrized(KERNEL, GROUP), "WideMLP 6 elements"),
+    "PatchKernel": (
+        lambda: K.patches(KERNEL, nk.graph.Chain(6), sites=[0, 1]),
+        "WideMLP 6",
+    ),
     "Symmetrized": (lambda: M.Symmetrized(NET, GROUP), "WideMLP 6 elements"),
     "InfiniteWidth": (lambda: M.InfiniteWidth(KERNEL, X[:10]), "WideMLP 10 centres ntk"),
     "Projection": (lambda: qs.symmetry.projection(GROUP), "6 elements character"),
