@@ -4,13 +4,20 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.losses.base import Loss
+from netket_qsntk.targets import Target
 
 
 class _Supervised(Loss):
     """A loss against a target, whose amplitudes it is given."""
 
-    def __init__(self, target: object) -> None:
+    def __init__(self, target: Target) -> None:
+        if not isinstance(target, Target):
+            raise InvalidTrainingError(
+                f"{type(self).__name__} compares with a qs.targets.Target, got {type(target).__name__}: "
+                "qs.targets.Target(hilbert, amplitudes) makes one of an array, Target.from_state(state) of a state."
+            )
         self.target = target
 
 
@@ -22,6 +29,9 @@ class MSE(_Supervised):
 
     Args:
         target: The :class:`~netket_qsntk.targets.Target`.
+
+    Raises:
+        InvalidTrainingError: Something else, such as an array.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs
@@ -54,6 +64,9 @@ class Infidelity(_Supervised):
 
     Args:
         target: The :class:`~netket_qsntk.targets.Target`.
+
+    Raises:
+        InvalidTrainingError: Something else, such as an array.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs

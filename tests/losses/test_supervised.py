@@ -69,3 +69,9 @@ def test_a_local_loss_gives_the_gradient_of_a_part_of_the_configurations():
 
 def test_repr_names_loss_and_target():
     assert repr(LOSSES["mse"]).startswith("MSE(Target(")
+
+
+@pytest.mark.parametrize("loss", [qs.losses.MSE, qs.losses.Infidelity])
+def test_a_target_is_asked_for_by_name(loss):
+    with pytest.raises(qs.errors.InvalidTrainingError, match="Target.*got ndarray"):
+        loss(np.ones(8))
