@@ -100,7 +100,7 @@ def few_amplitudes():
 
 def few_functions():
     levels = qs.learning.levels(KERNEL, nk.hilbert.Spin(0.5, 8))
-    qs.learning.learning_curve(levels, np.ones(9) / 9, [250])
+    qs.learning.learning_curve(levels, np.ones(9) / 9, [190])
 
 
 def frozen():

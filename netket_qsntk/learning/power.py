@@ -86,8 +86,8 @@ def target_power(
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> target = qs.targets.Target(nk.hilbert.Spin(0.5, 2), [1, 1, 1, -1])
-        >>> qs.learning.target_power(target) * 16
-        TargetPower([1., 2., 1.])
+        >>> (qs.learning.target_power(target) * 16).tolist()
+        [1.0, 2.0, 1.0]
     """
     chosen = Readout(readout) if isinstance(readout, str) else readout
     if isinstance(target, ChainState):
