@@ -65,6 +65,18 @@ def along(root: Array, v: Array) -> Array:
     return inner(root, v)
 
 
+def _centred(
+    product: Callable[[Array], Array], root: Array, shift: Array
+) -> Callable[[Array], Array]:
+    """v -> (PAP + λ)v for v orthogonal to √p."""
+
+    def image(v: Array) -> Array:
+        moved = product(v)
+        return moved - root * along(root, moved) + shift * v
+
+    return image
+
+
 def by_products(
     product: Callable[[Array], Array],
     root: Array,
@@ -88,14 +100,9 @@ def by_products(
         tol: Wanted ‖b - (PAP + λ)a‖/‖b‖.
         max_steps: Products at most.
     """
-
-    def image(v: Array) -> Array:
-        moved = product(v)
-        return moved - root * along(root, moved) + shift * v
-
     square = inner(b, b)
     bound = tol**2 * square
-    r = b - image(start)
+    r = b - _centred(product, root, shift)(start)
     size = inner(r, r)
     first = _Iterate(start, r, r, size, size, jnp.full((), 1))
 
@@ -153,10 +160,6 @@ def by_compiled_products(
     def product(v: Array) -> Array:
         return factor * theta.product(factor * v)
 
-    def image(v: Array) -> Array:
-        moved = product(v)
-        return moved - root * along(root, moved) + shift * v
-
     def compiled(b: Array) -> Solved:
         numbers = jnp.stack([shift, tol, jnp.asarray(max_steps, float)])
         x, info = native.solution(_parts(b), _parts(start), root, factor, theta.levels, numbers)
@@ -171,5 +174,7 @@ def by_compiled_products(
         value, *known = jax.lax.platform_dependent(b, cpu=compiled, default=by_xla)
         return value, tuple(known)
 
-    value, known = jax.lax.custom_linear_solve(image, b, solve, symmetric=True, has_aux=True)
+    value, known = jax.lax.custom_linear_solve(
+        _centred(product, root, shift), b, solve, symmetric=True, has_aux=True
+    )
     return Solved(value, *known)

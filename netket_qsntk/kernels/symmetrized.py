@@ -168,6 +168,10 @@ class SymmetrizedKernel(KernelModule):
     def _one_by_one(self, x: Array, y: Array, which: tuple[Which, ...]) -> tuple[Array, ...]:
         if not self._is_invariant(x):
             return self._both_sides(x, y, which)
+        return self._over_columns(x, y, which)
+
+    def _over_columns(self, x: Array, y: Array, which: tuple[Which, ...]) -> tuple[Array, ...]:
+        """|G|⁻¹ Σ_g χ(g)* k(x, gy), element by element."""
         order, totals = self.symmetry.order, [jnp.zeros(())] * len(which)
         for move, sign, chi in self.symmetry.elements():
             image = y[:, move] if sign > 0 else -y[:, move]
@@ -204,13 +208,11 @@ class SymmetrizedKernel(KernelModule):
                 f"{order}² evaluations: use a smaller group, or patches of a shape that the group keeps."
             )
         totals: list[Array] = [jnp.zeros(())] * len(which)
-        for one, sign, chi in self.symmetry.elements():
-            rows = x[:, one] if sign > 0 else -x[:, one]
-            for two, turned, xi in self.symmetry.elements():
-                columns = y[:, two] if turned > 0 else -y[:, two]
-                pair = dict(zip(("nngp", "ntk"), self.kernel.both(rows, columns), strict=True))
-                factor = chi * np.conj(xi) * self.symmetry.dimension / order**2
-                totals = [total + pair[w] * factor for total, w in zip(totals, which, strict=True)]
+        for move, sign, chi in self.symmetry.elements():
+            rows = x[:, move] if sign > 0 else -x[:, move]
+            factor = chi * self.symmetry.dimension / order
+            found = self._over_columns(rows, y, which)
+            totals = [total + one * factor for total, one in zip(totals, found, strict=True)]
         return tuple(totals)
 
     @property

@@ -183,15 +183,16 @@ def _crossings(spectrum: np.ndarray, u: np.ndarray, inverse: np.ndarray, p: _Pro
     here = 1.0 / sectors * (p.valencies > 0)
     bonds = [(product * here) @ p.table for product in (even**2, odd**2, even * odd)]
     pairs = _pairs(t, even, odd, p.valencies * total / (2 * sectors**2))
-    return np.stack([pairs, _rings(t, bonds, p) + _fixed_number(u, spectrum, p)])
+    fixed = _fixed_number((kappa, learned, left), spectrum, p)
+    return np.stack([pairs, _rings(t, bonds, p) + fixed])
 
 
-def _fixed_number(u: np.ndarray, spectrum: np.ndarray, p: _Problem) -> np.ndarray:
+def _fixed_number(medium: tuple[np.ndarray, ...], spectrum: np.ndarray, p: _Problem) -> np.ndarray:
     """-½ n(1 - φ) d²⟨log det⟩/dn², (sizes,): what the number of independent configurations varies is taken out.
 
     ⟨log det⟩ is stationary in κ: its derivative by n is that of the clusters' probabilities alone.
     """
-    kappa, learned, left = _medium(u, spectrum, p)
+    kappa, learned, left = medium
     sectors, number = len(p.members), learned.sum(-1)
     below = spectrum[:, None, :] + kappa[:, :, None]
     half = (learned * (kappa[:, :, None] / below)).sum(-1)

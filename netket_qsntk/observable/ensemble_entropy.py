@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
+from jax.typing import ArrayLike
 
 from netket_qsntk.entanglement.annealed import annealed_renyi
 from netket_qsntk.entanglement.from_models import ensemble
@@ -17,6 +18,7 @@ from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
 from netket_qsntk.parallel.mesh import over_processes
 from netket_qsntk.parallel.mpi import current, over_ranks
+from netket_qsntk.targets import check_summable
 from netket_qsntk.vqs import EnsembleState, InfiniteState
 from netket_qsntk.vqs.members import over_members
 
@@ -24,13 +26,14 @@ from netket_qsntk.vqs.members import over_members
 @nk.vqs.expect.dispatch
 def _members(state: EnsembleState, entropy: EntanglementEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    return over_members(_entropies(_amplitudes(state), entropy))
+    psi, _ = _amplitudes(state)
+    return over_members(_entropies(psi, entropy))
 
 
 @nk.vqs.expect.dispatch
 def _ensemble(state: EnsembleState, entropy: EnsembleEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
-    return _average(_amplitudes(state), entropy, _log_norms(state, entropy))
+    return _average(*_amplitudes(state), entropy)
 
 
 @nk.vqs.expect.dispatch
@@ -45,8 +48,7 @@ def _infinite(state: InfiniteState, entropy: EntanglementEntropy) -> nk.stats.St
 def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.stats.Stats:
     entropy.check_state(state)
     if state.steps:
-        drawn = np.asarray(state.sample(entropy.n_draws, entropy.seed))
-        return _average(drawn, entropy, np.log(np.linalg.norm(drawn, axis=1)))
+        return _average_of_draws(state.sample(entropy.n_draws, entropy.seed), entropy)
     initial = ensemble(state.process, state.hilbert)
     exact = entropy.normalization == "exact"
     closed = entropy.n in range(2, MAX_ORDER + 1) and not (
@@ -61,21 +63,14 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
             log_base=entropy.log_base,
         )
         return nk.stats.Stats(mean=value, error_of_mean=0.0, variance=0.0)
-    drawn = np.asarray(sample_wavefunctions(initial, entropy.n_draws, entropy.seed))
-    return _average(drawn, entropy, np.log(np.linalg.norm(drawn, axis=1)))
+    drawn = sample_wavefunctions(initial, entropy.n_draws, entropy.seed)
+    return _average_of_draws(drawn, entropy)
 
 
-def _log_norms(state: EnsembleState, entropy: EnsembleEntropy) -> np.ndarray:
-    """log ‖ψ‖ of every member, of which the ratio of averages makes weights: zeros where nothing asks."""
-    if entropy.normalization == "exact":
-        return np.zeros(state.n_members)
-    psi, shift = state.members().scaled_psi(jnp.asarray(state.hilbert.all_states()))
-    return np.asarray(shift + jnp.log(jnp.linalg.norm(psi, axis=-1)))
-
-
-def _amplitudes(state: EnsembleState) -> np.ndarray:
+def _amplitudes(state: EnsembleState) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised amplitudes of every member, and the logarithms of their norms."""
     try:
-        return np.asarray(state.to_array())
+        check_summable(state.hilbert, task="The entropy of members")
     except SystemTooLargeError as error:
         raise SystemTooLargeError(
             f"Entropies of members need all their amplitudes, too many on {state.hilbert}. Averages "
@@ -84,6 +79,8 @@ def _amplitudes(state: EnsembleState) -> np.ndarray:
             "qs.entanglement.finite_width_purity(model, hilbert, partition) at any width of CosNet "
             "and GaussNet; of one member, an MCState samples integer orders n >= 2."
         ) from error
+    psi, log_norms = state.members().normalized(state.hilbert.all_states())
+    return np.asarray(psi), np.asarray(log_norms)
 
 
 def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> np.ndarray:
@@ -98,7 +95,12 @@ def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> n
     return over_processes(of_some, members)
 
 
-def _average(psi: np.ndarray, entropy: EnsembleEntropy, log_norms: np.ndarray) -> nk.stats.Stats:
+def _average_of_draws(drawn: ArrayLike, entropy: EnsembleEntropy) -> nk.stats.Stats:
+    psi = np.asarray(drawn)
+    return _average(psi, np.log(np.linalg.norm(psi, axis=1)), entropy)
+
+
+def _average(psi: np.ndarray, log_norms: np.ndarray, entropy: EnsembleEntropy) -> nk.stats.Stats:
     values = _entropies(psi, entropy)
     if entropy.average == "quenched":
         return over_members(values)

@@ -200,8 +200,7 @@ class EnsembleState(nk.vqs.VariationalState):
             check_summable(self.hilbert, task="EnsembleState.to_array()")
             self._states = jnp.asarray(self.hilbert.all_states())
         if normalize:
-            psi, _ = self.members().scaled_psi(self._states)
-            return psi / jnp.linalg.norm(psi, axis=-1, keepdims=True)
+            return self.members().normalized(self._states)[0]
         psi = self.psi(self._states)
         if not isinstance(psi, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(psi))):
             raise AmplitudesError(

@@ -116,6 +116,12 @@ class Members:
         """
         return scaled(self.computed_at(x), self.is_log)
 
+    def normalized(self, x: ArrayLike) -> tuple[Array, Array]:
+        """ψ of every member of norm 1 on x (m, sites), and the logarithm of the norm it had: (n, m), (n,)."""
+        psi, shift = self.scaled_psi(x)
+        norm = jnp.linalg.norm(psi, axis=-1)
+        return psi / norm[:, None], shift + jnp.log(norm)
+
     def computed_at(self, x: ArrayLike) -> Array:
         """What the networks compute, ψ or log ψ, at configurations x (…, sites): (n, …)."""
         return self._evaluate(self.computed, x)

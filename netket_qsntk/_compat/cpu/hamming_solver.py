@@ -6,7 +6,6 @@ loops that read the vectors anyway. Where it is missing (:func:`available`), the
 (:func:`netket_qsntk.dynamics.natural_gradient_solver.by_products`).
 """
 
-import logging
 from functools import cache
 
 import jax
@@ -14,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from netket_qsntk._compat.cpu.foreign import Handler, is_usable
 from netket_qsntk._compat.cpu.switch import compiled
 
-_LOGGER = logging.getLogger(__name__)
 _TARGET = "qsntk_hamming_solver_f64"
 
 
@@ -25,28 +24,23 @@ def available() -> bool:
     """Whether the compiled solver can be used in this process; compiles and registers it at the first call."""
     if not compiled() or not jax.config.read("jax_enable_x64"):
         return False
-    try:
-        from netket_qsntk._compat.cpu.hamming_solver_loops import handler
+    return is_usable("solver of T + λ", _handlers, _is_right)
 
-        jax.ffi.register_ffi_target(
-            _TARGET, jax.ffi.pycapsule(handler.ctypes), platform="cpu", api_version=1
-        )
-        with (
-            jax.ensure_compile_time_eval(),
-            jax.default_device(jax.local_devices(backend="cpu")[0]),
-        ):
-            # Θ = 2 and √p = 1/√8: (2/8 (1 - √p√pᵀ) + 1) x = b.
-            root = jnp.full(8, 8**-0.5)
-            b = jnp.arange(8.0) - 3.5
-            levels, numbers = jnp.full(4, 2.0), jnp.asarray([1.0, 1e-14, 9.0])
-            x, _ = solution(b[None], jnp.zeros((1, 8)), root, root, levels, numbers)
-            # Numbers here, not arrays: the first call may come while something is traced.
-            found, right = np.asarray(x[0]), np.asarray(b)
-        return bool(np.allclose(found * 1.25, right, atol=1e-13))
-    except Exception as error:
-        # Nothing here is worth failing for: XLA's operations compute the same numbers.
-        _LOGGER.info("No compiled solver of T + λ, XLA's operations are used: %s", error)
-        return False
+
+def _handlers() -> dict[str, Handler]:
+    from netket_qsntk._compat.cpu.hamming_solver_loops import handler
+
+    return {_TARGET: handler}
+
+
+def _is_right() -> bool:
+    # Θ = 2 and √p = 1/√8: (2/8 (1 - √p√pᵀ) + 1) x = b.
+    root = jnp.full(8, 8**-0.5)
+    b = jnp.arange(8.0) - 3.5
+    levels, numbers = jnp.full(4, 2.0), jnp.asarray([1.0, 1e-14, 9.0])
+    x, _ = solution(b[None], jnp.zeros((1, 8)), root, root, levels, numbers)
+    # Numbers here, not arrays: the first call may come while something is traced.
+    return bool(np.allclose(np.asarray(x[0]) * 1.25, np.asarray(b), atol=1e-13))
 
 
 def solution(

@@ -8,7 +8,6 @@ xla/ffi/api/c_api.h), and XLA checks the version it is written for at registrati
 missing, :func:`available` is False and the transform falls back to XLA's operations.
 """
 
-import logging
 from functools import cache
 
 import jax
@@ -16,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from netket_qsntk._compat.cpu.foreign import Handler, is_usable
 from netket_qsntk._compat.cpu.switch import compiled
 
-_LOGGER = logging.getLogger(__name__)
 _TARGETS = {"float64": "qsntk_walsh_hadamard_f64", "float32": "qsntk_walsh_hadamard_f32"}
 
 
@@ -27,23 +26,18 @@ def available() -> bool:
     """Whether the compiled transform can be used in this process; compiles and registers it at the first call."""
     if not compiled():
         return False
-    try:
-        from netket_qsntk._compat.cpu.walsh_hadamard_loops import HANDLERS
+    return is_usable("Walsh-Hadamard transform", _handlers, _is_right)
 
-        for name, handler in HANDLERS.items():
-            jax.ffi.register_ffi_target(
-                _TARGETS[name], jax.ffi.pycapsule(handler.ctypes), platform="cpu", api_version=1
-            )
-        with (
-            jax.ensure_compile_time_eval(),
-            jax.default_device(jax.local_devices(backend="cpu")[0]),
-        ):
-            found = [_call(jnp.arange(8, dtype=name)) for name in _TARGETS if name in _dtypes()]
-        return all(np.array_equal(t, [28, -4, -8, 0, -16, 0, 0, 0]) for t in found)
-    except Exception as error:
-        # Nothing here is worth failing for: XLA's operations compute the same numbers.
-        _LOGGER.info("No compiled Walsh-Hadamard transform, XLA's operations are used: %s", error)
-        return False
+
+def _handlers() -> dict[str, Handler]:
+    from netket_qsntk._compat.cpu.walsh_hadamard_loops import HANDLERS
+
+    return {_TARGETS[name]: handler for name, handler in HANDLERS.items()}
+
+
+def _is_right() -> bool:
+    found = [_call(jnp.arange(8, dtype=name)) for name in _TARGETS if name in _dtypes()]
+    return all(np.array_equal(t, [28, -4, -8, 0, -16, 0, 0, 0]) for t in found)
 
 
 def _dtypes() -> tuple[str, ...]:
