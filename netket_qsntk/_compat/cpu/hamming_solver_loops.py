@@ -9,11 +9,18 @@ import numba
 import numpy as np
 from numba.core import types
 
-from netket_qsntk._compat.cpu.walsh_hadamard_loops import (
-    BLOCK,
+from netket_qsntk._compat.cpu.walsh_hadamard_loops import BLOCK, first_three, later_passes
+from netket_qsntk._compat.cpu.xla_frame import (
+    ARGUMENTS,
+    DATA,
+    DIMENSIONS,
+    DTYPES,
+    RANK,
+    RESULTS,
+    WORDS,
     compiled,
-    first_three,
-    later_passes,
+    is_array,
+    is_call,
     metadata_answered,
     pointer,
     words,
@@ -21,7 +28,7 @@ from netket_qsntk._compat.cpu.walsh_hadamard_loops import (
 
 # Positions counted within so many lowest bits come from a table that stays in the level-1 cache.
 _LOW = 8
-_ARGUMENTS, _RESULTS = 6, 3
+_N_ARGUMENTS, _N_RESULTS, _FLOAT64 = 6, 3, DTYPES["float64"]
 _sums = numba.njit(
     error_model="numpy", nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}
 )
@@ -216,33 +223,38 @@ def solve(
 
 
 @compiled
-def _dimension(buffer: int, from_end: int) -> int:
-    described = words(buffer, 6)
-    return words(described[5], described[4])[described[4] - from_end]
+def _dimension(buffer: Any, from_end: int) -> int:
+    return words(buffer[DIMENSIONS], buffer[RANK])[buffer[RANK] - from_end]
 
 
 @numba.cfunc(types.int64(types.voidptr), cache=True)
 def handler(address: Any) -> int:
     """XLA_FFI_Handler of :func:`solve` for (…, parts, n), (…, parts, n), (…, n), (…, n), (…, d + 1), (…, 3)."""
-    frame = numba.carray(address, 15, np.int64)
+    frame = numba.carray(address, WORDS, np.int64)
     if metadata_answered(frame):
         return 0
-    if frame[0] < 120 or frame[7] != _ARGUMENTS or frame[12] != _RESULTS:
+    # What is not laid out as expected is left alone: the trial run then finds no solution.
+    if not is_call(frame, _N_ARGUMENTS, _N_RESULTS):
         return 0
-    sources, targets = words(frame[9], _ARGUMENTS), words(frame[14], _RESULTS)
-    for i in range(_ARGUMENTS + _RESULTS):
-        described = words(sources[i] if i < _ARGUMENTS else targets[i - _ARGUMENTS], 6)
-        if described[0] < 48 or described[2] & 0xFFFFFFFF != 12 or described[4] < 1:
+    sources, targets = words(frame[ARGUMENTS], _N_ARGUMENTS), words(frame[RESULTS], _N_RESULTS)
+    for i in range(_N_ARGUMENTS + _N_RESULTS):
+        at = sources[i] if i < _N_ARGUMENTS else targets[i - _N_ARGUMENTS]
+        if not is_array(words(at, 6), _FLOAT64):
             return 0
-    n, parts = _dimension(sources[0], 1), _dimension(sources[0], 2)
-    d = _dimension(sources[4], 1) - 1
-    rows, rank = 1, words(sources[2], 6)[4] - 1
+    given, roots = words(sources[0], 6), words(sources[2], 6)
+    n, parts = _dimension(given, 1), _dimension(given, 2)
+    d = _dimension(words(sources[4], 6), 1) - 1
+    rows, rank = 1, roots[RANK] - 1
     for axis in range(rank):
-        rows *= words(words(sources[2], 6)[5], rank + 1)[axis]
-    b, start = words(sources[0], 6)[3], words(sources[1], 6)[3]
-    root, factor = words(sources[2], 6)[3], words(sources[3], 6)[3]
-    levels, numbers = words(sources[4], 6)[3], words(sources[5], 6)[3]
-    x, info, work = words(targets[0], 6)[3], words(targets[1], 6)[3], words(targets[2], 6)[3]
+        rows *= words(roots[DIMENSIONS], rank + 1)[axis]
+    b, start = given[DATA], words(sources[1], 6)[DATA]
+    root, factor = roots[DATA], words(sources[3], 6)[DATA]
+    levels, numbers = words(sources[4], 6)[DATA], words(sources[5], 6)[DATA]
+    x, info, work = (
+        words(targets[0], 6)[DATA],
+        words(targets[1], 6)[DATA],
+        words(targets[2], 6)[DATA],
+    )
     for row in range(rows):
         both, one = 8 * row * parts * n, 8 * row * n
         solve(

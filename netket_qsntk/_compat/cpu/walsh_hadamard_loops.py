@@ -8,34 +8,26 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+
+from netket_qsntk._compat.cpu.xla_frame import (
+    ARGUMENTS,
+    DATA,
+    DIMENSIONS,
+    DTYPES,
+    RANK,
+    RESULTS,
+    WORDS,
+    compiled,
+    is_array,
+    is_call,
+    metadata_answered,
+    pointer,
+    words,
+)
 
 # Numbers of a block that stays in the level-2 cache while all of its passes run.
 BLOCK = 2**14
-
-# Positions, in 8-byte words, within XLA_FFI_CallFrame, XLA_FFI_Buffer and XLA_FFI_Metadata.
-_EXTENSION, _ARGUMENTS, _RESULTS = 1, 9, 14
-_COUNT, _RESULT_COUNT, _FRAME_WORDS = 7, 12, 15
-_DTYPE, _DATA, _RANK, _DIMENSIONS = 2, 3, 4, 5
-_DTYPES = {"float32": 11, "float64": 12}
-_EXTENSION_TYPE, _METADATA, _VERSION = 1, 3, 3
-_IS_METADATA = 1
-_API_VERSION = 1 << 32  # two 32-bit integers: major 0, minor 1
-
-compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
-
-
-@intrinsic
-def _to_pointer(context: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-
-    return types.voidptr(types.int64), generate
-
-
-pointer: Any = _to_pointer
 
 
 @compiled
@@ -92,45 +84,24 @@ def _transform(x: np.ndarray, y: np.ndarray) -> None:
     later_passes(y, block)
 
 
-@compiled
-def words(address: int, count: int) -> Any:
-    """``count`` 64-bit integers at an address."""
-    return numba.carray(pointer(address), count, np.int64)
-
-
-@compiled
-def metadata_answered(frame: Any) -> bool:
-    """Whether XLA asked for the version of the interface; it has its answer then."""
-    if frame[_EXTENSION] == 0:
-        return False
-    extension = words(frame[_EXTENSION], 4)
-    if extension[_EXTENSION_TYPE] & 0xFFFFFFFF != _IS_METADATA:
-        return False
-    words(extension[_METADATA], 4)[_VERSION] = _API_VERSION
-    return True
-
-
 def _handler(dtype: Any, size: int) -> Any:
-    code = _DTYPES[dtype.name]
+    code = DTYPES[dtype.name]
 
     @numba.cfunc(types.int64(types.voidptr), cache=True)
     def call(address: Any) -> int:
         """XLA_FFI_Handler: transforms the last axis of its one argument into its one result."""
-        frame = numba.carray(address, 15, np.int64)
+        frame = numba.carray(address, WORDS, np.int64)
         if metadata_answered(frame):
             return 0
         # What is not laid out as expected is left alone: the trial run of `available` then finds no transform.
-        if frame[0] < 8 * _FRAME_WORDS or frame[_COUNT] != 1 or frame[_RESULT_COUNT] != 1:
+        if not is_call(frame, 1, 1):
             return 0
-        source = words(frame[_ARGUMENTS], 1)[0]
-        target = words(frame[_RESULTS], 1)[0]
-        buffer = words(source, 6)
-        written = words(target, 6)
-        for described in (buffer, written):
-            if described[0] < 48 or described[_DTYPE] & 0xFFFFFFFF != code or described[_RANK] < 1:
-                return 0
-        result, last = written[_DATA], buffer[_RANK] - 1
-        shape = words(buffer[_DIMENSIONS], last + 1)
+        buffer = words(words(frame[ARGUMENTS], 1)[0], 6)
+        written = words(words(frame[RESULTS], 1)[0], 6)
+        if not (is_array(buffer, code) and is_array(written, code)):
+            return 0
+        result, last = written[DATA], buffer[RANK] - 1
+        shape = words(buffer[DIMENSIONS], last + 1)
         n, rows = shape[last], 1
         if n < 8 or n & (n - 1) != 0:
             return 0
@@ -139,7 +110,7 @@ def _handler(dtype: Any, size: int) -> Any:
         for row in range(rows):
             offset = row * n * size
             _transform(
-                numba.carray(pointer(buffer[_DATA] + offset), n, dtype),
+                numba.carray(pointer(buffer[DATA] + offset), n, dtype),
                 numba.carray(pointer(result + offset), n, dtype),
             )
         return 0
