@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
+from netket.vqs import VariationalState
 
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.losses.base import Loss
@@ -10,10 +11,14 @@ from netket_qsntk.targets import Target
 
 
 class _Supervised(Loss):
-    """A loss against a target, whose amplitudes it is given."""
+    """A loss against a target, whose amplitudes it is given.
 
-    def __init__(self, target: Target) -> None:
-        if not isinstance(target, Target):
+    The target is a :class:`~netket_qsntk.targets.Target`, the NetKet state that configurations are drawn from
+    (``QSNTKDriver(…, sampling=…)``), or None where there are only the amplitudes that each call is given.
+    """
+
+    def __init__(self, target: Target | VariationalState | None) -> None:
+        if not (target is None or isinstance(target, Target | VariationalState)):
             raise InvalidTrainingError(
                 f"{type(self).__name__} compares with a qs.targets.Target, got {type(target).__name__}: "
                 "qs.targets.Target(hilbert, amplitudes) makes one of an array, Target.from_state(state) of a state."
@@ -28,7 +33,7 @@ class MSE(_Supervised):
         \frac{\partial L}{\partial\psi_1} + i\frac{\partial L}{\partial\psi_2} = \frac{2}{n}(\psi - \psi_T)
 
     Args:
-        target: The :class:`~netket_qsntk.targets.Target`.
+        target: The :class:`~netket_qsntk.targets.Target`, or the NetKet state that a driver samples.
 
     Raises:
         InvalidTrainingError: Something else, such as an array.
@@ -63,7 +68,7 @@ class Infidelity(_Supervised):
     a training set it is the infidelity of the restrictions.
 
     Args:
-        target: The :class:`~netket_qsntk.targets.Target`.
+        target: The :class:`~netket_qsntk.targets.Target`, or the NetKet state that a driver samples.
 
     Raises:
         InvalidTrainingError: Something else, such as an array.
