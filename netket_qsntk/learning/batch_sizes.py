@@ -12,7 +12,7 @@ from jax import Array
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.learning.coherent import Clusters, level_transfer, solve
 from netket_qsntk.learning.curve import clusters, effective_ridge, is_paired
-from netket_qsntk.learning.levels import Levels
+from netket_qsntk.learning.levels import Levels, check_levels
 
 __all__ = ["max_stochastic_rate", "minsr_map", "noise_of_batch", "samples_needed", "sgd_map"]
 
@@ -35,6 +35,9 @@ def max_stochastic_rate(
 
     between b/k(x,x) for few samples and the limit N/λ_max of the whole basis for many.
 
+    Raises:
+        NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
@@ -43,6 +46,7 @@ def max_stochastic_rate(
         >>> [f"{rate / rates[2]:.2f}" for rate in rates]
         ['0.20', '0.97', '1.00']
     """
+    check_levels(levels, "max_stochastic_rate")
     if method == "sgd":
         spectrum, counts = np.asarray(levels.spectrum), levels.multiplicities
         noise = noise_of_batch(levels, batch_size, replace)
@@ -83,6 +87,10 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
         share: Of the level's power that is predicted, between 0 and 1.
         ridge: δ.
 
+    Raises:
+        NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
+        InvalidTrainingError: A share that is not between 0 and 1.
+
     Returns:
         (levels,) float64; N where all other configurations do not suffice, for levels that are zero for example.
 
@@ -93,6 +101,7 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
         >>> [f"{n:.2g}" for n in qs.learning.samples_needed(levels)[:3]]
         ['5.1', '1.2e+02', '4.7e+03']
     """
+    check_levels(levels, "samples_needed")
     if not 0 < share < 1:
         raise InvalidTrainingError(f"share={share!r}: expected a number between 0 and 1.")
     n_states = levels.n_states

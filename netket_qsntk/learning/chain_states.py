@@ -40,7 +40,13 @@ class ChainState:
     tensors: tuple[np.ndarray, ...]
 
     def __init__(self, tensors: Sequence[ArrayLike]) -> None:
-        made = tuple(np.asarray(t, dtype=complex) for t in tensors)
+        try:
+            made = tuple(np.asarray(t, dtype=complex) for t in tensors)
+        except (TypeError, ValueError) as error:
+            raise TargetPowerError(
+                f"ChainState takes a sequence of arrays (2, left, right), got a {type(tensors).__name__}. "
+                "qs.learning.product_state and qs.learning.ising_quench make states of chains."
+            ) from error
         ends = [1, *(t.shape[-1] for t in made)]
         for i, t in enumerate(made):
             if t.ndim != 3 or t.shape[:2] != (2, ends[i]) or not np.isfinite(t).all():
@@ -116,16 +122,24 @@ def product_state(sites: ArrayLike) -> ChainState:
     Args:
         sites: (d, 2) amplitudes (φ_i(+1), φ_i(-1)), real or complex, of any norm.
 
+    Raises:
+        TargetPowerError: Anything but an array (d, 2) of numbers.
+
     Example:
         >>> import netket_qsntk as qs
         >>> power = qs.learning.product_state([[1.0, 0.0]] * 3).powers()
         >>> (power * 64).round(12).tolist()  # one configuration: all parities alike
         [1.0, 3.0, 3.0, 1.0]
     """
-    sites = np.asarray(sites)
-    if sites.ndim != 2 or sites.shape[1] != 2:
-        raise TargetPowerError(f"sites has shape {sites.shape}: expected (d, 2).")
-    return ChainState(list(sites[:, :, None, None]))
+    try:
+        array = np.asarray(sites, dtype=complex)
+    except (TypeError, ValueError) as error:
+        raise TargetPowerError(
+            f"product_state takes amplitudes (d, 2), got a {type(sites).__name__} that is no array of numbers."
+        ) from error
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise TargetPowerError(f"sites has shape {array.shape}: expected (d, 2).")
+    return ChainState(list(array[:, :, None, None]))
 
 
 def ising_quench(
@@ -142,14 +156,19 @@ def ising_quench(
         longitudinal: g.
         pbc: Whether the last site is the first one's neighbour.
 
+    Raises:
+        TargetPowerError: ``n_sites`` is no whole number from two up.
+
     Example:
         >>> import netket_qsntk as qs
         >>> qs.learning.ising_quench(100, J=-1.0, time=0.3)
         ChainState(100 sites, bond dimension 4)
     """
     x = np.array([1.0, -1.0])
-    if n_sites < 2:
-        raise TargetPowerError(f"n_sites={n_sites}: expected two or more.")
+    if isinstance(n_sites, bool) or not isinstance(n_sites, int | np.integer) or n_sites < 2:
+        raise TargetPowerError(
+            f"n_sites={n_sites!r}: expected a whole number of spins, at least two."
+        )
     bond = np.exp(-1j * J * time * np.outer(x, x))
     site = np.exp(-1j * longitudinal * time * x)
     # The bond's left index is the neighbour's spin; a ring carries the first spin along in a second one.

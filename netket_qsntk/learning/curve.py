@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from netket_qsntk.errors import InvalidTrainingError, TargetPowerError
 from netket_qsntk.learning.cautions import CONVERGED, warn
 from netket_qsntk.learning.coherent import Clusters, degrees, solve, transfer
-from netket_qsntk.learning.levels import Levels
+from netket_qsntk.learning.levels import Levels, check_levels
 from netket_qsntk.learning.power import TargetPower
 
 __all__ = ["LearningCurve", "learning_curve"]
@@ -96,6 +96,7 @@ def learning_curve(
         solved it holds nan.
 
     Raises:
+        NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
         InvalidTrainingError: Sizes that are not between 0 and N.
         TargetPowerError: Powers that do not fit the levels.
         InvalidTrainingError: A negative ridge, an unknown method, pairs where there are none.
@@ -119,6 +120,7 @@ def learning_curve(
         >>> bool(curve.L_mu[1] < 0.5 * curve.L_mu[0])
         True
     """
+    check_levels(levels, "learning_curve")
     sizes = np.atleast_1d(np.asarray(n_train, dtype=float))
     _check_inputs(levels, power, sizes, ridge, method)
     chosen, reason = _choose(levels, method)

@@ -6,9 +6,10 @@ import scipy.linalg
 from numpy.typing import ArrayLike
 
 from netket_qsntk.alert import alert
-from netket_qsntk.errors import InvalidTrainingError, NotConvergedWarning
+from netket_qsntk.errors import InvalidTrainingError, NotConvergedWarning, TargetPowerError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.learning.curve import LearningCurve
+from netket_qsntk.learning.tables import check_kernel
 from netket_qsntk.targets import Target, all_states
 
 __all__ = ["dense_curve"]
@@ -47,6 +48,8 @@ def dense_curve(
         matrix for each size.
 
     Raises:
+        InvalidModelError: ``kernel`` is no kernel, but its model for example.
+        TargetPowerError: ``target`` is no Target.
         InvalidTrainingError: Sizes that are not between 0 and N.
         InvalidTrainingError: A basis too large, or more than 64 classes of configurations.
 
@@ -62,6 +65,11 @@ def dense_curve(
         >>> curve.method, bool(curve.L_mu[1] < curve.L_mu[0])
         ('single', True)
     """
+    check_kernel(kernel, "dense_curve")
+    if not isinstance(target, Target):
+        raise TargetPowerError(
+            f"target is a {type(target).__name__}: expected a qs.targets.Target, whose configurations are listed."
+        )
     sizes = np.atleast_1d(np.asarray(n_train, dtype=float))
     total = target.n_states
     if not (sizes.size and np.all((sizes > 0) & (sizes < total))):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from netket_qsntk.errors import InvalidTrainingError, TargetPowerError
 from netket_qsntk.learning.coherent import Clusters, log_determinant, solve
 from netket_qsntk.learning.curve import clusters, effective_ridge, effective_sizes, is_paired
-from netket_qsntk.learning.levels import Levels
+from netket_qsntk.learning.levels import Levels, check_levels
 
 __all__ = ["log_evidence"]
 
@@ -46,6 +46,7 @@ def log_evidence(
         (sizes,) float64, differentiable in the levels, the powers and the ridge; nan where κ was not found.
 
     Raises:
+        NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
         InvalidTrainingError: Sizes that are not between 0 and N.
         TargetPowerError: Powers that do not fit the levels.
 
@@ -60,6 +61,7 @@ def log_evidence(
         >>> smooth > rough
         True
     """
+    check_levels(levels, "log_evidence")
     sizes = np.atleast_1d(np.asarray(n_train, dtype=float))
     if scale not in ("fixed", "best"):
         raise InvalidTrainingError(f"scale={scale!r}: expected 'fixed' or 'best'.")

@@ -14,10 +14,10 @@ from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.symmetrized import SymmetrizedKernel
 from netket_qsntk.learning.product_levels import product_levels, site_functions
 from netket_qsntk.learning.schemes import Scheme, hamming_scheme, johnson_scheme, spectrum
-from netket_qsntk.learning.tables import DistanceTable, read_table
+from netket_qsntk.learning.tables import DistanceTable, check_kernel, read_table
 from netket_qsntk.symmetry import Projection, multiplicities, projection
 
-__all__ = ["Levels", "levels"]
+__all__ = ["Levels", "check_levels", "levels"]
 
 # Beyond, the number of configurations exceeds the largest float64.
 _MOST_SITES = 1000
@@ -60,8 +60,19 @@ class Levels(eqx.Module):
         site_functions: Array | None = None,
         sites: tuple[int, ...] = (),
     ) -> None:
-        self.eigenvalues = jnp.asarray(eigenvalues)
-        self.nngp_eigenvalues = jnp.asarray(nngp_eigenvalues)
+        try:
+            self.eigenvalues = jnp.asarray(eigenvalues)
+            self.nngp_eigenvalues = jnp.asarray(nngp_eigenvalues)
+        except (TypeError, ValueError) as error:
+            raise NoLevelsError(
+                f"Levels takes arrays of eigenvalues, got a {type(eigenvalues).__name__} and a "
+                f"{type(nngp_eigenvalues).__name__}: qs.learning.levels(kernel, hilbert) makes levels of a kernel."
+            ) from error
+        shapes = [np.shape(t) for t in (eigenvalues, nngp_eigenvalues, multiplicities, parities)]
+        if len(shapes[0]) != 1 or len(set(shapes)) > 1:
+            raise NoLevelsError(
+                f"eigenvalues, nngp_eigenvalues, multiplicities, parities have shapes {shapes}: expected (levels,)."
+            )
         self.site_functions = site_functions
         self.n_states = float(n_states)
         self.n_parts = n_parts
@@ -140,7 +151,8 @@ def levels(
         The levels, by the size of the sets of spins (all configurations), by j (a sector).
 
     Raises:
-        NoLevelsError: The kernel has no levels there, and why.
+        NoLevelsError: The kernel has no levels there, and why; or ``hilbert`` is no discrete Hilbert space.
+        InvalidModelError: ``kernel`` is no kernel, but its model for example.
         SymmetryError: The group does not fit the sites.
 
     Example:
@@ -151,6 +163,12 @@ def levels(
         >>> qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 6, total_sz=0)).multiplicities.tolist()
         [1.0, 5.0, 9.0, 5.0]
     """
+    check_kernel(kernel, "levels")
+    if not isinstance(hilbert, nk.hilbert.DiscreteHilbert):
+        raise NoLevelsError(
+            f"levels takes a Hilbert space of configurations that can be counted, got a {type(hilbert).__name__}: "
+            "nk.hilbert.Spin(0.5, 10) makes one."
+        )
     if isinstance(kernel, SymmetrizedKernel):
         if group is not None or character is not None:
             raise NoLevelsError("The kernel is symmetrised already: leave group and character out.")
@@ -171,6 +189,15 @@ def levels(
         configurations=f"all configurations of {table.d} sites of {len(table.ntk)} states",
         site_functions=jnp.asarray(site_functions(table)[1]),
     )
+
+
+def check_levels(given: object, function: str) -> None:
+    """Raise NoLevelsError where a function of levels was given something else, such as a kernel or a model."""
+    if not isinstance(given, Levels):
+        raise NoLevelsError(
+            f"{function} takes levels, got a {type(given).__name__}: qs.learning.levels(kernel, hilbert) makes them, "
+            "with kernel = qs.kernels.infinite_width(model)."
+        )
 
 
 def _of_distances(table: DistanceTable, n_parts: int, symmetry: Projection | None) -> Levels:

@@ -23,7 +23,7 @@ from netket_qsntk.learning.batch_sizes import (
     sgd_map,
 )
 from netket_qsntk.learning.curve import is_paired
-from netket_qsntk.learning.levels import Levels
+from netket_qsntk.learning.levels import Levels, check_levels
 
 __all__ = ["StochasticCurve", "stochastic_curve"]
 
@@ -110,6 +110,7 @@ def stochastic_curve(
         The curve. Initial networks are drawn from the NNGP (``L_gamma``); a network that starts at 0 has ``L_mu``.
 
     Raises:
+        NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
         InvalidTrainingError: A batch size, rate or ridge out of range.
         TargetPowerError: Powers that do not fit the levels.
 
@@ -127,6 +128,7 @@ def stochastic_curve(
         >>> bool(curve.L_mu[2] < curve.L_mu[1] < curve.L_mu[0])
         True
     """
+    check_levels(levels, "stochastic_curve")
     steps = np.atleast_1d(np.asarray(steps, dtype=float))
     _check(levels, power, steps, learning_rate, batch_size, method, ridge)
     given = jnp.asarray(np.asarray(power)) if isinstance(power, np.ndarray) else jnp.asarray(power)

@@ -37,7 +37,13 @@ class TargetPower(np.ndarray):
 
     def __new__(cls, values: ArrayLike, participation: float = np.nan) -> "TargetPower":
         """Values (levels,) and the participation."""
-        made = np.asarray(values, dtype=float).view(cls)
+        try:
+            made = np.asarray(values, dtype=float).view(cls)
+        except (TypeError, ValueError) as error:
+            raise TargetPowerError(
+                f"TargetPower takes numbers (levels,), got a {type(values).__name__}: "
+                "qs.learning.target_power(target) makes them of a target."
+            ) from error
         made.participation = float(participation)
         return made
 

@@ -9,12 +9,12 @@ import numpy as np
 from jax import Array
 from netket.hilbert import DiscreteHilbert
 
-from netket_qsntk.errors import NoLevelsError
+from netket_qsntk.errors import InvalidModelError, NoLevelsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.learning.schemes import Scheme, hamming_scheme, johnson_scheme
 from netket_qsntk.operators import HammingTable
 
-__all__ = ["DistanceTable", "SiteTable", "read_table"]
+__all__ = ["DistanceTable", "SiteTable", "check_kernel", "read_table"]
 
 _DRAWS = 12
 _AGREE = 1e-9
@@ -48,6 +48,14 @@ class SiteTable(NamedTuple):
     """(q, q) one factor of K, scaled to K = Π."""
     ntk: Array
     """(q, q) one factor of Θ."""
+
+
+def check_kernel(given: object, function: str) -> None:
+    """Raise InvalidModelError where a function of a kernel was given something else, such as its model."""
+    if not isinstance(given, InfiniteWidthKernel):
+        raise InvalidModelError(
+            f"{function} takes a kernel, got a {type(given).__name__}: qs.kernels.infinite_width(model) makes one."
+        )
 
 
 def read_table(
