@@ -37,8 +37,9 @@ class Advice:
         n_samples: Samples of a step, None where the run sums over the basis.
         trained_modes: Effective number of modes that SR trains, Σ s/(s+λ).
         resolved_modes: Modes whose force stands above its noise, None where nothing is sampled.
-        spread: Variance of log|ψ| over the basis.
-        initial_scale: Factor for all parameters that makes that variance harmless; 1 if it is.
+        spread: Variance of log|ψ| over the basis, before any scaling.
+        initial_scale: Factor for all parameters that makes that variance harmless; 1 if it is, or if the network is
+            trained already; nan if none does. Below 1, every other field is of the network so scaled.
         acceptance: Of the sampler, None without one.
         effective_samples: Independent samples that the chains are worth.
         laziness: ‖δθ‖/‖θ₀‖ of the way to the minimum of the quadratic model: small, and the kernel stays.
@@ -159,7 +160,8 @@ class Advice:
             (
                 "initial scale",
                 _number(self.initial_scale),
-                f"variance of log|ψ| over the basis {_number(self.spread)}; above one, few configurations carry all",
+                f"variance of log|ψ| over the basis {_number(self.spread)}; "
+                + _on_spread(self.spread, self.initial_scale),
             ),
             ("samples", samples, known),
             (
@@ -180,8 +182,13 @@ class Advice:
         rows = self.rows()
         names, numbers = (max(len(row[i]) for row in rows) for i in (0, 1))
         indent = names + numbers + 4
+        scaled = (
+            f", with parameters scaled by {_number(self.initial_scale)}"
+            if self.initial_scale < 1
+            else ""
+        )
         lines = [
-            f"energy {self.energy:.6g}, variance of the local energies {_number(self.variance)}"
+            f"energy {self.energy:.6g}, variance of the local energies {_number(self.variance)}{scaled}"
         ]
         for name, value, reason in rows:
             first, *rest = wrap(reason, _WIDTH - indent)
@@ -197,6 +204,12 @@ class Advice:
             f"Advice(learning_rate={_number(self.learning_rate)}, diag_shift={_number(self.diag_shift)}, "
             f"max_learning_rate={_number(self.max_learning_rate)}, findings=[{names}])"
         )
+
+
+def _on_spread(spread: float, scale: float) -> str:
+    if spread > 1 and scale == 1:
+        return "the energy is lower than with smaller parameters: trained already"
+    return "above one, few configurations carry all"
 
 
 def _number(value: float) -> str:

@@ -78,8 +78,8 @@ def follow(
 ) -> list[TangentModes]:
     """Modes after each of the next steps, at most three.
 
-    It ends earlier where a step is not finite or gains nothing (the variance of the local energies vanishes), and
-    where samples of the start are worth less than half of themselves.
+    It ends earlier where a step is not finite, would throw ψ off, or gains nothing (the variance of the local
+    energies vanishes), and where samples of the start are worth less than half of themselves.
 
     Args:
         network: At the start.
@@ -94,6 +94,9 @@ def follow(
     """
     way: list[TangentModes] = []
     for number in range(_STEPS):
+        ahead = attempts(network, batch, modes, parts)(chosen.diag_shift)(chosen.learning_rate)
+        if number and not ahead.keeps_state:
+            break
         network, batch = after(network, batch, modes, parts, chosen)
         if not np.isfinite(batch.weights).all():
             break

@@ -13,7 +13,15 @@ from netket.utils.types import PyTree
 
 from netket_qsntk.errors import HamiltonianError, HilbertMismatchError
 
-__all__ = ["Batch", "Connections", "connect", "draw_batch", "present_samples"]
+__all__ = [
+    "Batch",
+    "Connections",
+    "check_discrete",
+    "check_same_space",
+    "connect",
+    "draw_batch",
+    "present_samples",
+]
 
 
 @dataclass(frozen=True)
@@ -104,11 +112,7 @@ def connect(hamiltonian: DiscreteOperator, batch: Batch) -> Connections:
     Raises:
         HamiltonianError: The operator is not a discrete one: its local energies have no connected configurations.
     """
-    if not isinstance(hamiltonian, nk.operator.DiscreteOperator):
-        raise HamiltonianError(
-            f"Expected a discrete operator of NetKet, got {type(hamiltonian).__name__}: its second variation is "
-            "read from connected configurations."
-        )
+    check_discrete(hamiltonian)
     if batch.index is not None:
         matrix = sp.csr_matrix(hamiltonian.to_sparse())
         return Connections(None, None, matrix[batch.index][:, batch.index])
@@ -117,6 +121,15 @@ def connect(hamiltonian: DiscreteOperator, batch: Batch) -> Connections:
     # Padding is whatever the operator leaves there; a network need not be finite on it.
     connected = np.where((elements != 0)[..., None], connected, x[:, None])
     return Connections(jnp.asarray(connected), jnp.asarray(elements))
+
+
+def check_discrete(hamiltonian: object) -> None:
+    """Raise unless the Hamiltonian is a discrete operator."""
+    if not isinstance(hamiltonian, DiscreteOperator):
+        raise HamiltonianError(
+            f"Expected a discrete operator of NetKet, got {type(hamiltonian).__name__}: its second variation is "
+            "read from connected configurations."
+        )
 
 
 def check_same_space(state: nk.vqs.VariationalState, hamiltonian: DiscreteOperator) -> None:

@@ -59,7 +59,10 @@ def dead_parameters(tangent: Tangent, parameters: PyTree) -> list[Finding]:
 
 
 def heavy_tails(tangent: Tangent, batch: Batch) -> list[Finding]:
-    """Few configurations with most of the kernel: averages over samples do not settle."""
+    """Few configurations with most of the kernel's trace: averages over samples do not settle.
+
+    They are the ones with the largest derivative, as many as have 2 % of the weight, and one at least.
+    """
     if tangent.kernel is not None:
         norms = np.diag(tangent.kernel)
     else:
@@ -68,17 +71,19 @@ def heavy_tails(tangent: Tangent, batch: Batch) -> list[Finding]:
     total = norms.sum()
     if not total > 0 or len(batch) < 50:
         return []
-    # Configurations with the largest derivative, up to 2 % of the weight.
     order = np.argsort(norms / batch.weights)[::-1]
-    few = np.searchsorted(np.cumsum(batch.weights[order]), 0.02, side="right")
-    share = norms[order][: max(1, few)].sum() / total
+    few = order[: max(1, int(np.searchsorted(np.cumsum(batch.weights[order]), 0.02, side="right")))]
+    share = norms[few].sum() / total
     if share < 0.5:
         return []
+    reason = "|ψ|² sits on the others, and these are seldom sampled"
+    if tangent.parts == 2:
+        reason = "near zeros of ψ, where log ψ has poles, or seldom sampled"
     return [
         Finding(
             "heavy tails",
-            f"2 % of the configurations carry {100 * share:.0f} % of the tangent kernel (poles of log ψ, as those of "
-            "log cosh of complex numbers): averages over samples do not settle. Scale the parameters down",
+            f"{len(few)} of {len(batch)} configurations carry {100 * share:.0f} % of the tangent kernel ({reason}): "
+            "averages over samples do not settle. Smaller parameters have lighter tails; else take more samples",
         )
     ]
 

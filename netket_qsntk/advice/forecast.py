@@ -1,11 +1,12 @@
 r"""What the modes say of a run: steps to an accuracy, its last rate, noise.
 
-Along mode k of T the force φ_k pulls ψ toward states of excitation energy ω_k = ⟨δψ_k|H - E|δψ_k⟩. Taken one by one,
-there is the energy g_k = φ_k²/4ω_k to gain, and SR with rate η and shift λ gains it as
+Along mode k of T the force φ_k = 2⟨δψ_k|H|ψ⟩ pulls ψ toward states of excitation energy ω_k = ⟨δψ_k|H - E|δψ_k⟩.
+Taken one by one, each is a problem of two levels, with the gap Ω_k = √(ω_k² + φ_k²): there is the energy g_k =
+(Ω_k - ω_k)/2 to gain (φ_k²/4ω_k near the ground state), and SR with rate η and shift λ gains it as
 
-.. math:: E(t) - E_\min = \sum_k g_k e^{-4 \eta r_k t}, \qquad r_k = \omega_k \frac{s_k}{s_k + \lambda}
+.. math:: E(t) - E_\min = \sum_k g_k e^{-4 \eta r_k t}, \qquad r_k = \Omega_k \frac{s_k}{s_k + \lambda}
 
-(s_k ω_k for gradient descent): imaginary time, slowed down where λ holds a mode back. Noisy forces hold the energy
+(s_k Ω_k for gradient descent): imaginary time, slowed down where λ holds a mode back. Noisy forces hold the energy
 above the minimum by (η/4) Σ_k s_k/(s_k+λ) · err_k² once the signal is gone.
 """
 
@@ -84,8 +85,11 @@ def outlook(modes: TangentModes, diag_shift: float | None) -> Outlook:
         weight[known] = signal[known] ** 2 / (1 + signal[known] ** 2)
     omega = np.diag(modes.excited)
     omega = np.maximum(omega, _LEAST_ENERGY * np.abs(omega).max(initial=0.0) + 1e-300)
+    force = weight * modes.force
+    gap = np.hypot(omega, force)
     speed = modes.eigenvalues if diag_shift is None else modes.filter(diag_shift)
-    return Outlook((weight * modes.force) ** 2 / (4 * omega), omega * speed)
+    # (Ω - ω)/2 without cancellation.
+    return Outlook(force**2 / (2 * (gap + omega)), gap * speed)
 
 
 def noise_of(modes: TangentModes, diag_shift: float | None) -> float:

@@ -52,6 +52,7 @@ def candidates(
     attempt: Callable[[float | None], Callable[[float], TrialStep]],
     energy: float,
     late: TangentModes | None = None,
+    late_step: int = 0,
     per_decade: int = 2,
 ) -> list[Candidate]:
     """Gradient descent, then SR at shifts from 1e-6 of tr T (or rounding, if that is more) to tr T, ascending.
@@ -62,12 +63,13 @@ def candidates(
         energy: Accuracy wanted.
         late: Modes some steps later, whose curvature says which rates are stable; None for ``modes`` themselves. A
             run diverges or not by the curvature of where it goes, once its first step has not thrown it off.
+        late_step: The step they are of.
         per_decade: Shifts in each power of ten.
     """
     low = max(1e-6, 100 * modes.epsilon)
     number = int(np.ceil(-np.log10(low) * per_decade)) + 1
     shifts = [None, *(modes.trace * np.geomspace(low, 1.0, number)).tolist()]
-    return [_candidate(modes, shift, attempt(shift), energy, late or modes) for shift in shifts]
+    return [_candidate(modes, shift, attempt(shift), energy, late, late_step) for shift in shifts]
 
 
 def _candidate(
@@ -75,16 +77,21 @@ def _candidate(
     shift: float | None,
     try_: Callable[[float], TrialStep],
     energy: float,
-    late: TangentModes,
+    late: TangentModes | None,
+    late_step: int,
 ) -> Candidate:
-    curvature = late.max_learning_rate(shift)
+    curvature = (late or modes).max_learning_rate(shift)
     start = curvature if np.isfinite(curvature) else 1.0
     bound = min(curvature, largest_step(try_, start))
     rate = _SAFETY * bound
     ahead = outlook(modes, shift)
+    steps = ahead.steps_to(energy, rate)
+    if late is not None:
+        # Modes that the first steps uncover.
+        steps = max(steps, late_step + outlook(late, shift).steps_to(energy, rate))
     trained = float(len(modes.eigenvalues)) if shift is None else modes.trained(shift)
     return Candidate(
-        shift, bound, curvature, rate, ahead.steps_to(energy, rate), ahead.late_rate(energy), trained,
+        shift, bound, curvature, rate, steps, ahead.late_rate(energy), trained,
         rate * noise_of(modes, shift), try_(rate), ahead.gain,
     )  # fmt: skip
 
@@ -102,6 +109,8 @@ def best(options: list[Candidate], energy: float) -> Candidate:
         # None gets there: the one that is fastest in the end.
         return max(quiet, key=lambda c: c.learning_rate * c.late_rate)
     fast = [c for c in quiet if c.steps <= _AS_FAST * fewest]
+    # Where the first step leaves the tangent space no forecast holds.
+    fast = [c for c in fast if c.trial.nonlinearity <= 1] or fast
     return fast[len(fast) // 2]
 
 

@@ -17,6 +17,9 @@ __all__ = ["TrialStep", "direction", "largest_step", "try_step"]
 
 # log ψ may change by this much from one configuration to another in one step: |ψ|² then by e².
 _LARGEST_CHANGE = 1.0
+# A change of that standard deviation, normally distributed, leaves a fidelity of 1/e. Less than this, and ψ has moved
+# to configurations that had no weight before, where the standard deviation over |ψ|² sees nothing.
+_LEAST_OVERLAP = float(np.exp(-2.0))
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,15 @@ class TrialStep:
     linear: float
     nonlinearity: float
     overlap: float
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether log ψ changes by order one at most, and ψ keeps a fair overlap with itself."""
+        return bool(
+            np.isfinite(self.change)
+            and self.change <= _LARGEST_CHANGE
+            and self.overlap >= _LEAST_OVERLAP
+        )
 
     @property
     def steps_to_leave(self) -> float:
@@ -119,14 +131,13 @@ def try_step(
 def largest_step(
     attempt: Callable[[float], TrialStep], start: float, halvings: int = 12, bisections: int = 3
 ) -> float:
-    """Largest rate up to ``start`` at which log ψ changes by order one at most.
+    """Largest rate up to ``start`` at which log ψ changes by order one at most, and ψ keeps an overlap with itself.
 
     Found by halves, then by bisection in the logarithm: to 9 % with three of them.
     """
 
     def allowed(rate: float) -> bool:
-        change = attempt(rate).change
-        return bool(np.isfinite(change) and change <= _LARGEST_CHANGE)
+        return attempt(rate).keeps_state
 
     if allowed(start):
         return start

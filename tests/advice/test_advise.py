@@ -98,7 +98,7 @@ def test_odd_networks_are_told_that_the_problem_is_even():
     )
 
 
-def test_large_complex_rbms_have_heavy_tails_and_too_large_a_scale():
+def test_large_complex_rbms_are_to_be_scaled_down():
     model = nk.models.RBM(alpha=2, param_dtype=complex, kernel_init=jax.nn.initializers.normal(2.0))
     advice = qs.advise(nk.vqs.FullSumState(HILBERT, model, seed=1), ISING)
     assert advice.has("initial scale")

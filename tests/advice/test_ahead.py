@@ -4,18 +4,35 @@ import netket as nk
 import numpy as np
 import optax
 import pytest
+from flax import linen
 
 import netket_qsntk as qs
 from netket_qsntk.advice.ahead import log_psi_of
 from netket_qsntk.advice.batch import connect, draw_batch
 from netket_qsntk.advice.modes import tangent_modes
 from netket_qsntk.advice.tangent import tangent
-from netket_qsntk.advice.trial import TrialStep, largest_step
+from netket_qsntk.advice.trial import TrialStep, largest_step, try_step
 from netket_qsntk.wavefunction import pure_wavefunction
 
 from .problems import HILBERT, ISING, spectrum
 
 SHIFTS = (1e-3, 1e-1, 1.0)
+
+
+class Field(linen.Module):
+    """log ψ = θ Σ x."""
+
+    size: float
+
+    @linen.compact
+    def __call__(self, x):
+        theta = self.param("theta", linen.initializers.constant(self.size), (), float)
+        return theta * x.sum(-1)
+
+
+def field_of_one_spin():
+    """A spin that is down with probability 10⁻⁴."""
+    return nk.vqs.FullSumState(nk.hilbert.Spin(0.5, 1), Field(float(np.log(1e4 - 1) / 4)))
 
 
 def curvature_limits(state):
@@ -59,3 +76,26 @@ def test_the_largest_step_is_found_to_a_tenth(start):
         return TrialStep(rate, rate, rate, 0.0, 1.0)
 
     assert 0.9 * min(start, 1.0) <= largest_step(attempt, start) <= min(start, 1.0)
+
+
+def test_steps_onto_configurations_without_weight_are_too_long():
+    # log ψ of the second configuration, of weight 10⁻⁴, grows by 50η: the standard deviation over |ψ|² is 0.5η only.
+    network, batch = (
+        pure_wavefunction(field_of_one_spin()),
+        draw_batch(field_of_one_spin(), 2, whole=2),
+    )
+    small = float(batch.weights.min())
+    assert small == pytest.approx(1e-4, rel=0.01)
+    parameters = network.parameters
+    step = np.array([25.0])
+    moved = np.zeros(2)
+
+    def attempt(rate):
+        return try_step(log_psi_of(network), parameters, batch, step, moved, rate)
+
+    assert attempt(0.3).change < 0.2
+    limit = largest_step(attempt, 10.0)
+    # (1 + q(z - 1))²/(1 + q(z² - 1)) with z = e^(50η), q = 10⁻⁴: the overlap is e⁻² there.
+    z = np.exp(50 * limit)
+    overlap = (1 + small * (z - 1)) ** 2 / (1 + small * (z**2 - 1))
+    assert np.exp(-2) <= overlap < np.exp(-2) * 1.8
