@@ -1,5 +1,6 @@
 """One version everywhere, and a changelog whose order tells what came when."""
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -32,3 +33,15 @@ def test_changelog_has_unreleased_first_then_versions_newest_first() -> None:
     for section in sections:
         kinds = re.findall(r"^### (.*)$", section, re.MULTILINE)
         assert kinds == [kind for kind in KINDS if kind in kinds]
+
+
+def test_lowest_versions_are_the_lower_bounds_of_the_dependencies() -> None:
+    spec = importlib.util.spec_from_file_location("versions", ROOT / ".ci" / "versions.py")
+    assert spec is not None and spec.loader is not None
+    versions = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(versions)
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    pins = versions.lowest_versions()
+    assert "netket==3.23" in pins
+    # What pyproject.toml pins itself needs no constraint.
+    assert len(pins) == sum("==" not in dependency for dependency in wanted)
