@@ -37,7 +37,8 @@ def test_changelog_has_unreleased_first_then_versions_newest_first() -> None:
 
 def test_lowest_versions_are_the_lower_bounds_of_the_dependencies() -> None:
     spec = importlib.util.spec_from_file_location("versions", ROOT / ".ci" / "versions.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     versions = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(versions)
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
