@@ -134,6 +134,7 @@ CAUSES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
 def test_a_warning_comes_once_and_points_at_the_users_line(cause, monkeypatch):
     if cause is gathered_matrix:

@@ -217,6 +217,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES)
 def test_an_error_says_what_came_what_was_expected_and_what_to_call(case):
     call, kind, came, expected = CASES[case]
@@ -240,6 +241,7 @@ FAST = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FAST)
 def test_a_rate_beyond_the_limit_is_a_warning_with_the_limit(name):
     limit = qs.kernels.max_learning_rate(KERNEL, TRAIN.states)
@@ -250,6 +252,7 @@ def test_a_rate_beyond_the_limit_is_a_warning_with_the_limit(name):
         assert f"η = {limit:.6g}," in str(caught[0].message)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "call",
     {
@@ -268,6 +271,7 @@ def test_int8_is_cast_before_any_arithmetic(call):
     np.testing.assert_allclose(call(x), call(x.astype(float)), rtol=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", DRIVERS)
 def test_a_run_that_stops_half_way_loses_nothing(name):
     class Stop(nk.callbacks.AbstractCallback):

@@ -39,6 +39,7 @@ def run(code: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.thorough
 def test_nothing_slow_or_optional_is_imported_before_it_is_used() -> None:
     names = run(IMPORT).split()
     roots = {name.partition(".")[0] for name in names}
@@ -48,16 +49,19 @@ def test_nothing_slow_or_optional_is_imported_before_it_is_used() -> None:
     assert "scipy.stats" not in names
 
 
+@pytest.mark.thorough
 def test_neural_tangents_works_where_tensorflow_cannot_be_imported() -> None:
     assert run(USE).strip() == "(8, 8)"
 
 
+@pytest.mark.thorough
 def test_a_figure_without_matplotlib_says_how_to_install_it() -> None:
     printed = run(WITHOUT_MATPLOTLIB)
     assert printed.startswith("True")
     assert "pip install 'netket-qsntk[plot]'" in printed
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("module", ["netket_qsntk.plot", "netket_qsntk.parallel"])
 def test_edges_can_be_imported_alone(module: str) -> None:
     assert run(f"import {module}; print({module}.__name__)").strip() == module

@@ -120,6 +120,7 @@ JOBS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", JOBS)
 def test_long_jobs_show_how_far_they_are(name, monkeypatch, capfd):
     what = name.partition(":")[0]
@@ -134,6 +135,7 @@ def test_long_jobs_show_how_far_they_are(name, monkeypatch, capfd):
     assert what not in capfd.readouterr().err
 
 
+@pytest.mark.thorough
 def test_bars_end_at_their_total(monkeypatch, capfd):
     monkeypatch.setattr(progress, "DELAY", 0.0)
     for job in (flow("gd", True), flow("flow", True), products(True)):

@@ -326,6 +326,7 @@ OBJECTS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OBJECTS)
 def test_summaries_are_short_and_say_what_it_is(name):
     make, words = OBJECTS[name]

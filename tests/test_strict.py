@@ -70,12 +70,14 @@ JOBS = REAL_JOBS | {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("job", JOBS)
 def test_no_rank_is_raised_in_silence(job):
     with jax.numpy_rank_promotion("raise"):
         JOBS[job]()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("job", REAL_JOBS)
 def test_no_dtype_changes_in_silence(job):
     with jax.numpy_dtype_promotion("strict"):

@@ -109,6 +109,7 @@ def exact_kernels(dual, sigma_w, sigma_b, depth, pairs):
             yield c, ntk
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "sigma_w", "sigma_b", "depth"),
     [
@@ -168,6 +169,7 @@ def by_brute_force(function, a, b, c):
         yield float(w @ (of_u * (of_v.reshape(v.shape) @ w)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SMOOTH)
 def test_quadratures_follow_the_deviation(name):
     function = SMOOTH[name]
@@ -185,6 +187,7 @@ def test_quadratures_follow_the_deviation(name):
             assert abs(float(slopes[i]) - derivative) < 1e-11 * max(abs(derivative), size / a)
 
 
+@pytest.mark.thorough
 def test_tanh_on_large_inputs_is_exact_and_symmetric():
     """One-dimensional integrals on the diagonal; bosons up to 30 need 2500 nodes a direction on the plane."""
     model = qs.models.WideMLP(widths=(8,), activation="tanh", sigma_w=1.2, parts="real")
@@ -206,6 +209,7 @@ def test_tanh_on_large_inputs_is_exact_and_symmetric():
         assert abs(ntk[i, i] - 1.44 * (tau + slope * q)) < 1e-12
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [*DUALS, "tanh", "identity"])
 def test_derivatives_are_finite_at_equal_antipodal_and_zero_inputs(name):
     x = jnp.asarray([[1.0, 1.0], [1.0, -1.0], [0.0, 0.0]])
@@ -257,6 +261,7 @@ def test_polynomials_are_told_from_other_functions():
         assert not activation(name).is_polynomial
 
 
+@pytest.mark.thorough
 def test_the_kernel_of_equal_configurations_is_its_diagonal():
     model = qs.models.WideMLP(widths=(4, 4), activation="tanh", sigma_w=2.0, sigma_b=0.1)
     kernel, x = qs.kernels.infinite_width(model), nk.hilbert.Spin(0.5, 3).all_states()

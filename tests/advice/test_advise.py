@@ -87,6 +87,7 @@ def test_samples_advise_as_the_whole_basis_does():
     assert np.all(np.isfinite(sampled.signal_to_noise))
 
 
+@pytest.mark.thorough
 def test_odd_networks_are_told_that_the_problem_is_even():
     advice = qs.advise(nk.vqs.FullSumState(HILBERT, Perceptron(odd=True), seed=0), ISING)
     assert advice.has("odd network")
@@ -98,6 +99,7 @@ def test_odd_networks_are_told_that_the_problem_is_even():
     )
 
 
+@pytest.mark.thorough
 def test_large_complex_rbms_are_to_be_scaled_down():
     model = nk.models.RBM(alpha=2, param_dtype=complex, kernel_init=jax.nn.initializers.normal(2.0))
     advice = qs.advise(nk.vqs.FullSumState(HILBERT, model, seed=1), ISING)
@@ -107,6 +109,7 @@ def test_large_complex_rbms_are_to_be_scaled_down():
     assert "state.parameters" in advice.call
 
 
+@pytest.mark.thorough
 def test_frozen_parameters_are_named():
     class Frozen(linen.Module):
         @linen.compact
@@ -121,6 +124,7 @@ def test_frozen_parameters_are_named():
     assert not np.isnan(numbers(advice)).any()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampled", [False, True])
 def test_batches_without_variance_are_named_and_leave_no_nan(sampled):
     field = nk.operator.IsingJax(HILBERT, RING, h=1.0, J=0.0)
@@ -154,6 +158,7 @@ def test_stuck_samplers_are_named():
     assert not np.isnan(numbers(advice)).any()
 
 
+@pytest.mark.thorough
 def test_wrong_input_is_refused_by_name():
     state = nk.vqs.FullSumState(HILBERT, nk.models.RBM())
     other = nk.operator.IsingJax(nk.hilbert.Spin(0.5, 4), nk.graph.Chain(4), h=1.0)

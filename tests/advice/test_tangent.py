@@ -38,6 +38,7 @@ def samples(model, n=96, seed=3):
     return nk.vqs.MCState(sampler, model, n_samples=n, seed=seed)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("complex_parameters", [False, True])
 def test_eigenvalues_and_force_are_those_of_netkets_own_step(complex_parameters):
     model = nk.models.RBM(param_dtype=complex if complex_parameters else float)
@@ -82,6 +83,7 @@ def test_second_variation_is_the_hessian_of_a_network_linear_in_its_parameters(w
     assert modes.max_learning_rate() == pytest.approx(2 / exact[-1])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shift", [1e-4, 1e-2, 1.0])
 def test_late_rate_at_the_ground_state_is_that_of_the_filtered_hamiltonian(shift):
     state = ground_state_table()
@@ -98,6 +100,7 @@ def test_late_rate_at_the_ground_state_is_that_of_the_filtered_hamiltonian(shift
     assert modes.residual == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.thorough
 def test_samples_tell_the_largest_stable_rates():
     model = nk.models.MLP(hidden_dims=(12,), param_dtype=float)
     exact = modes_of(nk.vqs.FullSumState(HILBERT, model, seed=5))
@@ -110,6 +113,7 @@ def test_samples_tell_the_largest_stable_rates():
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", [1, 2])
 def test_chunks_give_what_whole_jacobians_give(parts):
     state = samples(nk.models.RBMModPhase(alpha=1) if parts == 2 else nk.models.RBM(alpha=1), n=20)
@@ -122,6 +126,7 @@ def test_chunks_give_what_whole_jacobians_give(parts):
     np.testing.assert_allclose(tiled.column, whole.column, atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_signal_to_noise_is_the_spread_over_independent_samples():
     model = nk.models.Jastrow()
     states = [samples(model, n=256, seed=s) for s in range(40)]
@@ -135,6 +140,7 @@ def test_signal_to_noise_is_the_spread_over_independent_samples():
     assert 0.4 < total.std() / claimed < 2.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
 def test_single_precision_models_are_examined_in_their_precision(dtype):
     state = samples(nk.models.RBM(param_dtype=dtype), n=64)

@@ -23,6 +23,7 @@ def run(rate, shift, steps=40, callback=None, optimizer=None, driver=nk.driver.V
     return np.real(log.data["Energy"].Mean) - EXACT, log.data, made
 
 
+@pytest.mark.thorough
 def test_a_shift_that_is_too_large_shrinks_and_the_run_is_faster():
     plain = run(0.05, 10.0)[0]
     adapted, data, driver = run(0.05, 10.0, callback=qs.callbacks.AdaptiveShift())
@@ -32,6 +33,7 @@ def test_a_shift_that_is_too_large_shrinks_and_the_run_is_faster():
     assert len(data["shift/ratio"].values) > 0
 
 
+@pytest.mark.thorough
 def test_steps_that_raise_the_energy_are_taken_back():
     plain = run(0.5, 1e-4)[0]
     assert np.any(np.diff(plain) > 0) or not np.all(np.isfinite(plain))

@@ -57,6 +57,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_no_number_is_missing(name):
     model, hamiltonian, options = CASES[name]
@@ -68,6 +69,7 @@ def test_no_number_is_missing(name):
         assert not np.isnan(values).any(), key
 
 
+@pytest.mark.thorough
 def test_a_stuck_sampler_is_worth_the_configurations_that_it_shows():
     model = nk.models.Jastrow(kernel_init=jax.nn.initializers.constant(60.0))
     state = nk.vqs.MCState(

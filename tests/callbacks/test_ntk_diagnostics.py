@@ -31,6 +31,7 @@ def monte_carlo(model):
     return nk.vqs.MCState(nk.sampler.MetropolisLocal(HI, n_chains=8), model, n_samples=256, seed=1)
 
 
+@pytest.mark.thorough
 def test_spectrum_and_drift_are_those_of_the_log_psi_jacobian():
     x = HI.all_states()[::2]
     state = nk.vqs.FullSumState(HI, nk.models.RBM(param_dtype=complex), seed=3)
@@ -57,6 +58,7 @@ def test_spectrum_and_drift_are_those_of_the_log_psi_jacobian():
     assert logged["ntk/drift"][1] == pytest.approx(drift, rel=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("complex_parameters", [False, True])
 def test_small_steps_of_vmc_realise_the_predicted_decrease(complex_parameters):
     model = nk.models.RBM(param_dtype=complex if complex_parameters else float)
@@ -67,6 +69,7 @@ def test_small_steps_of_vmc_realise_the_predicted_decrease(complex_parameters):
     )
 
 
+@pytest.mark.thorough
 def test_natural_gradient_steps_realise_the_predicted_decrease():
     state = nk.vqs.FullSumState(HI, nk.models.RBM(), seed=3)
     logged = run(vmc(state, nk.driver.VMC_SR, rate=1e-4, diag_shift=1e-2))
@@ -197,6 +200,7 @@ def test_one_callback_serves_many_runs_each_from_its_own_start():
     assert shared.of == "log_psi"
 
 
+@pytest.mark.thorough
 def test_a_run_that_goes_on_keeps_its_start():
     driver = vmc(nk.vqs.FullSumState(HI, nk.models.RBM(), seed=0), rate=0.1)
     diagnostics, log = qs.callbacks.NTKDiagnostics(every=1, n_samples=8), nk.logging.RuntimeLog()
@@ -206,6 +210,7 @@ def test_a_run_that_goes_on_keeps_its_start():
     assert drift[2] > drift[1] > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_modes", [4, 5, 6])
 def test_shares_of_equal_modes_do_not_depend_on_the_order_of_the_batch(n_modes):
     # The eigenvalues of a holomorphic network come in pairs.
@@ -282,6 +287,7 @@ def test_gradient_read_off_the_step_of_sr_is_the_gradient(complex_parameters):
         np.testing.assert_allclose(ours, theirs, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_prediction_error_is_small_for_lazy_and_large_for_long_steps():
     slow = run(vmc(nk.vqs.FullSumState(HI, nk.models.Jastrow(), seed=1)), steps=7)
     # A Jastrow factor is linear in its parameters.

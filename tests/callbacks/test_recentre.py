@@ -25,6 +25,7 @@ def with_random_theta(model, seed=0):
     return {**variables, "params": theta}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["real", "independent"])
 def test_centres_that_hold_the_function_keep_it(parts):
     model = qs.models.InfiniteWidth(NET.clone(parts=parts), STATES[::9])
@@ -37,6 +38,7 @@ def test_centres_that_hold_the_function_keep_it(parts):
     )
 
 
+@pytest.mark.thorough
 def test_the_misfit_is_the_change_on_other_samples():
     model = qs.models.InfiniteWidth(NET, STATES[::9])
     variables = with_random_theta(model)
@@ -82,6 +84,7 @@ def test_new_centres_let_few_of_them_find_the_ground_state():
     assert np.all(log["recentre/accepted"].values)
 
 
+@pytest.mark.thorough
 def test_misfits_that_are_too_large_let_it_grow_or_leave_the_old_centres():
     vs, log = run(qs.callbacks.Recentre(every=10, n_centres=4, max_misfit=1e-6), steps=12)
     assert log["recentre/accepted"].values.tolist() == [0]
@@ -92,6 +95,7 @@ def test_misfits_that_are_too_large_let_it_grow_or_leave_the_old_centres():
     assert log["recentre/n_centres"].values[0] > 4
 
 
+@pytest.mark.thorough
 def test_full_sums_are_recentred_too():
     vs = nk.vqs.FullSumState(HILBERT, qs.models.InfiniteWidth(NET, STATES[::9]))
     driver = nk.driver.VMC(TFIM, optax.sgd(0.01), variational_state=vs)

@@ -88,6 +88,7 @@ def test_a_departed_name_is_found():
     assert set(missing_names(source)) == {("jax.gone", 2), ("netket.vqs.Departed", 4)}
 
 
+@pytest.mark.thorough
 def test_private_names_of_netkets_drivers_are_where_diagnostics_look():
     hilbert = nk.hilbert.Spin(0.5, 3)
     hamiltonian = nk.operator.Ising(hilbert, nk.graph.Chain(3), h=1.0)

@@ -61,12 +61,14 @@ def report():
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.thorough
 def test_jax_keeps_exactly_its_own_names(report):
     assert report["before"] == report["after"]
     assert report["util"][0] == report["util"][1]
     assert len(report["before"]["jax.core"]) > 10
 
 
+@pytest.mark.thorough
 def test_it_is_loaded_when_used_and_once(report):
     assert not report["loaded_early"]
     assert report["same"]
@@ -83,6 +85,7 @@ def network(activation: str):
     return stax.serial(stax.Dense(64, 1.3, 0.2), layer, stax.Dense(1, 1.1, 0.3))
 
 
+@pytest.mark.thorough
 def test_relu_kernels_are_the_arc_cosine_kernels():
     kernels = network("relu")[2](X, None, ("nngp", "ntk"))
     first = 1.3**2 * X @ X.T / 6 + 0.2**2
@@ -102,6 +105,7 @@ def test_erf_kernel_is_the_arcsine_kernel():
     assert_allclose(network("erf")[2](X, None, "nngp"), 1.1**2 * dual + 0.3**2, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_empirical_kernel_is_the_product_of_jacobians():
     init_fn, apply_fn, _ = network("erf")
     _, params = init_fn(jax.random.key(0), X.shape)
@@ -120,6 +124,7 @@ def test_monte_carlo_kernel_approaches_the_exact_one():
     assert_allclose(sample(X, None, "ntk"), kernel_fn(X, None, "ntk"), atol=0.1)
 
 
+@pytest.mark.thorough
 def test_gradient_descent_ensemble_called_eagerly_solves_the_training():
     predict = load_neural_tangents().predict
     kernel_fn = network("relu")[2]

@@ -22,6 +22,7 @@ E = qs.errors
 CLOSED = ["linearized", "infinite"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_options_out_of_range_are_named(kind):
     for options, error, message in (
@@ -40,6 +41,7 @@ def test_options_out_of_range_are_named(kind):
             make(kind, **options)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_target_and_state_on_different_spaces_are_refused(kind):
     state = qs.vqs.EnsembleState(FERMIONS, qs.models.CosNet(4), 2, seed=0)
@@ -47,6 +49,7 @@ def test_target_and_state_on_different_spaces_are_refused(kind):
         make(kind, state=state)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", CLOSED)
 def test_closed_forms_refuse_what_has_none(kind):
     for optimizer in (optax.adam(0.1), optax.chain(optax.clip(1.0), optax.sgd(0.1))):
@@ -70,6 +73,7 @@ def test_optimizers_that_tell_parameters_apart_are_refused_by_closed_forms(kind)
     run(make("finite", optimizer), 1)  # the finite driver takes it
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", CLOSED)
 def test_a_rate_beyond_the_limit_warns_with_the_limit(kind):
     state = ensemble(n_members=1)

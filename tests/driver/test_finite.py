@@ -96,6 +96,7 @@ MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", ["mse", "infidelity"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_single_state_is_trained_as_by_hand(name, loss):
@@ -108,6 +109,7 @@ def test_a_single_state_is_trained_as_by_hand(name, loss):
     same_parameters(state.parameters, parameters)
 
 
+@pytest.mark.thorough
 def test_a_sampled_state_is_trained_on_the_same_training_set():
     model = MODELS["complex parameters"]
     full = full_sum(model)
@@ -119,6 +121,7 @@ def test_a_sampled_state_is_trained_on_the_same_training_set():
     same_parameters(sampled.parameters, full.parameters)
 
 
+@pytest.mark.thorough
 def test_chunks_do_not_change_the_result():
     whole, chunked = ensemble(), ensemble()
     chunked.chunk_size = 3
@@ -128,6 +131,7 @@ def test_chunks_do_not_change_the_result():
     same_parameters(whole.parameters, chunked.parameters)
 
 
+@pytest.mark.thorough
 def test_minibatches_are_trained_as_by_hand_and_are_fixed_by_seed_and_step():
     vs = ensemble(n_members=1)
     state = vs.get_state(0)

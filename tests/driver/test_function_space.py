@@ -52,6 +52,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES)
 def test_finite_and_infinite_width_take_the_same_arguments_and_log_the_same_keys(case):
     first, options = CASES[case]()
@@ -76,6 +77,7 @@ def test_the_mean_square_error_stays_with_the_closed_form():
         assert driver.predict([np.inf])["fidelity"][0] == pytest.approx(1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "real"])
 @pytest.mark.parametrize("case", ["energy and target", "tomography", "infidelity"])
 def test_curves_are_those_of_the_flow_averaged_over_draws(case, parts):
@@ -96,6 +98,7 @@ def test_curves_are_those_of_the_flow_averaged_over_draws(case, parts):
     np.testing.assert_allclose(driver.state.to_array(normalize=False), end, rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_a_training_set_moves_the_rest_of_the_basis_through_the_kernel():
     rate, steps = 0.3, 6
     driver = drive(TARGET, optax.sgd(rate), loss="infidelity", n_train=N_TRAIN)
@@ -127,6 +130,7 @@ def test_a_training_set_moves_the_rest_of_the_basis_through_the_kernel():
     np.testing.assert_allclose(driver.state.to_array(normalize=False), psi, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_mean_square_error_through_the_flow_is_the_closed_form():
     rate = 0.3
     closed = drive(TARGET, optax.sgd(rate), n_members=None, n_train=N_TRAIN)
@@ -141,6 +145,7 @@ def test_the_mean_square_error_through_the_flow_is_the_closed_form():
         assert np.all(np.abs(a[key] - b[key]) < 4 * error)
 
 
+@pytest.mark.thorough
 def test_energies_fall_at_every_small_step_to_the_ground_state():
     driver = drive(optimizer=optax.sgd(0.05), n_members=4)
     start = driver.dynamics.max_learning_rate(infinite().sample(4, seed=1)[0])
@@ -172,6 +177,7 @@ def test_the_largest_learning_rate_separates_stable_from_unstable_descent():
         assert bool(last < first) == stays
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", ["energy", "infidelity of a part"])
 def test_two_runs_are_one_and_a_checkpoint_continues_identically(case):
     first, options = CASES[case]()
@@ -243,6 +249,7 @@ def test_callbacks_and_loggers_see_a_run(tmp_path):
     assert 3 <= driver.step_count <= 4
 
 
+@pytest.mark.thorough
 def test_wrong_input_is_named():
     other = nk.hilbert.Spin(0.5, 3)
     lowering = nk.operator.spin.sigmam(HILBERT, 0)
@@ -274,6 +281,7 @@ def test_wrong_input_is_named():
         qs.driver.QSNTKDriver(ISING, MOMENTUM, variational_state=full_sum(MODEL), sampling="target")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_train", [N_TRAIN, None])
 def test_the_closed_form_by_products_agrees_with_the_dense_one(n_train):
     steps = [0, 3, 40, np.inf]

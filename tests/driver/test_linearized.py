@@ -51,6 +51,7 @@ def check(data, brute, steps=slice(0, N_STEPS)):
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "shared"])
 def test_an_ensemble_equals_its_members_linearised_by_brute_force(parts):
     vs = ensemble(parts=parts)
@@ -60,6 +61,7 @@ def test_an_ensemble_equals_its_members_linearised_by_brute_force(parts):
     check(logged(driver, N_STEPS), brute)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "hilbert"),
     [
@@ -81,6 +83,7 @@ def test_netket_models_equal_their_brute_force_linearisation(model, hilbert):
     check(logged(driver, N_STEPS), brute)
 
 
+@pytest.mark.thorough
 def test_training_the_readout_alone_is_training_with_a_mask():
     vs = ensemble(parts="shared")
     driver = make("linearized", optax.sgd(0.3), vs, trainable="readout")
@@ -98,6 +101,7 @@ def test_training_the_readout_alone_is_training_with_a_mask():
     assert abs(everything["Loss"][0] / brute["Loss"][0][-1] - 1) > 1e-3
 
 
+@pytest.mark.thorough
 def test_observables_are_those_of_the_linearised_networks():
     vs = ensemble()
     before = jax.tree.map(np.array, vs.parameters)

@@ -63,6 +63,7 @@ def test_the_error_of_the_prediction_falls_like_the_square_of_the_learning_rate(
     assert np.all((ratio > 3.4) & (ratio < 4.6)), ratio
 
 
+@pytest.mark.thorough
 def test_momentum_and_schedules_are_followed_too():
     state = nk.vqs.FullSumState(HILBERT, nk.models.RBMModPhase(), seed=3)
 

@@ -19,6 +19,7 @@ def logged(driver, key, steps):
     return np.real(np.asarray(log[key]["Mean"]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("shift", "momentum"), [(None, None), (1e-2, None), (1e-2, 0.9)])
 @pytest.mark.parametrize("param_dtype", [float, complex])
 def test_a_network_linear_in_its_parameters_is_followed_exactly(shift, momentum, param_dtype):
@@ -46,6 +47,7 @@ def test_a_network_linear_in_its_parameters_is_followed_exactly(shift, momentum,
     assert after == pytest.approx(ours.predict([15])["Loss"][0], abs=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("output", ["psi", "log_psi"])
 def test_it_is_nearer_to_the_network_than_the_limit_is(output):
     net = qs.models.WideMLP(
@@ -65,6 +67,7 @@ def test_it_is_nearer_to_the_network_than_the_limit_is(output):
     assert abs(own - finite).max() < 0.5 * abs(wide - finite).max()
 
 
+@pytest.mark.thorough
 def test_members_and_infidelity():
     target = qs.targets.ground_state(H)
     net = qs.models.WideMLP(widths=(16,), activation="erf", sigma_b=0.3, output="log_psi")
@@ -92,6 +95,7 @@ def test_what_it_does_not_do_is_named(options, words):
         qs.driver.LinearizedDriver(target, optax.sgd(0.1), variational_state=vs, **options)
 
 
+@pytest.mark.thorough
 def test_infinity_is_refused_for_energies():
     vs = nk.vqs.FullSumState(HI, qs.models.CosNet(8), seed=0)
     driver = qs.driver.LinearizedDriver(H, optax.sgd(0.1), variational_state=vs)

@@ -26,6 +26,7 @@ def driver(rate=2.0, **options):
     )
 
 
+@pytest.mark.thorough
 def test_steps_are_those_taken_by_hand_on_the_drivers_batches() -> None:
     d = driver()
     psi = np.asarray(d.state.parameters["amplitudes"])
@@ -45,6 +46,7 @@ def test_steps_are_those_taken_by_hand_on_the_drivers_batches() -> None:
     np.testing.assert_allclose(log.data["loss/test"].Mean[0], predicted["loss/test"][0])
 
 
+@pytest.mark.thorough
 def test_wide_networks_with_the_same_seed_follow_the_prediction() -> None:
     state = qs.vqs.EnsembleState(HI, model(4096), n_members=4, seed=0)
     finite = qs.driver.QSNTKDriver(TARGET, optax.sgd(2.0), variational_state=state, **OPTIONS)
@@ -57,6 +59,7 @@ def test_wide_networks_with_the_same_seed_follow_the_prediction() -> None:
     assert np.all(off < 4 * error + 0.05 * curve["loss/test"])
 
 
+@pytest.mark.thorough
 def test_a_batch_of_the_whole_set_is_solved_and_other_losses_have_none() -> None:
     assert "closed form" in repr(driver(batch_size=40, n_members=None))
     assert "minibatches" in repr(driver())

@@ -75,6 +75,7 @@ def test_ensembles_of_any_norm_have_expectations_and_entropies():
         large.to_array(normalize=False)
 
 
+@pytest.mark.thorough
 def test_a_gradient_that_is_no_number_does_not_reach_the_parameters():
     state = full(Shifted(800.0))
     before = state.parameters
@@ -94,6 +95,7 @@ def test_networks_never_see_an_empty_batch(state):
     assert np.all(np.isfinite(data["fidelity"].Mean))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", ["mse", "infidelity"])
 def test_the_fidelity_is_that_over_the_whole_basis_whatever_is_sampled(loss):
     amplitudes = np.zeros(16)
@@ -106,6 +108,7 @@ def test_the_fidelity_is_that_over_the_whole_basis_whatever_is_sampled(loss):
     assert log.data["fidelity"].Mean[0] == pytest.approx(exact, abs=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_fidelity_that_nobody_can_know_is_not_logged_and_said():
     hilbert = nk.hilbert.Spin(0.5, 40)
     sampler = nk.sampler.MetropolisLocal(hilbert, n_chains=4)
@@ -130,6 +133,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_that_ask_for_parameters_or_values_train_as_by_hand(name):
     optimizer, state, reference = OPTIMIZERS[name], full(), full()
@@ -154,6 +158,7 @@ def test_optimizers_that_ask_for_parameters_or_values_train_as_by_hand(name):
         np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_weight_decay_pulls_toward_the_start_and_scaled_steps_do_not():
     like = {"a": jnp.zeros((3, 4)), "b": jnp.zeros(4)}
     decays = (
@@ -165,12 +170,14 @@ def test_weight_decay_pulls_toward_the_start_and_scaled_steps_do_not():
     assert not decays_toward_start(optax.adam(0.1), like)
 
 
+@pytest.mark.thorough
 def test_an_optimizer_that_asks_for_more_than_there_is_is_refused_by_name():
     complex_state = full(nk.models.RBM(param_dtype=complex))
     with pytest.raises(qs.errors.InvalidTrainingError, match="value_fn"):
         train(TARGET, complex_state, optimizer=optax.lbfgs())
 
 
+@pytest.mark.thorough
 def test_checkpoints_of_another_run_are_refused():
     def driver(n_members, n_train, seed=1):
         state = qs.vqs.EnsembleState(HI, qs.models.CosNet(8), n_members, seed=0)
@@ -188,6 +195,7 @@ def test_checkpoints_of_another_run_are_refused():
             serialization.from_bytes(other, saved)
 
 
+@pytest.mark.thorough
 def test_a_driver_is_what_its_name_says_and_copies():
     for options in ({}, {"sampling": "target"}):
         driver = qs.driver.QSNTKDriver(TARGET, optax.sgd(0.1), variational_state=full(), **options)
@@ -204,6 +212,7 @@ def test_the_callback_that_tunes_chunks_is_refused_by_name():
         driver.run(1, callback=nk.callbacks.AutoChunkSize(), show_progress=False)
 
 
+@pytest.mark.thorough
 def test_operators_that_leave_the_sector_are_named():
     sector = nk.hilbert.Spin(0.5, 4, total_sz=0)
     ising = nk.operator.Ising(sector, nk.graph.Chain(4), h=0.8)

@@ -42,6 +42,7 @@ def assert_same(a, b, **tolerance):
         np.testing.assert_allclose(a[key], b[key], err_msg=str(key), **tolerance)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_all_log_the_same_keys_and_types_at_the_same_steps_to_every_logger(kind, tmp_path):
     driver = make(kind, MOMENTUM, evaluate_every=2)
@@ -63,6 +64,7 @@ def test_all_log_the_same_keys_and_types_at_the_same_steps_to_every_logger(kind,
     assert saved["Loss"]["Mean"] == pytest.approx(runtime.data["Loss"].Mean.tolist())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["linearized", "infinite"])
 def test_predict_gives_what_run_logs_at_any_steps(kind):
     driver = make(kind, MOMENTUM)
@@ -82,6 +84,7 @@ def test_predict_gives_what_run_logs_at_any_steps(kind):
             np.testing.assert_allclose(parts, curve[f"loss/{name}"], rtol=1e-14)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_two_runs_are_one_and_a_checkpoint_continues_identically(kind, batch_size):
@@ -128,6 +131,7 @@ class Recorder(nk.callbacks.AbstractCallback, mutable=True):
             raise RuntimeError("stop here")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_callbacks_stop_and_extend_a_run(kind):
     recorder = Recorder()
@@ -139,6 +143,7 @@ def test_callbacks_stop_and_extend_a_run(kind):
     assert recorder.calls == list(enumerate(data["Loss"].Mean))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 @pytest.mark.filterwarnings("ignore::netket_qsntk.errors.UnstableLearningRateWarning")
 def test_an_infinite_loss_stops_the_run_where_asked_for(kind):
@@ -163,6 +168,7 @@ def test_an_exception_leaves_log_and_state_usable(kind):
     assert_same(numbers(log.data), whole, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_observables_are_logged_beside_the_losses_before_each_update(kind, capsys):
     if kind == "infinite":
@@ -182,6 +188,7 @@ def test_observables_are_logged_beside_the_losses_before_each_update(kind, capsy
         assert driver.step_count == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_the_whole_basis_as_training_set_leaves_the_test_loss_out(kind):
     driver = make(kind, n_train=None)
@@ -240,6 +247,7 @@ def test_the_trained_infinite_state_has_the_losses_that_were_logged():
         assert curve[f"loss/{name}/variance_part"][0] == pytest.approx(np.mean(variance[index]))
 
 
+@pytest.mark.thorough
 def test_wide_ensembles_approach_the_infinite_width_curve():
     steps = 15
     infinite = make("infinite").predict([0, steps])

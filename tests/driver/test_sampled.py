@@ -48,6 +48,7 @@ def test_a_state_of_thirty_spins_learns_another(loss, sampling):
     assert np.all((loss.Sigma > 0) & np.isfinite(loss.Sigma))
 
 
+@pytest.mark.thorough
 def test_markov_chains_and_exact_sums_agree_on_the_infidelity():
     target, state = (disturbed(chains(), seed, 0.3) for seed in (1, 2))
     psi, phi = state.to_array(), target.to_array()
@@ -62,6 +63,7 @@ def test_markov_chains_and_exact_sums_agree_on_the_infidelity():
         assert error < 0.1 * exact
 
 
+@pytest.mark.thorough
 def test_the_exact_infidelity_of_complex_states_is_that_of_vdot():
     state = full_sum(COMPLEX)
     target = random_target(seed=3)
@@ -77,6 +79,7 @@ def test_the_exact_infidelity_of_complex_states_is_that_of_vdot():
     assert abs(driver.compute_loss_and_update()[0].mean) < 1e-13
 
 
+@pytest.mark.thorough
 def test_a_target_evolved_by_netket_is_taken_as_it_then_is():
     evolved = disturbed(chains(n_samples=1024), 1, 0.2)
     tdvp = nk.experimental.driver.TDVP(
@@ -102,6 +105,7 @@ def test_a_target_evolved_by_netket_is_taken_as_it_then_is():
     assert abs(estimate.mean - value) < 4.5 * estimate.error_of_mean
 
 
+@pytest.mark.thorough
 def test_a_training_set_drawn_once_is_split_into_minibatches():
     options = {"sampling": "target", "n_train": 300, "batch_size": 50, "evaluate_every": 3}
     driver = qs.driver.QSNTKDriver(
@@ -118,6 +122,7 @@ def test_a_training_set_drawn_once_is_split_into_minibatches():
     assert np.all(np.abs(weights - expected) < 4.5 * np.sqrt(expected / 300))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", ["independent draws", "drawn once"])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(case):
     def driver(seed=1):
@@ -139,6 +144,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(case):
     np.testing.assert_allclose(np.concatenate([start, rest]), expected, rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_holds_the_chains_of_the_target():
     def driver(seed):
         options = {"variational_state": full_sum(COMPLEX), "loss": "infidelity", "sampling": "both"}
@@ -162,6 +168,7 @@ def test_states_made_with_one_seed_are_sampled_independently():
     assert np.array_equal(target.samples, chains(seed=3).samples)
 
 
+@pytest.mark.thorough
 def test_states_that_do_not_overlap_are_reported():
     up, down = (chains(n_samples=64) for _ in range(2))
     for state, sign in ((up, 4.0), (down, -4.0)):
@@ -173,6 +180,7 @@ def test_states_that_do_not_overlap_are_reported():
         driver.compute_loss_and_update()
 
 
+@pytest.mark.thorough
 def test_diagnostics_look_at_the_samples():
     state = disturbed(chains(LARGE), 2)
     driver = qs.driver.QSNTKDriver(
@@ -183,6 +191,7 @@ def test_diagnostics_look_at_the_samples():
     assert "ntk/sharpness" not in data
 
 
+@pytest.mark.thorough
 def test_options_that_do_not_go_together_are_refused():
     target, state = random_target(), full_sum(COMPLEX)
 

@@ -96,6 +96,7 @@ CASES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("model", "loss", "sampling"), CASES)
 def test_gradients_are_those_of_the_whole_basis(model, loss, sampling):
     state = full_sum(MODELS[model])

@@ -35,6 +35,7 @@ def flat(tree):
     return np.asarray(jax.flatten_util.ravel_pytree(tree)[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "solver"), [("complex function", "cholesky"), *((model, "minsr") for model in MODELS)]
 )
@@ -86,6 +87,7 @@ def test_an_mcstate_is_preconditioned_on_new_samples_of_its_own():
         assert not np.array_equal(seen[0], seen[1])
 
 
+@pytest.mark.thorough
 def test_natural_gradient_reaches_the_target_where_gradient_descent_lingers():
     model = nk.models.RBM(alpha=4, param_dtype=complex)
     sr = nk.optimizer.SR(DENSE, solver=qs.driver.minsr, diag_shift=1e-4, holomorphic=True)
@@ -94,6 +96,7 @@ def test_natural_gradient_reaches_the_target_where_gradient_descent_lingers():
     assert natural[-1] < 0.1 * plain[-1]
 
 
+@pytest.mark.thorough
 def test_diagnostics_predict_the_decrease_from_the_gradient_not_from_the_update():
     sr = nk.optimizer.SR(DENSE, solver=nk.optimizer.solver.cholesky, diag_shift=SHIFT)
     natural = driver(full_sum(nk.models.RBMModPhase()), sr)
@@ -104,6 +107,7 @@ def test_diagnostics_predict_the_decrease_from_the_gradient_not_from_the_update(
     )
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_preconditioned_is_refused():
     sr = nk.optimizer.SR(diag_shift=SHIFT)
     with pytest.raises(InvalidTrainingError, match="get_state"):

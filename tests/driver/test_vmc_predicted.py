@@ -31,6 +31,7 @@ def energies(driver, steps=20, **options):
     return np.real(np.asarray(log["Energy"]["Mean"])), log
 
 
+@pytest.mark.thorough
 def test_a_wide_network_trained_by_netket_follows_the_prediction():
     net = network(2048)
     measured, _ = energies(nk.driver.VMC(H, optax.sgd(0.05), variational_state=full(net)), 30)
@@ -79,6 +80,7 @@ def exact_sr(hamiltonian, state, *, diag_shift, momentum):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("start", "members"),
     [
@@ -114,6 +116,7 @@ def test_where_a_run_starts_and_that_it_is_what_predict_says(start, members):
     assert np.isfinite(np.real(log["x"]["Mean"])).all()
 
 
+@pytest.mark.thorough
 def test_netkets_preconditioner_is_the_same_run():
     state = full(network())
     sr = qs.driver.InfiniteWidthVMC_SR(H, optax.sgd(0.05), variational_state=state, diag_shift=1e-2)

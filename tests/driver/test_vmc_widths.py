@@ -48,6 +48,7 @@ def by_jacobians(steps, params, shift, rate):
     return jax.lax.scan(step, flat, None, length=steps)[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shift", [1e-3, jnp.inf])
 def test_the_closed_form_of_one_layer_is_the_jacobian(shift):
     params = drawn(jax.random.key(0), 24, 6)
@@ -100,6 +101,7 @@ def test_deviations_fall_with_the_root_of_the_width(shift, rate):
     assert abs(slope + 0.5) < 3 * error
 
 
+@pytest.mark.thorough
 def test_a_narrow_network_is_already_near():
     measured, predicted = both(H, 64, 2, 8, 1e-2, 0.05)
     np.testing.assert_allclose(measured[:, 0], predicted[:, 0], rtol=1e-10)

@@ -30,6 +30,7 @@ def losses():
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["gd", "flow"])
 def test_mean_square_error_follows_the_linear_solution(mode):
     train, _ = TARGET.split(11, seed=0)
@@ -44,6 +45,7 @@ def test_mean_square_error_follows_the_linear_solution(mode):
     np.testing.assert_allclose(psi, dynamics.mean(steps, train.states), atol=2e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["infidelity", "energy", "tomography"])
 def test_gradient_descent_is_the_explicit_iteration(name):
     loss, rate, psi = losses()[name], 0.05, PSI[0]
@@ -54,6 +56,7 @@ def test_gradient_descent_is_the_explicit_iteration(name):
     np.testing.assert_allclose(flow.run(psi, [5])[0], expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_momentum_is_the_explicit_iteration_on_alpha():
     loss, psi = qs.losses.Energy(H), PSI[0]
     optimizer = optax.sgd(0.02, momentum=0.7)
@@ -65,6 +68,7 @@ def test_momentum_is_the_explicit_iteration_on_alpha():
     np.testing.assert_allclose(flow.run(psi, [4])[0], expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["infidelity", "energy", "tomography"])
 def test_flow_decreases_the_loss_and_conserves_the_kernel_norm(name):
     # These losses do not depend on the norm of ψ, so Re ψ†g = 0 and ψ†Θ⁻¹ψ stays constant.
@@ -79,6 +83,7 @@ def test_flow_decreases_the_loss_and_conserves_the_kernel_norm(name):
     np.testing.assert_allclose(norms, norms[0], rtol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["energy", "infidelity", "mse"])
 @pytest.mark.parametrize("output", ["log_psi", "psi"])
 def test_a_readout_moves_the_functions_of_the_networks(name, output):
@@ -106,6 +111,7 @@ def test_a_readout_moves_the_functions_of_the_networks(name, output):
     np.testing.assert_allclose(np.exp(flow.run(first, [4])[0]), psi(parts), atol=1e-11)
 
 
+@pytest.mark.thorough
 def test_real_networks_of_log_psi_are_those_of_natural_gradient_flow():
     kernel = qs.kernels.infinite_width(
         qs.models.CosNet(1, 1.0, 2.0, parts="real", output="log_psi")
@@ -123,6 +129,7 @@ def test_real_networks_of_log_psi_are_those_of_natural_gradient_flow():
             flow.run(wrong, [1])
 
 
+@pytest.mark.thorough
 def test_the_stiff_integrator_agrees_with_the_explicit_one():
     options = {"learning_rate": 0.2, "mode": "flow", "tolerance": 1e-8}
     explicit, implicit = (
@@ -132,6 +139,7 @@ def test_the_stiff_integrator_agrees_with_the_explicit_one():
     np.testing.assert_allclose(explicit.run(PSI[0], [3.0]), implicit.run(PSI[0], [3.0]), atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_energy_reaches_the_ground_state_for_every_member():
     exact = np.linalg.eigvalsh(H.to_dense())[0]
     flow = qs.dynamics.FunctionSpaceFlow(KERNEL, qs.losses.Energy(H), learning_rate=0.3)

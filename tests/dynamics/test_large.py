@@ -49,6 +49,7 @@ def test_mean_losses_equal_the_dense_ones(curves):
         np.testing.assert_allclose(other.L_mu, one.L_mu, rtol=1e-8, atol=1e-14)
 
 
+@pytest.mark.thorough
 def test_variance_losses_agree_within_their_standard_errors(curves):
     expected, found = curves
     for one, other in ((expected.train, found.train), (expected.test, found.test)):
@@ -69,6 +70,7 @@ def test_the_whole_basis_is_exact(parts):
     assert np.all(found.train.L_gamma_error == 0)
 
 
+@pytest.mark.thorough
 def test_mean_amplitudes_equal_the_dense_ones():
     dense, products, test = pair(75)
     steps = [0, 7, 100, np.inf]
@@ -103,6 +105,7 @@ def test_the_solver_is_chosen_by_size(monkeypatch):
         make(kernel, train, learning_rate=1.0, solver="levels")
 
 
+@pytest.mark.thorough
 def test_cosnet_on_fermions_uses_its_product_structure():
     hilbert = nk.hilbert.SpinOrbitalFermions(3, s=0.5)
     rng = np.random.default_rng(0)
@@ -122,6 +125,7 @@ def test_cosnet_on_fermions_uses_its_product_structure():
     assert bool(jnp.all(jnp.abs(found.test.L_gamma - expected.test.L_gamma) < 4 * sigma))
 
 
+@pytest.mark.thorough
 def test_a_sector_of_fixed_magnetisation_is_trained_as_a_batch_of_the_hypercube():
     hilbert = nk.hilbert.Spin(0.5, 8, total_sz=0)
     rng = np.random.default_rng(3)
@@ -142,6 +146,7 @@ def test_a_sector_of_fixed_magnetisation_is_trained_as_a_batch_of_the_hypercube(
         assert np.all(np.abs(b.train.L_gamma - a.train.L_gamma) < 4 * sigma)
 
 
+@pytest.mark.thorough
 def test_variances_and_covariances_of_single_configurations_equal_the_dense_ones():
     dense, products, test = pair(75)
     x = test.states[:3]
@@ -159,6 +164,7 @@ def test_variances_and_covariances_of_single_configurations_equal_the_dense_ones
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "real"])
 def test_levels_of_a_whole_basis_give_what_its_eigenvectors_give(parts):
     kernel = qs.kernels.infinite_width(model(parts))
@@ -187,6 +193,7 @@ def test_levels_of_a_whole_basis_give_what_its_eigenvectors_give(parts):
     )
 
 
+@pytest.mark.thorough
 def test_products_of_one_site_modes_are_levels_where_the_readout_alone_trains():
     hilbert = nk.hilbert.SpinOrbitalFermions(2, s=0.5)
     target = qs.targets.Target(hilbert, np.random.default_rng(0).normal(size=hilbert.n_states))
@@ -207,6 +214,7 @@ def test_products_of_one_site_modes_are_levels_where_the_readout_alone_trains():
     np.testing.assert_allclose(found.fidelity, expected.fidelity, rtol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_train", [32, 20])
 @pytest.mark.parametrize("activation", ["relu", "identity"])
 def test_null_modes_stay_where_they_were_by_products_as_by_eigenvectors(activation, n_train):
@@ -227,6 +235,7 @@ def test_null_modes_stay_where_they_were_by_products_as_by_eigenvectors(activati
     np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_a_limit_that_was_not_reached_is_an_error_and_weight_decay_has_its_own():
     hi = nk.hilbert.Spin(0.5, 5)
     target = qs.targets.Target(hi, np.random.default_rng(0).normal(size=32))
@@ -247,6 +256,7 @@ def test_a_limit_that_was_not_reached_is_an_error_and_weight_decay_has_its_own()
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("solver", ["levels", "dense", "products"])
 def test_every_solution_copies_and_pickles(solver):
     kernel = qs.kernels.infinite_width(qs.models.CosNet(1, 1.0, 2.0))

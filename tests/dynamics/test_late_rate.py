@@ -83,6 +83,7 @@ def flow(ring, rate, shift):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shift", [1e-6, 1e-3, 1e-2, 1.0, None])
 def test_it_is_the_rate_of_a_run_on_a_ring_of_eight(shift):
     # Below 2 over the width of the spectrum, beyond which steps without a shift overshoot.
@@ -94,6 +95,7 @@ def test_it_is_the_rate_of_a_run_on_a_ring_of_eight(shift):
     assert flow(ring, rate, shift).late_rate() == pytest.approx(measured, rel=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("shift", "r", "exponent"),
     [(1e-3, 0.2627, 0.2634), (1e-2, 0.2568, 0.2575), (1.0, 0.00313, 0.00312)],

@@ -85,6 +85,7 @@ def case(request):
     return Case(**CASES[request.param])
 
 
+@pytest.mark.thorough
 def test_mean_and_variance_are_those_of_explicit_steps(case):
     for data, mean, variance in zip(
         (case.train, case.test), case.halves(case.mean), case.halves(case.variance), strict=True
@@ -95,6 +96,7 @@ def test_mean_and_variance_are_those_of_explicit_steps(case):
         np.testing.assert_allclose(case.dynamics.variance(STEPS, data.states), variance, atol=1e-11)
 
 
+@pytest.mark.thorough
 def test_losses_are_averages_of_explicit_steps(case):
     for data, mean, variance, amplitudes in zip(
         (case.train, case.test),
@@ -185,6 +187,7 @@ def test_averages_over_sampled_networks_agree_within_four_standard_errors(hilber
         check(variance[i], spread[i])
 
 
+@pytest.mark.thorough
 def test_flow_is_that_of_neural_tangents():
     nt = load_neural_tangents()
     layers = {"W_std": 1.2, "b_std": 0.3}
@@ -254,6 +257,7 @@ def test_duplicated_configurations_make_null_modes_and_count_twice():
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["gd", "momentum"])
 def test_compressed_time_gives_the_direct_curve_over_3000_steps(kind):
     hilbert = SPINS.__class__(0.5, 8)

@@ -65,6 +65,7 @@ def test_curves_are_those_of_training_the_linearization(name, whole):
     np.testing.assert_allclose(curves.fidelity, overlap / np.sum(np.abs(psi) ** 2, 1), atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_parts_that_mix_only_between_training_and_test_set_are_not_taken_apart():
     """Θ₁₂ vanishes on the training set alone: ψ₂ of the test set moves with ψ₁ all the same."""
 
@@ -86,6 +87,7 @@ def test_parts_that_mix_only_between_training_and_test_set_are_not_taken_apart()
     np.testing.assert_allclose(error, 0.8 + 1j * theta - test.amplitudes, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_network_that_does_not_depend_on_its_parameters_stays():
     def log_psi(variables, x):
         return 0 * x @ variables["params"]["w"] + 0j

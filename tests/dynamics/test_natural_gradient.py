@@ -71,6 +71,7 @@ def start(parts, output="log_psi"):
     return f if parts == "real" else f + 1j * draw.normal(size=16)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("output", ["log_psi", "psi"])
 @pytest.mark.parametrize("parts", ["real", "independent"])
 @pytest.mark.parametrize(
@@ -99,6 +100,7 @@ def test_every_step_is_that_of_a_linear_model_in_parameter_space(output, parts, 
     np.testing.assert_allclose(psi / size, expected / size, atol=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["real", "independent"])
 @pytest.mark.parametrize("momentum", [None, 0.9])
 def test_products_and_joint_kernels_give_the_same(parts, momentum):
@@ -116,6 +118,7 @@ def test_products_and_joint_kernels_give_the_same(parts, momentum):
     np.testing.assert_allclose(array.energies(first, STEPS), expected, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_mode_real_is_that_of_netket():
     f = start("independent")
     energies, _ = linear_model(features("complex"), COMPLEX, f, rate=0.05, shift=1e-3, mode="real")
@@ -127,6 +130,7 @@ def test_mode_real_is_that_of_netket():
         np.testing.assert_allclose(flow.energies(f, STEPS), energies, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_members_schedules_and_references():
     k = kernel("independent")
     reference = qs.readout.marshall(CHAIN) + qs.readout.jastrow(CHAIN, 0.3)
@@ -151,6 +155,7 @@ def normalised(log_psi):
     return psi / np.linalg.norm(psi, axis=-1, keepdims=True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("propagation", ["imag", "real"])
 def test_without_a_shift_the_flow_is_exact_evolution(propagation):
     k = qs.kernels.infinite_width(qs.models.CosNet(1, 1.0, 2.5))
@@ -175,6 +180,7 @@ def test_without_a_shift_the_flow_is_exact_evolution(propagation):
         np.testing.assert_allclose(psi * np.vdot(psi, exact), exact, atol=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("solver", ["dense", "products"])
 def test_amplitudes_that_span_hundreds_of_e_folds_stay_numbers(solver):
     flow = qs.dynamics.NaturalGradientFlow(
@@ -188,6 +194,7 @@ def test_amplitudes_that_span_hundreds_of_e_folds_stay_numbers(solver):
     assert energies[-1] <= energies[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", ["infidelity", "tomography"])
 def test_other_losses_with_the_same_preconditioner(loss):
     target = qs.targets.ground_state(REAL)

@@ -80,6 +80,7 @@ def test_members_at_once_and_derivatives():
     np.testing.assert_allclose(slope, -inverse @ inverse @ b, atol=1e-7 * abs(slope).max())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["real", "independent"])
 def test_runs_by_products_are_those_by_matrices(parts):
     hamiltonian = nk.operator.Ising(HI, nk.graph.Chain(SITES), h=1.0)

@@ -7,6 +7,7 @@ import netket_qsntk as qs
 from tests.dynamics.oracles import FERMIONS, SPINS, encoding, random_target
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "real"])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("hilbert", [SPINS, FERMIONS], ids=["spins", "fermions"])
@@ -28,6 +29,7 @@ def test_posterior_is_the_gaussian_conditioned_on_the_target(hilbert, noise, par
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "real"])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 @pytest.mark.parametrize("hilbert", [SPINS, FERMIONS], ids=["spins", "fermions"])
@@ -45,6 +47,7 @@ def test_the_posterior_by_products_is_that_of_the_stored_kernel(hilbert, noise, 
         np.testing.assert_allclose(b, a, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_a_posterior_without_a_stored_kernel_solves_its_own_equation():
     # 8192 of 2^14 configurations: (K + σ²)⁻¹ψ_T = (ψ_T - μ_B)/σ², so that the mean on B gives the mean elsewhere.
     model = qs.models.WideMLP(widths=(1,), activation="erf", sigma_w=3.0, sigma_b=1.0)

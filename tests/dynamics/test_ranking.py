@@ -93,6 +93,7 @@ def test_interval_covers_the_correlation_of_the_population() -> None:
     assert inside >= 51  # 95 % of 60 is 57, with a standard deviation of 1.7
 
 
+@pytest.mark.thorough
 def test_perfect_order_has_an_interval_that_narrows_with_more_architectures() -> None:
     few, many = (qs.dynamics.rank_correlation(np.arange(n), np.arange(n)[:, None]) for n in (5, 20))
     assert few.correlation == pytest.approx(1)
@@ -118,6 +119,7 @@ def test_architectures_by_levels_are_those_on_average_over_training_sets() -> No
         )
 
 
+@pytest.mark.thorough
 def test_architectures_for_a_hundred_spins() -> None:
     chain = qs.learning.ising_quench(100, J=-1.0, time=0.05)
     found = qs.dynamics.compare_architectures(MODELS, chain, n_train=10**5)

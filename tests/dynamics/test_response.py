@@ -127,6 +127,7 @@ def test_of_a_fractional_step_the_completed_ones_count_in_gradient_descent():
         np.testing.assert_array_equal(half[1], whole[1])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "factor"), [("sgd", 1.0), ("momentum", 1.8)])
 def test_stability_limit_is_one_plus_momentum_over_the_top_eigenvalue(name, factor):
     top = 8.0

@@ -75,6 +75,7 @@ def ensembles(d, parts):
         yield family, k1, {"independent": k1, "unequal": unequal, "real": None}[parts], ensemble
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "unequal", "real"])
 @pytest.mark.parametrize("d", [6, 8])
 def test_moments_of_every_family_agree_with_monte_carlo(d, parts):
@@ -100,6 +101,7 @@ def test_moments_of_every_family_agree_with_monte_carlo(d, parts):
             assert abs(standard_score(raw / norms, closed["exact"] * 1.05)) > 4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "unequal", "real"])
 def test_structured_and_dense_forms_agree(parts):
     d, hilbert = 6, nk.hilbert.Spin(0.5, 6)
@@ -164,6 +166,7 @@ def test_hermitian_complex_one_site_matrices():
             assert values[0] == pytest.approx(values[1], abs=1e-10)
 
 
+@pytest.mark.thorough
 def test_a_constrained_fermionic_space_agrees_with_monte_carlo():
     hilbert = nk.hilbert.SpinOrbitalFermions(3, s=1 / 2, n_fermions_per_spin=(1, 2))
     rng = np.random.default_rng(2)

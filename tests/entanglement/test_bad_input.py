@@ -200,6 +200,7 @@ TOO_LARGE = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_two_hundred_sites_name_the_closed_form(name):
     with pytest.raises(SystemTooLargeError, match=CLOSED_FORMS):

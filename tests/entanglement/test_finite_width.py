@@ -30,6 +30,7 @@ def draw(model, hilbert, members):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "shared", "real"])
 @pytest.mark.parametrize(("network", "sigma_w"), NETWORKS)
 @pytest.mark.parametrize("width", [1, 4])

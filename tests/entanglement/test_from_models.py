@@ -49,6 +49,7 @@ MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MODELS)
 def test_structure_and_numbers_of_each_model(name):
     model, hilbert, kind = MODELS[name]

@@ -197,6 +197,7 @@ def test_sites_and_local_states_may_differ():
         )
 
 
+@pytest.mark.thorough
 def test_sectors_fermions_and_references_are_sums_over_what_is_there():
     rng = np.random.default_rng(2)
     for hilbert, sites in (

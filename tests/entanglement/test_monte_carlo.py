@@ -104,6 +104,7 @@ def cells():
                 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("family", "d", "n"), list(cells()))
 def test_moments_entropies_and_their_normalisations(family, d, n):
     ensemble, tables = drawn(family, d)
@@ -140,6 +141,7 @@ def widths():
                 yield pytest.param(d, network, sigma_w, width, marks=slow, id=name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "shared", "real"])
 @pytest.mark.parametrize(("d", "network", "sigma_w", "width"), list(widths()))
 def test_purities_of_networks_of_finite_width(d, network, sigma_w, width, parts):

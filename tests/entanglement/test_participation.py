@@ -143,6 +143,7 @@ def test_a_common_factor_is_no_fluctuation():
     assert not constant.parted
 
 
+@pytest.mark.thorough
 def test_effective_samples_are_those_that_a_sampler_of_netket_gives():
     hilbert = nk.hilbert.Spin(0.5, 10)
     model = qs.models.WideMLP(

@@ -39,6 +39,7 @@ def test_partition_order_and_type_do_not_matter():
     assert check_partition(np.array([4, 1], dtype=np.int8), 6) == (1, 4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hilbert",
     [
@@ -62,6 +63,7 @@ def test_states_share_a_row_exactly_when_they_agree_on_a(hilbert):
     assert cut.shape == (cut.rows.max() + 1, cut.columns.max() + 1)
 
 
+@pytest.mark.thorough
 def test_blocks_hold_every_state_once_and_sectors_do_not_mix():
     hilbert = nk.hilbert.Spin(0.5, 6, total_sz=0)
     cut = bipartition(hilbert, (0, 1, 4))
@@ -73,6 +75,7 @@ def test_blocks_hold_every_state_once_and_sectors_do_not_mix():
     assert cut.max_rank == 1 + 3 + 3 + 1
 
 
+@pytest.mark.thorough
 def test_exchange_signs_are_the_parity_of_sorting_a_before_b():
     sites = (1, 3, 4)
     states = np.asarray(FERMIONS.all_states())

@@ -39,6 +39,7 @@ def test_the_average_of_four_spins_is_the_sum_over_signs(units, sigma_w):
     assert rbm.annealed_renyi(4, [0], log_base=2) == rbm.annealed_renyi(4, [3]) / math.log(2)
 
 
+@pytest.mark.thorough
 def test_they_are_networks_of_netket():
     d, members = 6, 4000
     hilbert = nk.hilbert.Spin(0.5, d)

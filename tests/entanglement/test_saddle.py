@@ -23,6 +23,7 @@ KERNELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize(("log_modulus", "phase"), [(0.0, 0.3), (0.05, 0.05), (0.02, 0.2)])
 def test_finite_sizes_approach_the_density_as_one_over_d(name, log_modulus, phase):

@@ -29,6 +29,7 @@ def table():
     return entropy_scaling(paper, [4, 6, 8], [30, math.inf], n=[1, 2], n_members=200, seed=3)
 
 
+@pytest.mark.thorough
 def test_every_row_holds_the_average_over_its_members(table):
     row = table.select(size=6, width=30, order=2)[0]
     hilbert = nk.hilbert.Spin(0.5, 6)
@@ -41,6 +42,7 @@ def test_every_row_holds_the_average_over_its_members(table):
     )
 
 
+@pytest.mark.thorough
 def test_the_gaussian_limit_has_its_own_closed_form(table):
     row = table.select(size=8, width=math.inf, order=2)[0]
     ensemble = gaussian_ensemble(paper(8, 1), nk.hilbert.Spin(0.5, 8))
@@ -71,6 +73,7 @@ def test_tables_read_as_sequences_and_print():
     assert math.isnan(table[0].annealed)
 
 
+@pytest.mark.thorough
 def test_constrained_spaces_have_their_own_maximum():
     table = entropy_scaling(
         qs.models.CosNet(5),

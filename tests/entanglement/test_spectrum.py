@@ -35,6 +35,7 @@ def random_states(hilbert, members, *, real=False, seed=0):
     return psi if real else psi + 1j * rng.standard_normal(psi.shape)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
 @pytest.mark.parametrize("name", SPACES)
 def test_entropies_equal_those_of_the_density_matrix(name, real):
@@ -74,6 +75,7 @@ def test_both_sides_of_a_cut_have_the_same_entropy():
     np.testing.assert_allclose(a, entropies(psi, hilbert, [1, 2, 3, 4], n=[1, 2]), atol=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sites", [(0, 1), (0, 2), (1, 3)])
 def test_free_fermions_have_the_entropy_of_their_correlation_matrix(sites):
     # Peschel: S = -Σ ν ln ν + (1-ν) ln(1-ν) over eigenvalues ν of ⟨c†_i c_j⟩ on A. Lattice sites

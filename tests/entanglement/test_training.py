@@ -2,6 +2,7 @@
 
 import netket as nk
 import numpy as np
+import pytest
 from scipy.linalg import expm
 
 import netket_qsntk as qs
@@ -11,6 +12,7 @@ HILBERT = nk.hilbert.Spin(0.5, 4)
 ISING = nk.operator.Ising(HILBERT, nk.graph.Chain(4), h=1.0)
 
 
+@pytest.mark.thorough
 def test_natural_gradient_leads_from_a_random_network_to_the_ground_state():
     net = qs.models.WideMLP((1,), "erf", 1.0, 0.3, output="log_psi", parts="real")
     flow = qs.dynamics.NaturalGradientFlow(
@@ -28,6 +30,7 @@ def test_natural_gradient_leads_from_a_random_network_to_the_ground_state():
     ).shape == (1,)
 
 
+@pytest.mark.thorough
 def test_a_quench_of_random_networks_is_the_exact_evolution():
     net = qs.models.WideMLP((1,), "erf", (2.0, 0.3), 0.5, output="log_psi", parts="independent")
     flow = qs.dynamics.NaturalGradientFlow(
@@ -51,6 +54,7 @@ def test_a_quench_of_random_networks_is_the_exact_evolution():
     assert np.ptp(found.mean(axis=0)) > 0.3
 
 
+@pytest.mark.thorough
 def test_function_space_flow_of_psi():
     model = qs.models.CosNet(1, 1.0, 2.0)
     kernel = qs.kernels.infinite_width(model)

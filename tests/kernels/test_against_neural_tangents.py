@@ -21,6 +21,7 @@ NONLINEARITIES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("activation", NONLINEARITIES)
 def test_perceptrons(activation, depth, stax):
@@ -43,6 +44,7 @@ def test_perceptrons(activation, depth, stax):
         np.testing.assert_allclose(ntk, theirs.ntk, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [1, 3])
 def test_standard_parametrisation(depth, stax):
     """Without biases every parameter group has variance σ_w²: the two NTKs differ by that factor."""
@@ -60,6 +62,7 @@ def test_standard_parametrisation(depth, stax):
     )
 
 
+@pytest.mark.thorough
 def test_from_stax_convolution(stax):
     layers = [
         stax.Conv(8, (3,), padding="CIRCULAR", W_std=1.2, b_std=0.2),

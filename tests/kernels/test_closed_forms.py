@@ -92,6 +92,7 @@ def test_deep_networks_to_1e_12(activation, pairs, parametrization, oracles):
     agree(pairs_of(qs.kernels.infinite_width(model), pairs), exact)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("sigma_w", "distance"), [(0.25, 5), (1.5, 3)])
 def test_tanh_by_quadrature_to_1e_12(sigma_w, distance, oracles):
     model = qs.models.WideMLP(widths=(8,), activation="tanh", sigma_w=sigma_w, sigma_b=0.1)
@@ -133,6 +134,7 @@ def test_cosnet_and_gaussnet_to_1e_12(network, parametrization):
         agree(pairs_of(qs.kernels.infinite_width(model), pairs), exact)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["relu", "erf", "sin", "cos", "gaussian", "gelu"])
 def test_closed_duals_agree_with_quadrature(name):
     act = qs.activations.activation(name)

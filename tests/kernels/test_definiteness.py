@@ -34,6 +34,7 @@ def test_case_1_readout_training_of_gaussian_networks(network):
     assert found.spectrum.smallest == pytest.approx(2**D * min(exact), rel=1e-9)
 
 
+@pytest.mark.thorough
 def test_case_2_fourier_features():
     b = np.random.default_rng(0).normal(size=(30, D), scale=0.3)
     found = report(qs.models.FourierFeatures(b, 1.0, qs.models.WideMLP(widths=(8,), sigma_b=0.1)))
@@ -41,6 +42,7 @@ def test_case_2_fourier_features():
     assert found.is_positive_definite
 
 
+@pytest.mark.thorough
 def test_case_2_features_that_cannot_tell_configurations_apart():
     b = np.full((3, D), 0.25)  # sees the magnetisation only
     found = report(qs.models.FourierFeatures(b, 1.0, qs.models.WideMLP(widths=(8,), sigma_b=0.1)))
@@ -100,6 +102,7 @@ def test_equal_configurations_are_named():
     assert "the first pair is (2, 5)" in str(found)
 
 
+@pytest.mark.thorough
 def test_fermions_are_not_on_a_sphere():
     hi = nk.hilbert.SpinOrbitalFermions(3, s=1 / 2, n_fermions_per_spin=(1, 1))
     model = qs.models.WideMLP(widths=(8,), sigma_b=0.3, encoding=qs.encodings.fermion_sites)

@@ -129,6 +129,7 @@ def assert_blocks(found: qs.kernels.QSNTK, left: np.ndarray, right: np.ndarray) 
         np.testing.assert_allclose(getattr(found, name), value, atol=1e-10 * scale, err_msg=name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chunk_size", [None, 5])
 @pytest.mark.parametrize("hilbert", HILBERTS)
 @pytest.mark.parametrize("model", MODELS)
@@ -143,6 +144,7 @@ def test_every_kind_of_model(model, hilbert, chunk_size, jacobian):
     assert_blocks(qs.kernels.empirical(vs, x, x[:3], chunk_size=chunk_size), exact, exact[:3])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ["CosNet", "deep, shared", "standard, real"])
 def test_the_three_routes_agree(model):
     vs = state(model, "Spin")
@@ -156,6 +158,7 @@ def test_the_three_routes_agree(model):
         np.testing.assert_allclose(found[route], found["layers"], atol=1e-10 * scale)
 
 
+@pytest.mark.thorough
 def test_a_pair_of_apply_function_and_variables():
     vs = state("complex parameters, complex ψ", "Spin")
     x = vs.hilbert.all_states()
@@ -165,6 +168,7 @@ def test_a_pair_of_apply_function_and_variables():
     )
 
 
+@pytest.mark.thorough
 def test_tiles_of_many_configurations_agree_with_one_product():
     """More than one tile on both routes, the last one overlapping."""
     hi = nk.hilbert.Spin(0.5, 10)
@@ -201,6 +205,7 @@ def test_the_blocks_route_holds_chunks_only(monkeypatch):
     assert seen.count(4) >= 4 + 4 * 3
 
 
+@pytest.mark.thorough
 def test_the_route_is_chosen_by_size():
     hi = nk.hilbert.Spin(0.5, 12)
     x = hi.all_states()
@@ -224,6 +229,7 @@ def test_readout_training():
     np.testing.assert_allclose(found.theta_22, features @ features.T, rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_float32_parameters_give_float32_kernels():
     hi = nk.hilbert.Spin(0.5, 4)
     vs = nk.vqs.FullSumState(hi, qs.models.CosNet(5, param_dtype=jnp.float32), seed=1)
@@ -239,6 +245,7 @@ def test_float32_parameters_give_float32_kernels():
     )
 
 
+@pytest.mark.thorough
 def test_a_second_call_compiles_nothing():
     hi = nk.hilbert.Spin(0.5, 4)
     x = hi.all_states()
@@ -259,6 +266,7 @@ def test_a_second_call_compiles_nothing():
         assert not compiled
 
 
+@pytest.mark.thorough
 def test_bad_input():
     vs = state("complex parameters, complex ψ", "Spin")
     x = vs.hilbert.all_states()

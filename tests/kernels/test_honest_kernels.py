@@ -14,6 +14,7 @@ HI = nk.hilbert.Spin(0.5, 4)
 X = HI.all_states()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
 def test_kernels_are_in_the_precision_of_the_model(dtype):
     model = nk.models.RBM(param_dtype=dtype)
@@ -28,6 +29,7 @@ def test_kernels_are_in_the_precision_of_the_model(dtype):
     np.testing.assert_allclose(kernel.theta_11, wanted.theta_11, rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_at_an_exact_zero_of_a_determinant_the_kernel_is_the_derivative():
     fermions = nk.hilbert.SpinOrbitalFermions(4, n_fermions=2)
     x = np.asarray(fermions.all_states())
@@ -48,6 +50,7 @@ def test_at_an_exact_zero_of_a_determinant_the_kernel_is_the_derivative():
     np.testing.assert_allclose(np.diag(kernel.theta_11), 2.0, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_derivative_that_is_not_finite_is_an_error():
     class Large(nn.Module):
         @nn.compact
@@ -97,6 +100,7 @@ MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MODELS)
 def test_the_chosen_route_gives_what_the_jacobian_gives(name):
     state = nk.vqs.FullSumState(HI, MODELS[name], seed=0)

@@ -35,6 +35,7 @@ MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MODELS)
 def test_tangent_kernel_is_the_average_over_drawn_networks(name):
     model = MODELS[name]
@@ -52,6 +53,7 @@ def test_tangent_kernel_is_the_average_over_drawn_networks(name):
         assert (abs(block - expected) < 5 * sigma + slack * size).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MODELS)
 def test_covariance_is_that_of_drawn_log_amplitudes(name):
     model = MODELS[name]
@@ -65,11 +67,13 @@ def test_covariance_is_that_of_drawn_log_amplitudes(name):
     np.testing.assert_allclose(kernel.nngp_diagonal(X[:6]), np.diag(kernel.nngp(X[:6])), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_netkets_default_initialisers_are_understood():
     for model in (nk.models.RBM(), nk.models.MLP(hidden_dims=(16,)), nk.models.RBMModPhase()):
         assert np.isfinite(qs.kernels.infinite_width(model).ntk(X)).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("param_dtype", [float, complex])
 @pytest.mark.parametrize("momentum", [None, 0.9])
 def test_jastrow_is_linear_and_its_prediction_exact(param_dtype, momentum):
@@ -87,6 +91,7 @@ def test_jastrow_is_linear_and_its_prediction_exact(param_dtype, momentum):
     assert abs(runs[0][0] - runs[0][-1]) > 1e-2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("param_dtype", [float, complex])
 @pytest.mark.parametrize("preconditioner", [None, nk.optimizer.SR(diag_shift=1e-2)])
 def test_vmc_of_a_jastrow_has_netkets_rate_for_real_and_complex_parameters(
@@ -125,6 +130,7 @@ class Equinox(eqx.Module):
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "model",
     [

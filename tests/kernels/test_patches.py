@@ -124,6 +124,7 @@ def test_counts_of_patterns_are_the_sum_over_the_group(name):
     np.testing.assert_allclose(square, square.T, atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_kernels_that_the_group_changes_are_projected_on_both_sides():
     # Patches of one place alone, with a character: no counts.
     ring = nk.graph.Chain(D, pbc=False)

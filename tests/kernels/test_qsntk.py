@@ -40,6 +40,7 @@ def close(a, b, scale):
     np.testing.assert_allclose(a, b, atol=1e-13 * scale, rtol=1e-12)
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=30)
 @given(jacobians())
 def test_rectangular_blocks_are_products_of_jacobians(pair):
@@ -54,6 +55,7 @@ def test_rectangular_blocks_are_products_of_jacobians(pair):
     close(found.omega, rotation(len(x)) @ found.omega_ri @ rotation(len(y)).T, scale)
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=30)
 @given(jacobians())
 def test_square_kernels_have_their_symmetries(pair):

@@ -23,6 +23,7 @@ MODELS = {
 models = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
 
+@pytest.mark.thorough
 @models
 @pytest.mark.parametrize(
     ("states", "encoding"),
@@ -45,6 +46,7 @@ def test_look_up_and_traced_agree(model, states, encoding):
             np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13 * np.abs(b).max())
 
 
+@pytest.mark.thorough
 @models
 def test_direct_and_traced_agree_on_real_inputs(model):
     x = np.random.default_rng(1).normal(size=(40, 5))
@@ -62,6 +64,7 @@ def test_inputs_longer_than_one_group_of_coordinates():
     )
 
 
+@pytest.mark.thorough
 @models
 def test_diagonals_blocks_and_symmetry(model):
     kernel = qs.kernels.infinite_width(model)

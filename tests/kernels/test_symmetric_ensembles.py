@@ -54,6 +54,7 @@ def purity(covariance, relation):
     return (top / norm).real
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "real"])
 @pytest.mark.parametrize("name", CHARACTERS)
 def test_entropies_and_draws(name, parts):
@@ -79,6 +80,7 @@ def test_entropies_and_draws(name, parts):
     assert abs(np.exp(-annealed) - purities.mean()) < 4.5 * error
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["k = 0", "k = π"])
 def test_linear_dynamics(name):
     model = qs.models.Symmetrized(network("independent"), GROUP, CHARACTERS[name])

@@ -57,6 +57,7 @@ def test_kernels_without_structure_are_summed_element_by_element():
     np.testing.assert_allclose(made.ntk(states), expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_levels_stay_and_multiplicities_are_burnsides(name):
     group, character, flip = CASES[name]

@@ -31,6 +31,7 @@ MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("which", ["nngp", "ntk"])
 def test_gradients_with_respect_to_sigma_are_finite_differences(name, which):
@@ -56,6 +57,7 @@ def test_gradients_with_respect_to_sigma_are_finite_differences(name, which):
     assert slope == pytest.approx(float(difference), rel=1e-7, abs=1e-7)
 
 
+@pytest.mark.thorough
 def test_a_gradient_goes_through_the_structure():
     hilbert = nk.hilbert.Spin(0.5, 12)
     kernel = qs.kernels.infinite_width(MODELS["deep erf"])
@@ -91,6 +93,7 @@ def test_two_sigmas_share_their_programs():
     assert len(compiled) == before
 
 
+@pytest.mark.thorough
 def test_sums_products_and_multiples_are_kernels_of_networks_made_so():
     """For CosNet K and Θ are averages at any width, and of independent networks so are these."""
     one, two = (
@@ -160,6 +163,7 @@ def test_a_subclass_that_is_another_function_has_no_inherited_kernel():
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["cosnet", "relu", "tanh", "fourier"])
 def test_kernels_copy_and_pickle(name):
     kernel = qs.kernels.infinite_width(MODELS[name])
@@ -168,6 +172,7 @@ def test_kernels_copy_and_pickle(name):
         np.testing.assert_array_equal(again.ntk(X), kernel.ntk(X))
 
 
+@pytest.mark.thorough
 def test_matrices_are_exactly_symmetric():
     rng = np.random.default_rng(0)
     for x in (X, rng.integers(-3, 4, size=(40, 5)), rng.normal(size=(40, 5))):

@@ -97,6 +97,7 @@ def test_the_mean_over_members_is_the_infinite_width_kernel(name):
             assert z.max() < 4.5, (name, parametrization, what)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("activation", ["erf", "cos"])
 def test_shared_trunk_reproduces_s16_to_s18(activation):
     """ψ = Σ(aᵢ + i bᵢ)σ(cᵢx)/√N: Θ∞ = 0 and Φ∞ = 2E[σσ'] + 2xx'E[σ̇σ̇'], fluctuations O(1/√N)."""

@@ -51,6 +51,7 @@ def test_corrections_are_the_deviation_of_regression_from_the_coherent_potential
         assert abs(off) < 3 * error + 0.3 * np.abs(change).sum()
 
 
+@pytest.mark.thorough
 def test_a_kernel_without_correlations_has_no_corrections() -> None:
     # Configurations that tell nothing of one another: no path returns.
     d = 6
@@ -62,6 +63,7 @@ def test_a_kernel_without_correlations_has_no_corrections() -> None:
     np.testing.assert_allclose(change, 0.0, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hilbert", [nk.hilbert.Spin(0.5, 6), nk.hilbert.Spin(0.5, 7, total_sz=0.5)]
 )
@@ -76,6 +78,7 @@ def test_the_conditions_for_complex_levels_are_those_of_the_coherent_potential(h
     np.testing.assert_allclose(found, exact, rtol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hilbert", [nk.hilbert.Spin(0.5, 6), nk.hilbert.Spin(0.5, 8, total_sz=0), nk.hilbert.Spin(0.5, 7, total_sz=1.5)]
 )  # fmt: skip
@@ -89,6 +92,7 @@ def test_levels_know_the_distances_of_their_configurations(hilbert) -> None:
     assert qs.learning.levels(kernel, hilbert, group=group).scheme is None
 
 
+@pytest.mark.thorough
 def test_smooth_kernels_are_warned_about_and_rough_ones_are_not() -> None:
     hilbert = nk.hilbert.Spin(0.5, 10)
     chain = nk.operator.Ising(hilbert, nk.graph.Chain(10), h=1.5)
@@ -101,6 +105,7 @@ def test_smooth_kernels_are_warned_about_and_rough_ones_are_not() -> None:
     qs.learning.learning_curve(rough, power, [512])
 
 
+@pytest.mark.thorough
 def test_a_loss_that_rests_on_few_unseen_pairs_is_warned_about() -> None:
     hilbert = nk.hilbert.Spin(0.5, 10)
     net = qs.models.WideMLP(widths=(4,), activation="relu", sigma_w=0.25, sigma_b=0.01)

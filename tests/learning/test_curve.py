@@ -77,6 +77,7 @@ def compare(name, d, fractions, draws):
             )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NETWORKS)
 def test_mean_losses_are_those_of_kernel_regression(name) -> None:
     compare(name, 8, (1 / 16, 1 / 2, 0.9), 20)
@@ -89,6 +90,7 @@ def test_mean_losses_are_those_of_kernel_regression_on_a_grid(name, d) -> None:
     compare(name, d, (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 0.9), 20)
 
 
+@pytest.mark.thorough
 def test_a_ridge_and_the_fluctuations_of_initial_networks() -> None:
     d, n, draws, ridge = 8, 96, 20, 0.02
     ntk, levels, functions, weights = problem("relu, bias", d)
@@ -99,6 +101,7 @@ def test_a_ridge_and_the_fluctuations_of_initial_networks() -> None:
     np.testing.assert_allclose(curve.L_gamma, curve.L_mu)
 
 
+@pytest.mark.thorough
 def test_curves_on_a_sector_agree_with_linear_dynamics() -> None:
     hilbert = nk.hilbert.Spin(0.5, 10, total_sz=0)
     target = qs.targets.ground_state(nk.operator.Heisenberg(hilbert, nk.graph.Chain(10)))
@@ -134,6 +137,7 @@ def test_a_symmetric_kernel_learns_orbits() -> None:
     assert abs(mean - float(curve.L_mu[0])) < max(4 * error, 0.03 * mean)
 
 
+@pytest.mark.thorough
 def test_pairs_do_what_single_configurations_cannot() -> None:
     ntk, levels, functions, weights = problem("relu, small bias", 8)
     power = np.asarray(powers(8, "even"))

@@ -2,10 +2,12 @@
 
 import netket as nk
 import numpy as np
+import pytest
 
 import netket_qsntk as qs
 
 
+@pytest.mark.thorough
 def test_the_dense_curve_is_that_of_the_levels() -> None:
     hilbert = nk.hilbert.Spin(0.5, 8, total_sz=1)
     kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(4,), sigma_w=1.4, sigma_b=0.5))
@@ -18,6 +20,7 @@ def test_the_dense_curve_is_that_of_the_levels() -> None:
     np.testing.assert_allclose(dense.learned, [10, 40], rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_fermions_have_classes_of_configurations() -> None:
     hilbert = nk.hilbert.SpinOrbitalFermions(6, s=1 / 2, n_fermions_per_spin=(2, 2))
     net = qs.models.WideMLP(

@@ -33,6 +33,7 @@ def drawn(kernel, n, ridge, best, draws=20):
     return np.mean(found), np.std(found, ddof=1) / draws**0.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sigma_b", [0.01, 0.4])
 @pytest.mark.parametrize(("n", "ridge"), [(40, 0.0), (128, 1e-3), (200, 0.0)])
 @pytest.mark.parametrize("scale", ["fixed", "best"])
@@ -45,6 +46,7 @@ def test_evidence_is_the_average_marginal_likelihood(sigma_b, n, ridge, scale) -
     assert abs(found - mean) < 4 * error + 0.01 * n
 
 
+@pytest.mark.thorough
 def test_evidence_has_derivatives() -> None:
     levels, power = qs.learning.levels(kernel_of(0.4), HI), qs.learning.target_power(TARGET)
 

@@ -19,6 +19,7 @@ def repeated(eigenvalues, levels):
     return np.sort(np.repeat(eigenvalues, np.asarray(levels.multiplicities).astype(int)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hilbert",
     [
@@ -50,6 +51,7 @@ def test_levels_of_sites_with_three_states() -> None:
         qs.learning.levels(qs.kernels.infinite_width(model), hilbert)
 
 
+@pytest.mark.thorough
 def test_a_symmetry_group_keeps_the_eigenvalues_and_lowers_the_multiplicities() -> None:
     hilbert, group = nk.hilbert.Spin(0.5, 8), nk.graph.Chain(8).translation_group()
     kernel = qs.kernels.infinite_width(network())

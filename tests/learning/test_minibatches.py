@@ -97,6 +97,7 @@ def test_average_losses_at_ten_spins(method) -> None:
     np.testing.assert_allclose(curve.L_mu, mean, rtol=0.02)
 
 
+@pytest.mark.thorough
 def test_the_largest_rate_separates_decay_from_growth() -> None:
     _, levels, power, _ = problem(6)
     for batch in (1, 10, 200):
@@ -115,6 +116,7 @@ def test_the_largest_rate_separates_decay_from_growth() -> None:
     np.testing.assert_allclose(qs.learning.max_stochastic_rate(levels, 10**9), n / top, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_samples_needed_are_those_at_which_a_level_is_half_learned() -> None:
     _, levels, power, _ = problem(8)
     needed = qs.learning.samples_needed(levels)
@@ -124,6 +126,7 @@ def test_samples_needed_are_those_at_which_a_level_is_half_learned() -> None:
         np.testing.assert_allclose(curve.learnability[0, w], 0.5, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_infinitely_many_steps_and_wrong_inputs() -> None:
     _, levels, power, _ = problem(6)
     curve = qs.learning.stochastic_curve(

@@ -27,6 +27,7 @@ def from_eigenvectors(target, kernel, levels):
     return np.bincount(place, squares, minlength=len(levels))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hilbert",
     [
@@ -46,6 +47,7 @@ def test_powers_are_those_in_the_eigenspaces(hilbert) -> None:
     np.testing.assert_allclose(power.participation, 1 / np.sum(np.abs(target.amplitudes) ** 4))
 
 
+@pytest.mark.thorough
 def test_powers_on_sites_of_three_states_need_the_levels() -> None:
     hilbert = nk.hilbert.Spin(1, 4)
     kernel = qs.kernels.infinite_width(qs.models.CosNet(4, 1.0, 1.5), trainable="readout")
@@ -119,6 +121,7 @@ def test_a_target_without_the_symmetry_is_refused() -> None:
         qs.learning.target_power(random_target(hilbert), group=group)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hilbert", [nk.hilbert.Spin(0.5, 7), nk.hilbert.Spin(0.5, 8, total_sz=1)], ids=["all", "sector"]
 )

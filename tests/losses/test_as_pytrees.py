@@ -35,6 +35,7 @@ KINDS = {
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
+@pytest.mark.thorough
 @kinds
 def test_two_losses_of_a_kind_share_a_program_that_keeps_neither_alive(kind):
     traces = []
@@ -68,6 +69,7 @@ def test_energy_by_strings_shares_a_program_as_well(monkeypatch):
     assert jax.tree.structure(first) == jax.tree.structure(second)
 
 
+@pytest.mark.thorough
 @kinds
 def test_gradients_by_hand_are_the_default_ones(kind):
     loss, amplitudes = KINDS[kind](0), target(1).amplitudes

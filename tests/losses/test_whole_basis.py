@@ -25,6 +25,7 @@ def finite_difference(loss, psi, direction, h=1e-6):
     return (loss.value(psi + h * direction) - loss.value(psi - h * direction)) / (2 * h)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hamiltonian", [ISING, HUBBARD, HEISENBERG], ids=["ising", "hubbard", "sz0"]
 )

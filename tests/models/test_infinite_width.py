@@ -74,6 +74,7 @@ def test_with_the_whole_basis_as_centres_it_is_the_natural_gradient_flow(parts, 
     np.testing.assert_allclose(vs.log_value(STATES), f, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_with_the_whole_basis_as_centres_it_is_natural_gradient_flow():
     vs, energies = trained(qs.models.InfiniteWidth(NET, STATES), TFIM, 10)
     flow = qs.dynamics.NaturalGradientFlow(
@@ -136,6 +137,7 @@ def test_references_and_initial_functions_are_added():
     assert follows.readout.reference == reference
 
 
+@pytest.mark.thorough
 def test_it_goes_through_jax():
     model = qs.models.InfiniteWidth(
         qs.models.Symmetrized(BOTH, RING.translation_group()), STATES[[0, 1, 3, 7]]
@@ -173,6 +175,7 @@ def monte_carlo_state(model, **options):
     return nk.vqs.MCState(sampler, model, n_samples=256, seed=1, sampler_seed=2, **options)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chunk_size", [None, 32])
 def test_netkets_samplers_and_drivers_train_it(chunk_size):
     net = qs.models.Symmetrized(NET, RING.translation_group())
@@ -198,6 +201,7 @@ def test_states_are_saved_and_restored():
     np.testing.assert_array_equal(other.log_value(STATES), vs.log_value(STATES))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "net",
     [NET, qs.models.Symmetrized(NET, RING.space_group(), spin_flip=1)],

@@ -29,6 +29,7 @@ def ising() -> nk.operator.AbstractOperator:
     return nk.operator.IsingJax(SPINS, nk.graph.Chain(4), h=0.5)
 
 
+@pytest.mark.thorough
 @models
 def test_full_sum_state_normalises_psi(model):
     vs = nk.vqs.FullSumState(SPINS, model, seed=1)
@@ -60,6 +61,7 @@ def test_vmc_and_vmc_sr_lower_the_energy(name):
         assert after < start
 
 
+@pytest.mark.thorough
 def test_fermions_through_their_encoding():
     model = qs.models.WideMLP(widths=(6,), encoding=qs.encodings.fermion_sites)
     vs = nk.vqs.MCState(
@@ -79,6 +81,7 @@ def test_fermions_through_their_encoding():
     assert np.isfinite(vs.to_array()).all()
 
 
+@pytest.mark.thorough
 @models
 def test_shapes_dtypes_and_integer_inputs(model):
     x = SPINS.all_states()
@@ -101,6 +104,7 @@ def test_init_leaves_parameters_only(model):
     assert set(model.init(jax.random.key(0), SPINS.all_states())) == {"params"}
 
 
+@pytest.mark.thorough
 def test_float32_is_used_throughout():
     model = qs.models.WideMLP(widths=(8,), activation="erf", param_dtype=jnp.float32, sigma_b=0.1)
     x = SPINS.all_states()
@@ -196,6 +200,7 @@ def test_equal_models_are_equal_and_hash_alike(model):
     assert other != model
 
 
+@pytest.mark.thorough
 @models
 def test_serialisation(model, tmp_path):
     vs = nk.vqs.FullSumState(SPINS, model, seed=1)
@@ -210,6 +215,7 @@ def test_serialisation(model, tmp_path):
     assert loaded.model == model
 
 
+@pytest.mark.thorough
 def test_mcstate_saves_and_loads(tmp_path):
     model = qs.models.WideMLP(widths=(6,), encoding=qs.encodings.fermion_sites)
     vs = nk.vqs.MCState(nk.sampler.ExactSampler(FERMIONS), model, n_samples=16, seed=1)

@@ -43,6 +43,7 @@ def moved(width, parametrization, seed):
     return [float(jnp.sqrt(jnp.mean((a - b) ** 2))) for a, b in zip(after, before, strict=True)]
 
 
+@pytest.mark.thorough
 def test_coordinates_move_by_order_one_at_every_width():
     change = {
         (p, n): np.mean([moved(n, p, seed) for seed in range(3)], 0)
@@ -56,6 +57,7 @@ def test_coordinates_move_by_order_one_at_every_width():
     assert change["ntk", 1024][0] / change["ntk", 64][0] < 0.4
 
 
+@pytest.mark.thorough
 def test_the_function_starts_near_zero_and_has_no_kernel_limit():
     variables = perceptron(1024, "mup", 1).init(jax.random.key(0), X)
     f = np.asarray(perceptron(1024, "mup", 1).apply(variables, X))
@@ -64,6 +66,7 @@ def test_the_function_starts_near_zero_and_has_no_kernel_limit():
         qs.kernels.infinite_width(perceptron(8, "mup"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("network", [qs.models.CosNet, qs.models.GaussNet])
 def test_one_hidden_layer_starts_as_the_others_do_but_for_the_readout(network):
     # The same hidden units: f differs by the factor 1/√N alone.
@@ -75,6 +78,7 @@ def test_one_hidden_layer_starts_as_the_others_do_but_for_the_readout(network):
     assert spread["mup"] * 16 == pytest.approx(spread["ntk"], rel=0.25)
 
 
+@pytest.mark.thorough
 def test_empirical_kernels_know_its_factors():
     state = nk.vqs.FullSumState(HI, perceptron(16, "mup", output="psi"), seed=0)
     by_layers = qs.kernels.EmpiricalKernel(state, route="layers").qsntk(X).theta_11

@@ -21,6 +21,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("parts", ["independent", "real"])
 def test_it_is_netkets_projection_of_psi(name, parts):
@@ -36,6 +37,7 @@ def test_it_is_netkets_projection_of_psi(name, parts):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flip", [1, -1])
 def test_log_psi_is_projected_as_a_function(flip):
     net = qs.models.WideMLP(
@@ -61,6 +63,7 @@ def test_log_psi_is_projected_as_a_function(flip):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_kernel_of_the_projected_network_by_monte_carlo(name):
     group, character = CASES[name]

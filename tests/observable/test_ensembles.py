@@ -26,6 +26,7 @@ def infinite():
     return qs.vqs.InfiniteState(HILBERT, MODEL)
 
 
+@pytest.mark.thorough
 def test_members_average_as_single_states_do(members):
     stats = members.expect(EntanglementEntropy(HILBERT, SITES, 1))
     single = [
@@ -81,6 +82,7 @@ def test_the_quenched_average_is_that_of_draws(infinite):
     assert abs(plain.mean - s.mean()) < 4 * math.hypot(plain.error_of_mean, error)
 
 
+@pytest.mark.thorough
 def test_wide_ensembles_tend_to_the_infinite_one(infinite):
     # Width 30 differs from the limit, width 1000 does not within errors.
     wide = qs.vqs.EnsembleState(HILBERT, MODEL.clone(width=1000), 300, seed=1)
@@ -108,6 +110,7 @@ def test_two_hundred_spins_have_an_annealed_entropy_without_amplitudes():
     assert 60 < stats.mean < page_entropy(2**100, 2**100)
 
 
+@pytest.mark.thorough
 def test_a_trained_state_is_averaged_over_draws():
     target = qs.targets.Target(HILBERT, np.ones(64))
     state = qs.vqs.InfiniteState(HILBERT, MODEL)
@@ -122,6 +125,7 @@ def test_a_trained_state_is_averaged_over_draws():
         assert stats.mean < 1e-3 < untrained
 
 
+@pytest.mark.thorough
 def test_single_states_are_told_what_to_use():
     entropy = EnsembleEntropy(HILBERT, SITES)
     sampled = nk.vqs.MCState(nk.sampler.ExactSampler(HILBERT), MODEL, n_samples=8)

@@ -36,6 +36,7 @@ def full_state(hilbert, model=NETWORK, seed=1):
     return nk.vqs.FullSumState(hilbert, model, seed=seed)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SPACES)
 def test_full_sums_are_the_entropy_of_the_amplitudes(name):
     hilbert, sites = SPACES[name]
@@ -47,6 +48,7 @@ def test_full_sums_are_the_entropy_of_the_amplitudes(name):
         assert (stats.error_of_mean, stats.variance) == (0, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [2, 3, 4])
 @pytest.mark.parametrize("name", SPACES)
 def test_swaps_of_samples_agree_within_their_errors(name, n):
@@ -62,6 +64,7 @@ def test_swaps_of_samples_agree_within_their_errors(name, n):
     assert abs(estimate.mean - value) < 4 * estimate.error_of_mean
 
 
+@pytest.mark.thorough
 def test_errors_of_many_runs_have_the_stated_size():
     exact = full_state(SPINS)
     entropy = EntanglementEntropy(SPINS, [0, 2], 2)
@@ -78,6 +81,7 @@ def test_errors_of_many_runs_have_the_stated_size():
     assert 0.65 < np.std(pulls) < 1.4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_chains", [16, 2])
 def test_markov_chains_are_split_into_replicas(n_chains):
     # 16 chains make 5 groups for n = 3; of 2 chains each is cut into three stretches.
@@ -94,6 +98,7 @@ def test_markov_chains_are_split_into_replicas(n_chains):
     assert abs(batch.to_stats().mean - value) < 0.15
 
 
+@pytest.mark.thorough
 def test_chunks_change_nothing():
     state = nk.vqs.MCState(nk.sampler.ExactSampler(SPINS), NETWORK, n_samples=300, seed=1)
     entropy = EntanglementEntropy(SPINS, [0], 2)
@@ -111,6 +116,7 @@ def test_agreement_with_netkets_renyi_two_in_bits():
     assert ours == pytest.approx(float(theirs), abs=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_same_samples_give_netkets_estimate():
     state = nk.vqs.MCState(
         nk.sampler.MetropolisLocal(SPINS, n_chains=16), nk.models.RBM(), n_samples=1600, seed=3
@@ -121,6 +127,7 @@ def test_the_same_samples_give_netkets_estimate():
     np.testing.assert_allclose(ours.error_of_mean, theirs.error_of_mean, rtol=1e-8)
 
 
+@pytest.mark.thorough
 def test_precision_can_be_asked_for():
     state = nk.vqs.MCState(nk.sampler.ExactSampler(SPINS), NETWORK, n_samples=500, seed=1)
     batch = state.local_estimators(EntanglementEntropy(SPINS, [0], 2))
@@ -128,6 +135,7 @@ def test_precision_can_be_asked_for():
     np.testing.assert_allclose(accumulated.mean, batch.to_stats().mean, rtol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [1, 0.5, 2.5, math.inf])
 def test_orders_that_samples_cannot_give_name_the_state_that_can(n):
     state = nk.vqs.MCState(nk.sampler.ExactSampler(SPINS), NETWORK, n_samples=10)

@@ -33,6 +33,7 @@ def operators(draw):
     return ScaledIdentity(draw(numbers), 4)
 
 
+@pytest.mark.thorough
 @settings(max_examples=30, deadline=None)
 @given(operators(), operators(), operators(), numbers)
 def test_operators_form_a_vector_space(a, b, c, s):

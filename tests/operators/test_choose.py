@@ -41,6 +41,7 @@ def test_spins_make_a_hypercube(model, which, spins):
     agrees(operator, kernel, spins, which=which)
 
 
+@pytest.mark.thorough
 def test_a_sector_and_a_block_are_batches_of_the_hypercube(relu):
     sector = np.asarray(nk.hilbert.Spin(0.5, 12, total_sz=0).all_states())
     operator = relu.operator(sector)
@@ -59,6 +60,7 @@ def test_half_spins_of_an_encoding_are_a_hypercube_too(spins):
     agrees(operator, kernel, spins)
 
 
+@pytest.mark.thorough
 def test_fermions_make_a_product_where_the_kernel_is_one(fermions):
     kernel, x = fermions
     for which in ("nngp", "ntk"):
@@ -74,6 +76,7 @@ def test_fermions_make_a_product_where_the_kernel_is_one(fermions):
         )
 
 
+@pytest.mark.thorough
 def test_a_large_fermion_sector_is_a_product_unasked():
     hilbert = nk.hilbert.SpinOrbitalFermions(8, s=1 / 2, n_fermions_per_spin=(4, 4))
     kernel = kernels.infinite_width(models.CosNet(4, encoding=encodings.fermion_sites))
@@ -85,6 +88,7 @@ def test_a_large_fermion_sector_is_a_product_unasked():
     np.testing.assert_allclose(operator.restrict(rows).as_matrix(), kernel.ntk(x[rows]), rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_readout_training_makes_the_ntk_a_product(fermions):
     _, x = fermions
     model = models.GaussNet(
@@ -96,6 +100,7 @@ def test_readout_training_makes_the_ntk_a_product(fermions):
     agrees(operator, kernel, x)
 
 
+@pytest.mark.thorough
 def test_without_structure_the_matrix_is_stored_if_it_fits(fermions, monkeypatch):
     _, x = fermions
     kernel = kernels.infinite_width(models.WideMLP(widths=(4,), encoding=encodings.fermion_sites))

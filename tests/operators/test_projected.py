@@ -21,6 +21,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", GROUPS)
 @pytest.mark.parametrize(
     "batches",

@@ -44,6 +44,7 @@ def dense_function(decomposition, function, b):
     return np.einsum("in,...n,nk->...ik", vectors, f, vectors.T @ b)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "form"),
     [
@@ -69,6 +70,7 @@ def test_all_steps_of_training_agree_with_the_matrix(problem, name, form):
     assert result.steps < 150
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("steps", [16, 32, 64])
 @pytest.mark.parametrize("name", ["descent", "flow"])
 def test_the_estimated_error_is_not_below_the_true_one(problem, name, steps):
@@ -100,6 +102,7 @@ def test_the_basis_is_orthonormal_and_diagonalises_what_it_says(problem):
     )
 
 
+@pytest.mark.thorough
 def test_an_exhausted_krylov_space_ends_the_run_exactly():
     """On the whole basis d + 1 eigenvalues mean d + 1 products, for any function."""
     operator = Hypercube([3.0, 1.0, 0.5, 0.2, 0.15], positive=True)
@@ -113,6 +116,7 @@ def test_an_exhausted_krylov_space_ends_the_run_exactly():
     np.testing.assert_allclose(krylov.apply(lambda e: jnp.exp(-e)), exact, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_an_exact_spectrum_needs_no_iteration():
     operator = Hypercube([3.0, 1.0, 0.5, 0.2, 0.15], positive=True)
     b = np.random.default_rng(0).normal(size=(16, 2)) * (1 + 2j)
@@ -123,6 +127,7 @@ def test_an_exact_spectrum_needs_no_iteration():
     np.testing.assert_allclose(result.value, exact, atol=1e-11)
 
 
+@pytest.mark.thorough
 def test_an_image_is_the_prediction_elsewhere(problem, erf, spins):
     """Θ_xB f(Θ_BB) b and its squared norm at all times, from the basis seen through Θ_xB."""
     operator, _, decomposition, b = problem
@@ -150,6 +155,7 @@ def test_too_few_steps_are_admitted(problem):
         apply_function(operator, b, functions(decomposition[0][-1])["flow"], max_steps=4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["descent", "flow"])
 def test_the_chebyshev_series_agrees_and_knows_its_error(problem, name):
     operator, _, decomposition, b = problem
@@ -181,6 +187,7 @@ def test_the_largest_eigenvalue(problem, rng):
     assert error < 1e-8 * value
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("preconditioned", [False, True])
 @pytest.mark.parametrize("columns", [1, 2])
 def test_conjugate_residuals_solve(problem, preconditioned, columns):

@@ -33,6 +33,7 @@ def spread(estimate, exact, keys=64):
     return (mean - exact) / error, error
 
 
+@pytest.mark.thorough
 def test_a_trace_is_unbiased_and_its_error_bar_is_the_scatter(batch):
     operator, matrix, _ = batch
     quadratic = jax.jit(lambda z: jnp.sum(z * operator.product(z), axis=-1))
@@ -48,6 +49,7 @@ def test_a_trace_is_unbiased_and_its_error_bar_is_the_scatter(batch):
         assert 0.75 < z.std() < 1.45
 
 
+@pytest.mark.thorough
 def test_dealing_exactly_with_the_top_modes_shrinks_the_error(batch):
     operator, _, x = batch
     quadratic = jax.jit(lambda z: jnp.sum(z * operator.product(z), axis=-1))
@@ -64,6 +66,7 @@ def test_dealing_exactly_with_the_top_modes_shrinks_the_error(batch):
         assert error.mean() < plain.mean() / 2
 
 
+@pytest.mark.thorough
 def test_many_matrices_at_once(batch):
     operator, matrix, _ = batch
     top = float(np.linalg.eigvalsh(matrix)[-1])
@@ -76,6 +79,7 @@ def test_many_matrices_at_once(batch):
     assert np.all(np.abs(found.mean - exact) <= 4 * found.error_of_mean + 1e-9)
 
 
+@pytest.mark.thorough
 def test_xtrace_is_far_more_accurate_on_a_decaying_spectrum(batch):
     operator, _, _ = batch
     truth = float(operator.trace())

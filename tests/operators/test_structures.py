@@ -56,6 +56,7 @@ def case(request, relu, spins, fermions):
     return operator, kernel.both(x)[0 if which == "nngp" else 1]
 
 
+@pytest.mark.thorough
 def test_products_are_those_of_the_matrix(case, rng):
     operator, matrix = case
     n, m = matrix.shape
@@ -74,6 +75,7 @@ def test_products_are_those_of_the_matrix(case, rng):
     np.testing.assert_allclose(operator.product(rows), rows @ matrix.T, atol=tolerance)
 
 
+@pytest.mark.thorough
 def test_entries_are_those_of_the_matrix(case):
     operator, matrix = case
     np.testing.assert_allclose(operator.as_matrix(), matrix, rtol=1e-12)
@@ -82,6 +84,7 @@ def test_entries_are_those_of_the_matrix(case):
     np.testing.assert_allclose(operator.T.as_matrix(), matrix.T, rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_blocks_are_blocks_and_keep_the_structure(case, rng):
     operator, matrix = case
     n, m = matrix.shape
@@ -117,6 +120,7 @@ def test_repr_tells_structure_size_and_memory(case):
     assert "memory=" in text
 
 
+@pytest.mark.thorough
 def test_lineax_solves_with_them(case, rng):
     operator, matrix = case
     if not operator.symmetric:
@@ -148,6 +152,7 @@ def test_a_batch_has_no_exact_spectrum(case):
         operator.eigh()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("which", "shuffled"), [("ntk", False), ("nngp", True)])
 def test_the_whole_basis_is_diagonal_in_parities(relu, spins, which, shuffled, rng):
     x = rng.permutation(spins) if shuffled else spins
@@ -165,6 +170,7 @@ def test_the_whole_basis_is_diagonal_in_parities(relu, spins, which, shuffled, r
     _check_decomposition(spectrum, matrix, rng)
 
 
+@pytest.mark.thorough
 def test_a_product_is_diagonal_in_products_on_the_whole_basis(rng):
     x = np.asarray(nk.hilbert.Spin(1, 4).all_states())
     kernel = kernels.infinite_width(models.GaussNet(4, sigma_w=1.2))
@@ -178,6 +184,7 @@ def test_a_product_is_diagonal_in_products_on_the_whole_basis(rng):
         kernel.operator(x, hint="kronecker").eigh()
 
 
+@pytest.mark.thorough
 def test_a_stored_matrix_has_its_modes(relu, spins, rng):
     matrix = relu.ntk(spins[:40])
     _check_decomposition(Dense(matrix).eigh(), matrix, rng)
@@ -301,6 +308,7 @@ def test_wrong_inputs_are_named(relu, spins):
         Dense(np.ones((3, 2)), symmetric=True)
 
 
+@pytest.mark.thorough
 def test_modes_around_a_batch_carry_its_covariance(erf, fermions):
     # Σ λ u uᵀ over the modes of the whole basis, at the batch, is the kernel of the batch.
     sector = np.asarray(nk.hilbert.Spin(0.5, 6, total_sz=0).all_states())

@@ -78,6 +78,7 @@ def test_factors_refuse_another_length():
         apply_factors([jnp.eye(2), jnp.eye(2)], jnp.ones(5))
 
 
+@pytest.mark.thorough
 def test_positions_are_netkets():
     hilbert = nk.hilbert.Spin(0.5, 5)
     np.testing.assert_array_equal(spin_index(hilbert.all_states()), np.arange(32))

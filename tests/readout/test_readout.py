@@ -59,6 +59,7 @@ def test_readouts_are_static_and_equal_by_what_they_say():
     assert jax.tree.leaves(twin) == []
 
 
+@pytest.mark.thorough
 def test_marshall_makes_the_heisenberg_ground_state_positive():
     for graph in (nk.graph.Chain(6), nk.graph.Grid([2, 3], pbc=False)):
         hi = nk.hilbert.Spin(0.5, 6, total_sz=0)
@@ -80,6 +81,7 @@ def test_marshall_counts_particles_and_larger_spins():
     np.testing.assert_allclose(ratio[1:] / ratio[:-1], [-1, -1], atol=1e-15)
 
 
+@pytest.mark.thorough
 def test_jastrow_is_that_of_netket():
     vs = nk.vqs.FullSumState(HI, nk.models.Jastrow(param_dtype=float), seed=1)
     w = np.zeros((4, 4))
@@ -121,6 +123,7 @@ def test_models_of_log_psi_are_exponentials_of_the_same_network(name, parts):
     )
 
 
+@pytest.mark.thorough
 def test_a_positive_network_has_real_log_amplitudes_and_gradients_in_netket():
     model = qs.models.WideMLP(widths=(8,), output="log_psi", parts="real")
     vs = nk.vqs.FullSumState(HI, model, seed=1)

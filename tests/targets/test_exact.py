@@ -100,6 +100,7 @@ def test_tfim_default_is_the_example_of_the_readme():
     assert len(bonds(3, 4, pbc=True)) == graph.n_edges == 24
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pbc", [False, True])
 @pytest.mark.parametrize("order", [2, 3])
 def test_hubbard_is_eq_20_in_both_orders(order, pbc):
@@ -111,6 +112,7 @@ def test_hubbard_is_eq_20_in_both_orders(order, pbc):
     assert abs(hermitian_matrix(hamiltonian) - expected).max() < 1e-14
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pbc", [False, True])
 @pytest.mark.parametrize("order", [3, 4])
 def test_hubbard_on_3x4_sites_is_eq_20(order, pbc):
@@ -135,6 +137,7 @@ def test_hubbard_on_3x4_sites_is_eq_20(order, pbc):
     assert abs(hermitian_matrix(hamiltonian) - expected).max() < 1e-14
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pbc", [False, True])
 def test_tfim_quench_is_the_exponential_of_the_dense_matrix(pbc):
     target = targets.tfim_quench(extent=(3, 3), field=0.3, time=2.1, pbc=pbc)
@@ -143,6 +146,7 @@ def test_tfim_quench_is_the_exponential_of_the_dense_matrix(pbc):
     assert_allclose(target.amplitudes, expected[kronecker_order(target.hilbert)], atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("order", "pbc"), [(2, False), (3, False), (3, True)])
 def test_hubbard_quench_is_ground_state_then_exponential(order, pbc):
     target = targets.hubbard_quench(extent=(2, 3), order=order, n_fermions_per_spin=(2, 2), pbc=pbc)
@@ -194,6 +198,7 @@ def test_initial_states_of_every_kind_agree():
         assert_allclose(result, expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_ground_state_is_the_lowest_eigenvector_dense_and_sparse(monkeypatch):
     hamiltonian = targets.tfim(extent=(3, 3), field=2.5)
     _, vectors = np.linalg.eigh(tfim_by_paulis(3, 3, 2.5, pbc=True))
@@ -205,6 +210,7 @@ def test_ground_state_is_the_lowest_eigenvector_dense_and_sparse(monkeypatch):
     assert_allclose(sparse, expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_ground_state_of_a_complex_hamiltonian():
     hilbert = nk.hilbert.Spin(0.5, 3)
     hamiltonian = sum(
@@ -222,6 +228,7 @@ def test_ground_state_of_a_complex_hamiltonian():
     assert abs(largest.imag) < 1e-14
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dense_states", [4096, 16])
 def test_degenerate_ground_states_are_an_error_with_the_gap(monkeypatch, dense_states):
     monkeypatch.setattr("netket_qsntk.targets.diagonalization._DENSE_STATES", dense_states)
@@ -258,6 +265,7 @@ def test_fermion_operators_of_every_class_give_one_target():
         )
 
 
+@pytest.mark.thorough
 def test_bad_input_of_a_quench_is_named():
     hilbert = nk.hilbert.Spin(0.5, 4)
     hamiltonian = nk.operator.Ising(hilbert, nk.graph.Chain(4), h=0.5, J=-1.0)

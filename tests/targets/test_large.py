@@ -45,6 +45,7 @@ def hamiltonian(request):
     return HAMILTONIANS[request.param]()
 
 
+@pytest.mark.thorough
 def test_products_are_those_of_the_sparse_matrix(hamiltonian):
     matrix, strings = hermitian_matrix(hamiltonian), pauli_hamiltonian(hamiltonian)
     psi = random_state(64)
@@ -54,6 +55,7 @@ def test_products_are_those_of_the_sparse_matrix(hamiltonian):
     assert np.iscomplexobj(strings.matvec(psi.real)) == np.iscomplexobj(matrix)
 
 
+@pytest.mark.thorough
 def test_bounds_hold_the_spectrum(hamiltonian):
     energies = np.linalg.eigvalsh(hermitian_matrix(hamiltonian).toarray())
     low, high = pauli_hamiltonian(hamiltonian).bounds
@@ -69,6 +71,7 @@ def test_evolution_is_the_exponential_of_the_dense_matrix(hamiltonian, time):
         assert_allclose(evolve(pauli_hamiltonian(hamiltonian), psi, time), expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_evolution_agrees_with_the_sparse_one_on_12_spins():
     target = targets.tfim_quench(extent=(3, 4), time=2.1)
     strings = pauli_hamiltonian(targets.tfim(extent=(3, 4)))
@@ -95,6 +98,7 @@ def test_a_quench_of_18_free_spins_is_a_product_state():
     assert_allclose(target.amplitudes, expected, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_norm_and_energy_are_conserved_and_time_runs_backwards_on_17_spins():
     hilbert = nk.hilbert.Spin(0.5, 17)
     strings = pauli_hamiltonian(nk.operator.Heisenberg(hilbert, nk.graph.Chain(17)))

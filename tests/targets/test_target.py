@@ -42,6 +42,7 @@ def test_target_keeps_its_own_read_only_copy():
         target.amplitudes[0] = 0.0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hilbert", [SPINS, FERMIONS])
 def test_from_state_takes_what_the_state_holds(hilbert):
     state = nk.vqs.FullSumState(hilbert, nk.models.RBM(alpha=1, param_dtype=complex), seed=2)
@@ -52,6 +53,7 @@ def test_from_state_takes_what_the_state_holds(hilbert):
     assert_allclose(target.amplitudes, expected, atol=1e-14)
 
 
+@pytest.mark.thorough
 def test_from_state_takes_sampled_states():
     sampler = nk.sampler.MetropolisLocal(SPINS, n_chains=4)
     model = nk.models.RBM(alpha=1, param_dtype=complex)
@@ -67,6 +69,7 @@ def test_from_state_refuses_what_is_no_state():
         Target.from_state(np.ones(32))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hilbert", [SPINS, FERMIONS])
 def test_split_is_disjoint_and_complete_with_the_amplitudes_of_its_states(hilbert):
     target = random_target(hilbert)

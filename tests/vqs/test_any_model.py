@@ -121,6 +121,7 @@ _MODELS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", list(_MODELS))
 def test_ensembles_of_any_model(name):
     vs = qs.vqs.EnsembleState(HI, _MODELS[name], 3, seed=0)
@@ -142,6 +143,7 @@ def test_members_that_nobody_can_draw_are_refused():
         qs.vqs.EnsembleState(HI, Wide(jax.random.key(0), 3), 2, seed=0)
 
 
+@pytest.mark.thorough
 def test_members_see_one_network_or_many_alike():
     many = qs.vqs.EnsembleState(HI, Fixed(), 2, seed=0)
     views = Members.of(many), *(Members.of(many.get_state(i)) for i in range(2))
@@ -166,6 +168,7 @@ class TrainingMode(nnx.Module):
         return jnp.sum(jnp.tanh(self.norm(self.a(x.astype(float)))), -1)
 
 
+@pytest.mark.thorough
 def test_amplitudes_that_depend_on_the_batch_are_an_error():
     sampler = nk.sampler.ExactSampler(HI)
     state = nk.vqs.MCState(sampler, Normalised(), mutable=["batch_stats"], seed=0, n_samples=16)

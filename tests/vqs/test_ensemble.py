@@ -62,6 +62,7 @@ def test_expectations_are_averages_over_members(make, operator):
     assert stats.variance == pytest.approx(variance)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("make", [spins, rbm, fermions])
 def test_members_are_netket_states_with_the_same_amplitudes(make):
     state = make()
@@ -90,6 +91,7 @@ def test_observables_that_are_no_operators_go_through_the_members():
     assert stats.error_of_mean == pytest.approx(np.std(values, ddof=1) / np.sqrt(3))
 
 
+@pytest.mark.thorough
 def test_a_member_depends_on_seed_and_number_only():
     few, many, other = spins(3), spins(7), spins(3, seed=1)
     jax.tree.map(
@@ -115,6 +117,7 @@ def test_members_are_drawn_independently_from_the_models_distribution():
     assert abs(neighbours.mean()) < 4 * neighbours.std() / np.sqrt(members)
 
 
+@pytest.mark.thorough
 def test_chunks_do_not_change_amplitudes():
     np.testing.assert_allclose(spins(chunk_size=3).to_array(), spins().to_array(), rtol=1e-13)
 
@@ -128,6 +131,7 @@ def test_a_checkpoint_brings_the_parameters_back():
     assert "n_members=4" in repr(restored)
 
 
+@pytest.mark.thorough
 def test_one_member_has_no_error_bar():
     stats = spins(1).expect(nk.operator.spin.sigmax(SPINS, 0))
     assert stats.error_of_mean == 0
@@ -140,6 +144,7 @@ def test_impossible_ensembles_are_named(n_members):
         spins(n_members)
 
 
+@pytest.mark.thorough
 def test_wrong_requests_are_named():
     state = spins()
     for i in (4, -5):

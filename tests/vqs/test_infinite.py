@@ -43,6 +43,7 @@ STATES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("make", [spins, fermions])
 def test_before_training_the_covariance_is_that_of_both_parts(make):
     state = make()
@@ -63,6 +64,7 @@ def test_after_training_moments_are_those_of_the_dynamics(parts):
     np.testing.assert_allclose(array, state.mean / np.linalg.norm(state.mean), atol=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", STATES)
 def test_samples_have_mean_and_covariance_and_no_preferred_phase(name):
     state, members = STATES[name](), 4000

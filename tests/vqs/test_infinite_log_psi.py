@@ -36,6 +36,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_the_first_two_moments_are_those_of_samples(name):
     vs, members = CASES[name](), 20_000
@@ -49,6 +50,7 @@ def test_the_first_two_moments_are_those_of_samples(name):
     assert np.max(np.abs(products.mean(0) - covariance[few, few]) / error) < 4.5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [n for n in CASES if n.startswith(("log", "real"))])
 def test_expectations_average_normalised_draws(name):
     vs = CASES[name]()
@@ -70,6 +72,7 @@ def test_large_logarithms_give_normalised_draws():
     np.testing.assert_allclose(np.linalg.norm(psi, axis=1), 1.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_its_ensemble_has_the_entropies_of_its_samples(name):
     vs, sites = CASES[name](), [0, 2]
@@ -93,6 +96,7 @@ def test_its_ensemble_has_the_entropies_of_its_samples(name):
     assert abs(by_members.mean - vs.expect(ratio).mean) < 4.5 * by_members.error_of_mean
 
 
+@pytest.mark.thorough
 def test_networks_of_log_psi_approach_it():
     model = qs.models.WideMLP((400,), "erf", 1.0, 0.3, output="log_psi")
     members = qs.vqs.EnsembleState(HILBERT, model, 400, seed=0)

@@ -94,6 +94,7 @@ def plainly(vs, operator):
     return kernel(vs._apply_fun, vs.variables, x.reshape(-1, x.shape[-1]), arguments)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", OPERATORS)
 def test_estimators_are_those_of_all_connected_configurations(name):
     operator = OPERATORS[name]()
@@ -117,6 +118,7 @@ def test_with_symmetry_and_references(name, group, parts):
     np.testing.assert_allclose(values, expected, atol=1e-10 * np.abs(expected).max())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chunk_size", [None, 16])
 def test_expectation_values_and_gradients_use_them(chunk_size):
     operator = OPERATORS["Ising, Jax"]()
@@ -136,6 +138,7 @@ def test_expectation_values_and_gradients_use_them(chunk_size):
     np.testing.assert_allclose(flat, by_hand, atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_float32_keeps_its_precision():
     operator = OPERATORS["Heisenberg"]()
     vs = state(operator, dtype=jnp.float32)
@@ -144,6 +147,7 @@ def test_float32_keeps_its_precision():
     np.testing.assert_allclose(values, exact, rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_other_operators_and_models_are_evaluated_as_ever():
     three = nk.operator.PauliStringsJax(SPINS, ["XXXIIIIIII", "ZIIIIIIIII"])
     assert flip_terms(three) is None

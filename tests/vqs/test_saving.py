@@ -28,6 +28,7 @@ def system(request):
     return hilbert, qs.models.WideMLP(widths=(6,), sigma_b=0.3, encoding=encoding)
 
 
+@pytest.mark.thorough
 def test_an_ensemble_comes_back(system, tmp_path):
     state = qs.vqs.EnsembleState(*system, n_members=3, seed=2, chunk_size=4)
     loaded = saved_and_loaded(state, tmp_path)
@@ -37,6 +38,7 @@ def test_an_ensemble_comes_back(system, tmp_path):
     np.testing.assert_array_equal(loaded.get_state(2).to_array(), state.get_state(2).to_array())
 
 
+@pytest.mark.thorough
 def test_an_infinite_state_comes_back_trained_and_untrained(system, tmp_path):
     state = qs.vqs.InfiniteState(*system, trainable="readout")
     loaded = saved_and_loaded(state, tmp_path)
