@@ -146,6 +146,7 @@ def test_bars_end_at_their_total(monkeypatch, capfd):
     assert any("200/200" in line for line in ends)  # two members, 100 per cent each
 
 
+@pytest.mark.thorough
 def test_bars_change_no_number(monkeypatch):
     quiet = [np.asarray(flow(mode, False)) for mode in ("gd", "flow")]
     monkeypatch.setattr(progress, "DELAY", 0.0)

@@ -69,6 +69,7 @@ class Field(linen.Module):
         return theta * jnp.sum(x, -1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("size", "heavy"), [(1.6, True), (0.2, False)])
 def test_advice_on_nearly_polarised_states_names_them(size, heavy):
     # One row (Σx - ⟨Σx⟩) of each configuration: the share follows from the binomial distribution of flipped spins.

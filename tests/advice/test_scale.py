@@ -54,6 +54,7 @@ def relative_errors(state, advice, steps):
     return np.abs(np.real(log.data["Energy"].Mean) - exact) / abs(exact)
 
 
+@pytest.mark.thorough
 def test_large_convolutional_networks_converge_with_the_settings_and_the_scale():
     state = nk.vqs.FullSumState(HILBERT, Convolutions(), seed=0)
     before = jax.tree.leaves(state.parameters)
@@ -78,6 +79,7 @@ def test_settings_are_those_of_the_scaled_network_itself():
         assert vars(advice)[name] == pytest.approx(vars(scaled)[name], rel=1e-9)
 
 
+@pytest.mark.thorough
 def test_chains_of_scaled_states_start_anew_and_the_state_keeps_its_own():
     sampler = nk.sampler.MetropolisLocal(HILBERT, n_chains=16)
     state = nk.vqs.MCState(sampler, Field(3.0), n_samples=128, seed=0)

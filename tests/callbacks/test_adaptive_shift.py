@@ -43,6 +43,7 @@ def test_steps_that_raise_the_energy_are_taken_back():
     assert driver.diag_shift > 1e-4
 
 
+@pytest.mark.thorough
 def test_learning_rates_are_controlled_where_the_optimiser_holds_one():
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=10.0)
     callback = qs.callbacks.AdaptiveShift(what="learning_rate", max_rejections=20)

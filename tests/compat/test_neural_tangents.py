@@ -74,6 +74,7 @@ def test_it_is_loaded_when_used_and_once(report):
     assert report["same"]
 
 
+@pytest.mark.thorough
 def test_tensorflow_is_never_imported(report):
     assert report["tensorflow"] == []
 

@@ -62,6 +62,7 @@ def test_closed_forms_refuse_what_has_none(kind):
         make(kind, optax.sgd(-0.1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", CLOSED)
 def test_optimizers_that_tell_parameters_apart_are_refused_by_closed_forms(kind):
     def only_readout(parameters):

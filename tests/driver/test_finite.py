@@ -156,6 +156,7 @@ def test_minibatches_are_trained_as_by_hand_and_are_fixed_by_seed_and_step():
     same_parameters(vs.get_state(0).parameters, parameters)
 
 
+@pytest.mark.thorough
 def test_training_the_readout_leaves_every_other_parameter_alone():
     vs = ensemble()
     before = jax.tree.map(np.array, vs.parameters)
@@ -183,6 +184,7 @@ def test_a_new_optimizer_takes_over_with_a_fresh_state():
         assert float(optax.tree.norm(step)) == pytest.approx(1e-3)
 
 
+@pytest.mark.thorough
 def test_an_energy_is_minimised_over_the_whole_basis():
     hamiltonian = nk.operator.Ising(HILBERT, nk.graph.Chain(4), h=0.7)
     state = full_sum(MODELS["complex parameters"])

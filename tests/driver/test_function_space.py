@@ -204,6 +204,7 @@ def test_two_runs_are_one_and_a_checkpoint_continues_identically(case):
     )
 
 
+@pytest.mark.thorough
 def test_predict_gives_what_run_logs_at_any_finite_steps():
     driver = drive(TARGET, loss="infidelity", n_train=N_TRAIN)
     logged(driver, 2)  # a prediction starts from the beginning all the same

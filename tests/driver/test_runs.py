@@ -155,6 +155,7 @@ def test_an_infinite_loss_stops_the_run_where_asked_for(kind):
     assert not np.isfinite(losses[-1])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_an_exception_leaves_log_and_state_usable(kind):
     whole = numbers(logged(make(kind, MOMENTUM), 8))

@@ -157,6 +157,7 @@ def test_a_checkpoint_holds_the_chains_of_the_target():
     assert not np.array_equal(second._sampled_target.samples, driver(2)._sampled_target.samples)
 
 
+@pytest.mark.thorough
 def test_states_made_with_one_seed_are_sampled_independently():
     target, state = chains(seed=3), chains(seed=3)
     assert np.array_equal(target.samples, state.samples)

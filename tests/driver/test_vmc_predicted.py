@@ -126,6 +126,7 @@ def test_netkets_preconditioner_is_the_same_run():
     np.testing.assert_allclose(vmc.predict([10])["Energy"], sr.predict([10])["Energy"], rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_run_can_be_saved_and_resumed():
     def driver():
         return qs.driver.InfiniteWidthVMC_SR(

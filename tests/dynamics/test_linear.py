@@ -116,6 +116,7 @@ def test_losses_are_averages_of_explicit_steps(case):
         np.testing.assert_array_equal(losses.total, losses.L_mu + losses.L_gamma)
 
 
+@pytest.mark.thorough
 def test_fidelity_is_the_ratio_of_averages_over_the_whole_basis(case):
     amplitudes = case.amplitudes
     overlap = case.mean @ amplitudes.conj()

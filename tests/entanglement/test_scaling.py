@@ -50,6 +50,7 @@ def test_the_gaussian_limit_has_its_own_closed_form(table):
     assert math.isnan(table.select(size=8, width=math.inf, order=1)[0].annealed)
 
 
+@pytest.mark.thorough
 def test_figure_one_in_small(table):
     # σ_w² = 2d: nearly Page at infinite width, a volume law of slope close to ln 2, and narrow
     # networks below.

@@ -60,6 +60,7 @@ def test_entropies_equal_those_of_the_density_matrix(name, real):
     np.testing.assert_allclose(purity(psi, hilbert, sites), np.exp(-ours[:, 2]), atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_the_spectrum_is_a_sorted_distribution_of_full_rank():
     hilbert, sites = SPACES["fixed magnetisation"]
     p = entanglement_spectrum(random_states(hilbert, 5), hilbert, sites)

@@ -72,6 +72,7 @@ def test_shallow_networks_to_1e_12(activation, pairs, oracles):
         agree(found, exact)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pairs", [SPINS, FERMIONS, REALS], ids=["spins", "fermions", "reals"])
 @pytest.mark.parametrize("activation", ["relu", "erf", "sin"])
 @pytest.mark.parametrize("parametrization", ["ntk", "standard"])

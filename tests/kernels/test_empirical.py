@@ -186,6 +186,7 @@ def test_tiles_of_many_configurations_agree_with_one_product():
         np.testing.assert_allclose(whole.theta_12.T, other.theta_21, atol=1e-12 * np.abs(b).max())
 
 
+@pytest.mark.thorough
 def test_the_blocks_route_holds_chunks_only(monkeypatch):
     """No Jacobian of more than chunk_size rows on either side is ever made."""
     from netket_qsntk.kernels import jacobian as module

@@ -108,6 +108,7 @@ def test_linear_dynamics(name):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["k = 0", "k = π"])
 def test_natural_gradient_flow(name):
     model = qs.models.Symmetrized(network("real", "log_psi"), GROUP, CHARACTERS[name])

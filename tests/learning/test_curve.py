@@ -197,6 +197,7 @@ def test_wrong_inputs_are_named() -> None:
         qs.learning.learning_curve(levels, power, [8], method="triples")
 
 
+@pytest.mark.thorough
 def test_a_target_of_few_amplitudes_is_warned_about() -> None:
     _, levels, _, _ = problem("relu, bias", 8)
     hilbert = nk.hilbert.Spin(0.5, 8)

@@ -40,6 +40,7 @@ def test_levels_are_the_eigenvalues_of_the_kernel_matrices(hilbert) -> None:
     assert float(levels.n_states) == hilbert.n_states
 
 
+@pytest.mark.thorough
 def test_levels_of_sites_with_three_states() -> None:
     hilbert = nk.hilbert.Spin(1, 4)
     model = qs.models.CosNet(4, 1.0, 1.5)

@@ -80,6 +80,7 @@ def test_gradients_by_hand_are_the_default_ones(kind):
         np.testing.assert_allclose(loss.gradient(PSI[:6], amplitudes[:6], 16), part, rtol=1e-9)
 
 
+@pytest.mark.thorough
 @kinds
 @pytest.mark.parametrize("output", ["psi", "log_psi"])
 def test_gradient_with_respect_to_the_functions_of_a_network(kind, output):

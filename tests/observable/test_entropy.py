@@ -143,6 +143,7 @@ def test_orders_that_samples_cannot_give_name_the_state_that_can(n):
         state.expect(EntanglementEntropy(SPINS, [0], n))
 
 
+@pytest.mark.thorough
 def test_too_few_samples_for_the_replicas():
     state = nk.vqs.MCState(nk.sampler.ExactSampler(SPINS), NETWORK, n_samples=3)
     with pytest.raises(ObservableError, match="n_samples to 5"):

@@ -63,6 +63,7 @@ def test_bounds_hold_the_spectrum(hamiltonian):
     assert high >= energies[-1] - 1e-12
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("time", [0.0, -0.4, 2.1, 40.0])
 def test_evolution_is_the_exponential_of_the_dense_matrix(hamiltonian, time):
     energies, vectors = np.linalg.eigh(hermitian_matrix(hamiltonian).toarray())
