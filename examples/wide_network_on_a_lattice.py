@@ -149,7 +149,12 @@ def train(args, hamiltonian, vs, callbacks, rate, shift):
         return time.process_time() - start < 60 * args.cpu_minutes
 
     log = nk.logging.RuntimeLog()
-    driver.run(args.steps, out=log, callback=[*callbacks, in_time], show_progress=False)
+    driver.run(
+        args.steps,
+        out=log,
+        callback=[*callbacks, in_time, nk.callbacks.InvalidLossStopping()],
+        show_progress=False,
+    )
     return log.data, time.process_time() - start
 
 
@@ -199,7 +204,7 @@ def main():
             with open(args.json, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         style = "-" if is_wide else "--"
-        axes[0].semilogy(np.abs(energies / known - 1), style, color=colour, label=name)
+        axes[0].plot(np.abs(energies / known - 1), style, color=colour, label=name)
         if is_wide:
             ends.setdefault(samples, []).append((size, abs(error), sigma))
         else:
@@ -208,9 +213,13 @@ def main():
         m, error, sigma = np.array(points).T
         axes[1].errorbar(m, error, yerr=sigma, marker="o", capsize=3, label=f"{samples} samples")
     axes[0].set(xlabel="step of stochastic reconfiguration", ylabel="relative error of the energy")
-    axes[0].legend(frameon=False)
-    axes[1].set(xscale="log", yscale="log", xlabel="centres", ylabel="relative error at the end")
-    axes[1].legend(frameon=False)
+    axes[1].set(xscale="log", xlabel="centres", ylabel="relative error at the end")
+    for ax in axes:
+        drawn = [line.get_ydata() for line in ax.lines]
+        # Runs that left the numbers, or energies without a known one, have nothing to show on a logarithmic axis.
+        finite = any(np.any(np.isfinite(y) & (np.asarray(y) > 0)) for y in drawn)
+        ax.set_yscale("log" if finite else "linear")
+        ax.legend(frameon=False, title=None if finite else "no finite error")
     figure.suptitle(f"{args.system}, {n_sites} sites")
     figure.savefig("wide_network_on_a_lattice.png", dpi=160)
     print("wide_network_on_a_lattice.png")

@@ -31,7 +31,7 @@ class Recentre(nk.callbacks.AbstractCallback):
         every: Steps between changes.
         n_centres: Number of centres; None keeps it.
         keep: Fraction of the centres that old ones may take, from 0 to 1.
-        max_misfit: The largest misfit accepted; None accepts any.
+        max_misfit: The largest misfit accepted; None accepts any finite one.
         max_centres: Where the misfit is larger, the number of centres grows by halves up to this many; None does not
             let it grow.
         seed: Of the choice of samples left out.
@@ -114,7 +114,9 @@ class Recentre(nk.callbacks.AbstractCallback):
             return
         samples, self._samples = self._samples, None
         made = self.changed(driver.state, samples, self.seed + step)
-        accepted = self.max_misfit is None or made.misfit <= self.max_misfit
+        # What is no number is not taken: the old centres are no worse.
+        bound = np.inf if self.max_misfit is None else self.max_misfit
+        accepted = np.isfinite(made.misfit) and made.misfit <= bound
         if accepted:
             driver.state.variables = made.variables
         log_data["recentre/misfit"] = made.misfit

@@ -15,6 +15,7 @@ from jax import Array
 from netket.hilbert import DiscreteHilbert
 from netket.operator import DiscreteOperator
 
+from netket_qsntk.models.neighbour_patterns import ChangedPlaces
 from netket_qsntk.symmetry.orbits import words
 
 # Operators remembered.
@@ -33,6 +34,7 @@ class FlipTerms(NamedTuple):
         flips: Sites that change alone, (F,).
         pairs: Sites that change together, (P, 2).
         states: The two local states, (2,), that with z = 1 first.
+        places: The places that each change meets, where the model counts patterns; None otherwise.
     """
 
     weights: Array
@@ -41,6 +43,7 @@ class FlipTerms(NamedTuple):
     flips: Array
     pairs: Array
     states: Array
+    places: ChangedPlaces | None = None
 
     def matrix_elements(self, x: Array) -> Array:
         """⟨x|H|x'⟩ for x' = x and each change: (n, 1 + F + P), for x (n, sites)."""

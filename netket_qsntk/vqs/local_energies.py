@@ -1,9 +1,10 @@
 """Local estimators of infinitely wide networks for NetKet: all connected configurations by tables and two products.
 
 NetKet asks :func:`netket.vqs.mc.get_local_kernel` how to evaluate an operator on the samples of a state, whatever
-driver, ``expect`` or ``local_estimators`` needs it. For a state of :class:`netket_qsntk.models.InfiniteWidth` with a
-table and an operator that changes one or two sites at a time the answer is :mod:`netket_qsntk.models.neighbours`; for
-all others it is NetKet's own.
+driver, ``expect`` or ``local_estimators`` needs it. For an operator that changes one or two sites at a time and a
+state of :class:`netket_qsntk.models.InfiniteWidth` the answer is :mod:`netket_qsntk.models.neighbours` where there is
+a table, and :mod:`netket_qsntk.models.neighbour_patterns` where patterns of patches are counted. For all others it is
+NetKet's own.
 """
 
 from typing import Any
@@ -26,6 +27,8 @@ from netket.vqs import MCState
 from netket.vqs.mc import check_hilbert, get_local_kernel, get_local_kernel_arguments
 
 from netket_qsntk.models import InfiniteWidth
+from netket_qsntk.models.centres import pattern_places
+from netket_qsntk.models.neighbour_patterns import changed_places, pattern_differences
 from netket_qsntk.models.neighbours import differences
 from netket_qsntk.readout import Reference
 from netket_qsntk.symmetry.orbits import words
@@ -36,8 +39,17 @@ def local_values(model: InfiniteWidth, variables: Any, x: Array, terms: FlipTerm
     """Σ_x' ⟨x|O|x'⟩ ψ(x')/ψ(x) for n configurations (n, sites): (n,)."""
     centres = variables["centres"]
     weights = jnp.asarray(model.apply(variables, method="weights"))
-    bits = words(x > centres["middle"].astype(x.dtype))
-    change = jnp.concatenate(differences(centres, weights, bits, terms.flips, terms.pairs), axis=1)
+    up, changes = x > centres["middle"].astype(x.dtype), []
+    if "table" in centres:
+        changes += [
+            jnp.concatenate(
+                differences(centres, weights, words(up), terms.flips, terms.pairs), axis=1
+            )
+        ]
+    if terms.places is not None:
+        values = centres["columns"] @ weights
+        changes += [pattern_differences(pattern_places(centres), values, up, terms.places)]
+    change = sum(changes[1:], changes[0])
     real = model.parts == "real"
     log_ratio = change[..., 0] if real else jax.lax.complex(change[..., 0], change[..., 1])
     for fixed in (model.readout.reference, model.initial):
@@ -81,9 +93,10 @@ def _terms(state: MCState, operator: DiscreteOperator) -> FlipTerms | None:
     if not isinstance(state.model, InfiniteWidth):
         return None
     centres = state.model_state["centres"]
-    if "table" not in centres or "columns" in centres:
-        return None
-    return flip_terms(operator)
+    terms = flip_terms(operator) if "middle" in centres else None
+    if terms is None or "columns" not in centres:
+        return terms
+    return terms._replace(places=changed_places(centres["powers"], terms.flips, terms.pairs))
 
 
 def _register(kind: type, base: type) -> None:

@@ -113,3 +113,17 @@ def test_what_cannot_be_recentred_is_refused():
     driver = nk.driver.VMC(TFIM, optax.sgd(0.01), variational_state=vs)
     with pytest.raises(qs.errors.InvalidTrainingError, match="is a RBM"):
         driver.run(2, callback=qs.callbacks.Recentre(1), show_progress=False)
+
+
+def test_a_function_that_is_no_number_moves_no_centres():
+    model = qs.models.InfiniteWidth(NET, STATES[::9])
+    vs = nk.vqs.FullSumState(HILBERT, model)
+    driver = nk.driver.VMC(TFIM, optax.sgd(0.1), variational_state=vs)
+    callback = qs.callbacks.Recentre(every=1, n_centres=12)
+    vs.parameters = {k: jnp.full_like(v, jnp.nan) for k, v in vs.parameters.items()}
+    log: dict = {}
+    callback._samples = STATES
+    callback.on_step_start(1, log, driver)
+    assert np.isnan(log["recentre/misfit"])
+    assert log["recentre/accepted"] == 0
+    np.testing.assert_array_equal(vs.model_state["centres"]["configurations"], STATES[::9])

@@ -118,6 +118,68 @@ def test_with_symmetry_and_references(name, group, parts):
     np.testing.assert_allclose(values, expected, atol=1e-10 * np.abs(expected).max())
 
 
+PLACES = {
+    "pairs": lambda k: qs.kernels.patches(k, RING, sites=[0, 3]),
+    "three in a row": lambda k: qs.kernels.patches(k, RING, (3,)),
+    "two shapes": lambda k: (
+        qs.kernels.patches(k, RING, (4,)) + 0.4 * qs.kernels.patches(k, RING, sites=[0, 5])
+    ),
+    "beside the whole": lambda k: qs.kernels.patches(k, RING, (3,)) + 0.7 * k,
+}
+
+
+def state_of_patches(operator, name, *, parts="real", n_samples=64, **options):
+    """A state whose kernel counts patterns, with parameters that are not small."""
+    net = qs.models.WideMLP(widths=(1,), activation="erf", sigma_w=1.2, sigma_b=0.3, parts=parts)
+    kernel = PLACES[name](qs.kernels.infinite_width(net))
+    kernel = qs.kernels.symmetrized(kernel, RING.space_group(), spin_flip=1)
+    x = np.asarray(operator.hilbert.random_state(jax.random.key(3), 60))
+    model = qs.models.InfiniteWidth(kernel, qs.models.choose_centres(kernel, x, 25), **options)
+    sampler = nk.sampler.ExactSampler(operator.hilbert)
+    vs = nk.vqs.MCState(sampler, model, n_samples=n_samples, seed=1, sampler_seed=2)
+    rng = np.random.default_rng(0)
+    vs.parameters = jax.tree.map(
+        lambda v: jnp.asarray(rng.normal(size=v.shape)), dict(vs.parameters)
+    )
+    return vs
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "parts"),
+    [
+        ("two shapes", "Ising, Jax", "real"),
+        ("beside the whole", "Pauli strings", "independent"),
+        *(
+            pytest.param(name, of, parts, marks=pytest.mark.thorough)
+            for name in PLACES
+            for of in ("Ising, Jax", "J1-J2", "Pauli strings")
+            for parts in ("real", "independent")
+        ),
+    ],
+)
+def test_patches_look_only_at_patterns_that_change(name, of, parts):
+    operator = OPERATORS[of]()
+    vs = state_of_patches(operator, name, parts=parts, reference=qs.readout.marshall(RING))
+    _, terms = get_local_kernel_arguments(vs, operator)
+    assert terms.places is not None
+    values = np.asarray(vs.local_estimators(operator).data).ravel()
+    expected = np.asarray(plainly(vs, operator))
+    assert np.ptp(np.abs(expected)) > 0.1
+    np.testing.assert_allclose(values, expected, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.thorough
+def test_patches_in_chunks_of_samples():
+    operator = OPERATORS["Ising, Jax"]()
+    vs = state_of_patches(operator, "two shapes")
+    whole, gradient = vs.expect_and_grad(operator)
+    vs.chunk_size = 16
+    stats, by_chunks = vs.expect_and_grad(operator)
+    assert complex(stats.mean) == pytest.approx(complex(whole.mean), rel=1e-12)
+    for found, expected in zip(jax.tree.leaves(by_chunks), jax.tree.leaves(gradient), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-11)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("chunk_size", [None, 16])
 def test_expectation_values_and_gradients_use_them(chunk_size):
