@@ -10,7 +10,8 @@ import optax
 from jax import Array
 
 from netket_qsntk.driver.closed_form import Curve
-from netket_qsntk.driver.gradient import fidelities
+from netket_qsntk.driver.function_table import MemberTable
+from netket_qsntk.driver.gradient import fidelities, fidelities_of_values
 from netket_qsntk.dynamics import FunctionSpaceFlow
 from netket_qsntk.dynamics.compiled_flow import FlowState
 from netket_qsntk.dynamics.flow import check_steps
@@ -22,14 +23,17 @@ from netket_qsntk.vqs import EnsembleState
 from netket_qsntk.vqs.members import over_members
 
 Memory = tuple[Array, optax.OptState, Array]
-"""α, what the optimiser remembers, and the initial wave functions on the whole basis."""
+"""α, what the optimiser remembers, and the initial functions on the whole basis."""
 
 
 class FunctionSpaceEngine:
     """Takes the steps of :class:`~netket_qsntk.dynamics.FunctionSpaceFlow` with many wave functions.
 
+    It moves the functions f of networks; ψ is f itself where the table has no readout.
+
     Args:
         kernel: The infinite-width kernel.
+        table: How the driver's state holds f.
         loss: What is minimised.
         target: For the fidelity, or None.
         data: Training and test set.
@@ -41,6 +45,7 @@ class FunctionSpaceEngine:
     def __init__(
         self,
         kernel: InfiniteWidthKernel,
+        table: MemberTable,
         loss: Loss,
         target: Target | None,
         data: tuple[Data, Data],
@@ -49,7 +54,7 @@ class FunctionSpaceEngine:
         show_progress: bool,
     ) -> None:
         train, test = data
-        self._loss, self._target = loss, target
+        self._table, self._loss, self._target = table, loss, target
         self._train, self._test = train, test
         self._indices, self._is_whole = indices, not len(test.states)
         self.dynamics = FunctionSpaceFlow(
@@ -58,8 +63,10 @@ class FunctionSpaceEngine:
             None if loss.whole_basis else train.states,
             None if target is None else train.amplitudes,
             optimizer=optimizer,
+            readout=table.readout,
             show_progress=show_progress,
         )
+        self._readouts = tuple(table.at(data.states) for data in (train, test))
         self._cross = None if self._is_whole else kernel.operator(test.states, train.states)
 
     def start(self, state: EnsembleState, initial: Array | None) -> Memory:
@@ -71,35 +78,35 @@ class FunctionSpaceEngine:
     def evaluate(
         self, step: int, state: EnsembleState, *, full: bool
     ) -> tuple[dict[str, nk.stats.Stats], dict[str, Array]]:
-        """The numbers of a step, and ∂L/∂ψ on the whole basis (zero where nothing is trained)."""
-        whole = state.parameters["amplitudes"]
-        psi = self._on_train(whole)
-        losses, gradient = self.dynamics.evaluate(psi)
+        """The numbers of a step, and ∂L/∂f on the whole basis (zero where nothing is trained)."""
+        whole = self._table.functions(state)
+        f = self._on_train(whole)
+        losses, gradient = self.dynamics.evaluate(f)
         numbers = {"loss/train": losses}
         if full:
-            numbers = self._numbers(losses, psi, whole[:, self._indices[1]])
+            numbers = self._numbers(losses, f, whole[:, self._indices[1]])
         if not self._is_whole:
             gradient = jnp.zeros_like(whole).at[:, self._indices[0]].set(gradient)
         stats = {key: over_members(value) for key, value in numbers.items()}
-        return stats, {"amplitudes": gradient}
+        return stats, {self._table.key: gradient}
 
     def step(
         self, step: int, state: EnsembleState, memory: Memory, gradient: dict[str, Array]
     ) -> Memory:
         """One step of every wave function."""
         alpha, optimizer, initial = memory
-        here = FlowState(self._on_train(state.parameters["amplitudes"]), alpha, optimizer)
-        moved = self.dynamics.step(here, self._on_train(gradient["amplitudes"]))
+        here = FlowState(self._on_train(self._table.functions(state)), alpha, optimizer)
+        moved = self.dynamics.step(here, self._on_train(gradient[self._table.key]))
         whole = moved.psi
         if not self._is_whole:
             train, test = self._indices
             there = self._on_test(initial, moved.alpha)
             whole = jnp.zeros_like(initial).at[:, train].set(moved.psi).at[:, test].set(there)
-        state.parameters = {"amplitudes": whole}
+        self._table.set_functions(state, whole)
         return moved.alpha, moved.optimizer, initial
 
     def predict(self, steps: np.ndarray, memory: Memory) -> Curve:
-        """The numbers of any finite steps, from the initial wave functions."""
+        """The numbers of any finite steps, from the initial functions."""
         wanted, place = np.unique(steps, return_inverse=True)
         initial, rows = memory[2], []
         start = self.dynamics.start(self._on_train(initial))
@@ -117,23 +124,29 @@ class FunctionSpaceEngine:
         """The states after increasing numbers of steps."""
         return self.dynamics.follow(start, steps)
 
-    def _on_train(self, psi: Array) -> Array:
-        return psi if self._is_whole else psi[:, self._indices[0]]
+    def _on_train(self, f: Array) -> Array:
+        return f if self._is_whole else f[:, self._indices[0]]
 
     def _on_test(self, initial: Array, alpha: Array) -> Array:
-        """ψ = ψ₀ + Θα where nothing was trained: (members, n_test)."""
+        """f = f₀ + Θα where nothing was trained: (members, n_test)."""
         there = initial[:, self._indices[1]]
         return there if self._cross is None else there + self._cross.product(alpha)
 
-    def _numbers(self, losses: Array, psi: Array, psi_test: Array) -> dict[str, Array]:
+    def _numbers(self, losses: Array, f: Array, f_test: Array) -> dict[str, Array]:
         """Logged key -> values of the members."""
+        (on_train, on_test), loss = self._readouts, self._loss
         out = {"loss/train": losses}
         if not self._is_whole:
             amplitudes = jnp.asarray(self._test.amplitudes)
-            out["loss/test"] = jax.vmap(lambda p: self._loss.value(p, amplitudes))(psi_test)
+            out["loss/test"] = jax.vmap(lambda v: loss.value_of_f(on_test, v, amplitudes))(f_test)
         if self._target is not None:
             both = [jnp.asarray(data.amplitudes) for data in (self._train, self._test)]
-            out["fidelity"] = fidelities(psi, psi_test, *both)
+            if self._table.readout is None:
+                out["fidelity"] = fidelities(f, f_test, *both)
+            else:
+                log_psi = [on_train.log_psi(f), on_test.log_psi(f_test)]
+                values, target = jnp.concatenate(log_psi, axis=-1), jnp.concatenate(both)
+                out["fidelity"] = fidelities_of_values(True, values, target)
         return out
 
     def __repr__(self) -> str:

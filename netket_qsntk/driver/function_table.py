@@ -1,5 +1,7 @@
 """Wave functions that a function-space driver evolves, held as tables and shown as NetKet states."""
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import netket as nk
@@ -10,7 +12,8 @@ from netket.operator import DiscreteOperator
 from netket.utils.types import PyTree
 
 from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError
-from netket_qsntk.process import check_count
+from netket_qsntk.process import GaussianProcess, check_count
+from netket_qsntk.readout import FixedReadout, Readout
 from netket_qsntk.vqs import EnsembleState, InfiniteState
 
 # Wave functions that are drawn where nobody says how many.
@@ -58,6 +61,47 @@ def table_state(hilbert: DiscreteHilbert, log_psi: Array) -> nk.vqs.FullSumState
     return EnsembleState(
         hilbert, model, len(log_psi), chunk_size=hilbert.n_states, variables=variables
     )
+
+
+class MemberTable:
+    """Functions f of members on the whole basis, as the parameters of an ensemble: ψ = f, or log ψ by a readout.
+
+    Args:
+        process: Of which the functions are drawn: it knows the Hilbert space, the readout and the parts.
+    """
+
+    def __init__(self, process: GaussianProcess) -> None:
+        self.hilbert = process.hilbert
+        readout = process.readout
+        self.readout = readout if readout.is_log or readout.reference is not None else None
+        self._whole = self.at(self.hilbert.all_states())
+        self._is_real = process.n_parts == 1
+
+    @property
+    def key(self) -> str:
+        """What the parameters are called."""
+        return "amplitudes" if self.readout is None else "logstate"
+
+    def at(self, x: np.ndarray) -> FixedReadout:
+        """The readout on configurations x (n, sites)."""
+        return (Readout() if self.readout is None else self.readout).at(x)
+
+    def state(self, f: Array) -> EnsembleState:
+        """Members with functions f (members, n_states)."""
+        if self.readout is None:
+            return EnsembleState.from_amplitudes(self.hilbert, f)
+        return cast(EnsembleState, table_state(self.hilbert, self._whole.log_psi(f)))
+
+    def functions(self, state: EnsembleState) -> Array:
+        """f (members, n_states) of such a state."""
+        if self.readout is None:
+            return state.parameters[self.key]
+        f = self._whole.functions(state.parameters[self.key])
+        return f.real if self._is_real else f
+
+    def set_functions(self, state: EnsembleState, f: Array) -> None:
+        """Give a state the functions f (members, n_states)."""
+        state.parameters = {self.key: f if self.readout is None else self._whole.log_psi(f)}
 
 
 def stats_of(values: Array | np.ndarray, variances: Array | np.ndarray | float) -> nk.stats.Stats:

@@ -1,7 +1,7 @@
 """The infinite-width limit as a driver."""
 
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import netket as nk
 import numpy as np
@@ -12,6 +12,7 @@ from netket.utils.types import PyTree
 from netket_qsntk.driver.base import target_and_loss
 from netket_qsntk.driver.closed_form import ClosedFormDriver, Curve, check_optimizer
 from netket_qsntk.driver.function_space import FunctionSpaceEngine
+from netket_qsntk.driver.function_table import MemberTable
 from netket_qsntk.driver.gaussian_engine import GaussianEngine
 from netket_qsntk.driver.minibatch import MinibatchEngine
 from netket_qsntk.dynamics import FunctionSpaceFlow, LinearDynamics
@@ -43,6 +44,9 @@ class InfiniteWidthDriver(ClosedFormDriver):
     functions, and ``driver.state`` is an :class:`~netket_qsntk.vqs.EnsembleState` whose parameters are their
     amplitudes on the whole basis. The state that was given is left alone; finite networks in it are only counted.
 
+    Networks of log ψ, and those with a reference, are not linear in what they train whatever the loss: initial
+    functions f are drawn, ψ = e^{r + f}, and f ← f - ηΘ ∂L/∂f; the parameters of ``driver.state`` are then log ψ.
+
     With ``batch_size`` the mean square error is trained likewise, on the batches that
     :class:`~netket_qsntk.driver.QSNTKDriver` takes with the same seed: curves of finite networks lie on the predicted
     mean and scatter as the drawn wave functions do. Averages over batches, and what a batch size costs, are
@@ -60,8 +64,8 @@ class InfiniteWidthDriver(ClosedFormDriver):
     Raises:
         NonLinearOptimizerError: The optimiser has no closed form.
         UnknownKernelError: The model has no known infinite-width kernel.
-        InvalidTrainingError: Networks of log ψ or with references; minibatches of, or a solver for, other losses than
-            the mean square error; an unknown solver; members for that one, or a number of members that is none.
+        InvalidTrainingError: Minibatches of other losses than the mean square error; a solver for what is not solved
+            in closed form; an unknown solver; members for what is, or a number of members that is none.
 
     Example:
         >>> import jax.numpy as jnp, netket as nk, netket_qsntk as qs, optax
@@ -101,9 +105,11 @@ class InfiniteWidthDriver(ClosedFormDriver):
         check_solver(solver)
         check_optimizer(optimizer, variational_state)
         goal, minimised = target_and_loss(target, loss)
-        is_linear = self._solves(minimised) and not _is_minibatch(goal, options)
         infinite = _infinite_state(variational_state, options)
-        _check_readout(infinite)
+        table = MemberTable(infinite.process)
+        is_linear = (
+            self._solves(minimised) and table.readout is None and not _is_minibatch(goal, options)
+        )
         initial = None
         if is_linear:
             if n_members is not None:
@@ -114,23 +120,22 @@ class InfiniteWidthDriver(ClosedFormDriver):
         else:
             if solver != "auto":
                 raise InvalidTrainingError(
-                    f"solver={solver!r} is for the mean square error on a whole training set, which is solved; all "
-                    "else is integrated step by step. Leave solver out."
+                    f"solver={solver!r} is for the mean square error of networks of ψ on a whole training set, which "
+                    "is solved; all else is integrated step by step. Leave solver out."
                 )
             count = _number_of_members(n_members, variational_state)
-            initial = infinite.sample(count, options.get("seed", 0))
+            initial = infinite.process.sample(count, cast(int, options.get("seed", 0)))
         super().__init__(
             minimised if goal is None else goal,
             optimizer,
-            variational_state=infinite
-            if initial is None
-            else EnsembleState.from_amplitudes(infinite.hilbert, initial),
+            variational_state=infinite if initial is None else table.state(initial),
             loss="mse" if goal is None else minimised,
             **options,
         )
         self._show_progress, self._evaluation = show_progress, {}
         options_of_engine = (
             infinite.kernel,
+            table,
             self.loss,
             self.target,
             (self.train, self.test),
@@ -203,18 +208,6 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
 
     def _solves(self, loss: str | Loss) -> bool:
         return False
-
-
-def _check_readout(state: InfiniteState) -> None:
-    """Raise unless the networks' functions are ψ itself, which the flows of this driver move."""
-    readout = state.process.readout
-    if readout.is_log or readout.reference is not None:
-        raise InvalidTrainingError(
-            f"{readout!r}: this driver moves ψ, and the functions of these networks are not ψ. For energies use "
-            "qs.driver.InfiniteWidthVMC or InfiniteWidthVMC_SR; for infidelities and tomography "
-            "qs.dynamics.NaturalGradientFlow(kernel, loss, readout=model.readout, …); or output='psi' without a "
-            "reference."
-        )
 
 
 def _is_minibatch(goal: Target | nk.vqs.VariationalState | None, options: dict[str, Any]) -> bool:

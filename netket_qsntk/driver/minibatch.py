@@ -13,7 +13,7 @@ from netket_qsntk.vqs import EnsembleState
 
 
 class MinibatchEngine(FunctionSpaceEngine):
-    """Steps ψ ← ψ - ηΘ(·, B_t) ∂L_{B_t}/∂ψ of drawn initial wave functions on given batches B_t.
+    """Steps f ← f - ηΘ(·, B_t) ∂L_{B_t}/∂f of drawn initial functions on given batches B_t.
 
     The batches are those that :class:`~netket_qsntk.driver.QSNTKDriver` takes with the same seed, so that curves of
     finite networks lie on the predicted ones, step by step, and scatter as the drawn wave functions do. What is
@@ -33,11 +33,11 @@ class MinibatchEngine(FunctionSpaceEngine):
     ) -> tuple[dict[str, nk.stats.Stats], dict[str, Array]]:
         """The numbers of a step, over the whole training set, and the gradient of the batch's loss."""
         numbers, gradient = super().evaluate(step, state, full=full)
-        whole = gradient["amplitudes"]
+        whole = gradient[self._table.key]
         on_train = self._of_batch(step, self._on_train(whole))
         if not self._is_whole:
             on_train = jnp.zeros_like(whole).at[:, self._indices[0]].set(on_train)
-        return numbers, {"amplitudes": on_train}
+        return numbers, {self._table.key: on_train}
 
     def _follow(self, start: FlowState, steps: list[int]) -> Iterator[FlowState]:
         here, at = start, 0

@@ -106,7 +106,7 @@ class Descent(eqx.Module):
         """L."""
         if self.readout is None:
             return self.loss.value(psi, self.amplitudes)
-        return self.loss.value_and_f_gradient(self.readout, psi, self.amplitudes)[0]
+        return self.loss.value_of_f(self.readout, psi, self.amplitudes)
 
     def gradient(self, psi: Array) -> Array:
         """∂L/∂ψ₁ + i ∂L/∂ψ₂ (its real part for real ψ), or that of f."""

@@ -92,15 +92,22 @@ class Loss(abc.ABC):
 
         Losses that do not depend on the norm see ψ divided by its largest amplitude: log ψ may be of any size.
         """
-        if not readout.is_log:
-            psi = readout.psi(f)
-        elif self.scale_invariant:
-            log_psi = readout.log_psi(f)
-            psi = jnp.exp(log_psi - jnp.max(log_psi.real))
-        else:
-            psi = readout.psi(f)
+        psi = self._seen(readout, f)
         value, gradient = self.value_and_gradient(psi, amplitudes)
         return value, readout.f_gradient(gradient, psi)
+
+    def value_of_f(
+        self, readout: FixedReadout, f: Array, amplitudes: ArrayLike | None = None
+    ) -> Array:
+        """L alone, of the functions f (n,) of a network."""
+        return self.value(self._seen(readout, f), amplitudes)
+
+    def _seen(self, readout: FixedReadout, f: Array) -> Array:
+        """ψ (n,) of functions f, in units of its largest amplitude where the norm does not matter."""
+        if not (readout.is_log and self.scale_invariant):
+            return readout.psi(f)
+        log_psi = readout.log_psi(f)
+        return jnp.exp(log_psi - jnp.max(log_psi.real))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"

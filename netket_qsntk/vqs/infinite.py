@@ -136,7 +136,7 @@ class InfiniteState(nk.vqs.VariationalState):
         if readout.is_log or readout.reference is not None:
             raise EnsembleError(
                 f"{readout!r}: closed-form training is linear in ψ = f. Networks of log ψ are trained at infinite "
-                "width by qs.driver.InfiniteWidthVMC, InfiniteWidthVMC_SR or FunctionSpaceDriver, from draws."
+                "width by qs.driver.InfiniteWidthVMC, InfiniteWidthVMC_SR or InfiniteWidthDriver, from draws."
             )
         self._training = dynamics, float(steps)
         self._cache.clear()

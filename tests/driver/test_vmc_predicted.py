@@ -256,11 +256,3 @@ def test_negative_amplitudes_are_followed_by_networks_of_psi():
     assert jnp.isrealobj(driver.flow.functions(state.log_value(HI.all_states())))
     found, _ = energies(driver)
     assert found[-1] < found[0]
-
-
-def test_drivers_of_psi_refuse_networks_of_log_psi_by_name():
-    for options in ({}, {"output": "psi", "reference": qs.readout.marshall(CHAIN)}):
-        with pytest.raises(qs.errors.InvalidTrainingError, match="InfiniteWidthVMC"):
-            qs.driver.InfiniteWidthDriver(
-                H, optax.sgd(0.1), variational_state=full(network(**options))
-            )

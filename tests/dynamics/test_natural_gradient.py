@@ -80,7 +80,8 @@ def start(parts, output="log_psi"):
 )
 def test_every_step_is_that_of_a_linear_model_in_parameter_space(output, parts, shift, momentum):
     hamiltonian = REAL if parts == "real" else COMPLEX
-    f = start(parts)
+    # Small functions where they are logarithms: large ones collapse onto one configuration for λ = 1e-6.
+    f = start(parts) * (0.3 if output == "log_psi" else 1.0)
     energies, logs = linear_model(
         features(parts), hamiltonian, f, rate=0.05, shift=shift, momentum=momentum, output=output
     )
@@ -97,7 +98,8 @@ def test_every_step_is_that_of_a_linear_model_in_parameter_space(output, parts, 
     np.testing.assert_allclose(flow.energies(first, STEPS), energies, atol=1e-10)
     psi, expected = np.exp(flow.run(first, STEPS)), np.exp(logs)
     size = np.linalg.norm(expected, axis=-1, keepdims=True)
-    np.testing.assert_allclose(psi / size, expected / size, atol=1e-8)
+    assert np.abs(expected / size).min() > 1e-3
+    np.testing.assert_allclose(psi / size, expected / size, atol=1e-10)
 
 
 @pytest.mark.thorough
