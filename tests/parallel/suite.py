@@ -21,7 +21,15 @@ def main() -> None:
     """Compute everything and print it."""
     claims = {
         f.__name__: f
-        for f in (shared_matrix, closed_form, given_network, operators, training, entropies)
+        for f in (
+            shared_matrix,
+            closed_form,
+            given_network,
+            operators,
+            training,
+            entropies,
+            centres,
+        )
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--join", action="store_true")
@@ -238,6 +246,51 @@ def entropies() -> dict[str, object]:
             out[f"S_{n} of {members}"] = np.real(vs.expect(observable).mean)
     limit = qs.vqs.InfiniteState(target.hilbert, model)
     out["draws"] = np.abs(np.asarray(limit.sample(3, seed=1)))
+    return out
+
+
+def centres() -> dict[str, object]:
+    """Infinitely wide networks by their centres: energies, gradients, steps and a change of centres."""
+    import netket as nk
+    import optax
+
+    import netket_qsntk as qs
+    from netket_qsntk.models.refit import refit
+
+    lattice = nk.graph.Chain(8)
+    hi = nk.hilbert.Spin(0.5, 8)
+    hamiltonian = nk.operator.IsingJax(hi, lattice, h=0.9, J=-1.0)
+    one = qs.kernels.infinite_width(
+        qs.models.WideMLP(widths=(1,), activation="erf", sigma_b=0.3, parts="real")
+    )
+    x = np.asarray(hi.all_states())[np.random.default_rng(0).permutation(256)[:64]]
+    out: dict[str, object] = {}
+    for name, kernel in {"whole": one, "patches": qs.kernels.patches(one, lattice, (3,))}.items():
+        kernel = qs.kernels.symmetrized(kernel, lattice.space_group(), spin_flip=1)
+        chosen = qs.models.choose_centres(kernel, x, 10)
+        model = qs.models.InfiniteWidth(kernel, chosen, floor=1e-9)
+        sampler = nk.sampler.MetropolisLocal(hi, n_chains=64)
+        vs = nk.vqs.MCState(
+            sampler, model, n_samples=64, n_discard_per_chain=0, seed=0, sampler_seed=1
+        )
+        driver = nk.driver.VMC_SR(
+            hamiltonian, optax.sgd(0.1), variational_state=vs, diag_shift=1e-2
+        )
+        # Given configurations, as the chains lie on the devices: random numbers depend on their number.
+        given = nk.jax.sharding.distribute_to_devices_along_axis(x[:, None], axis=0)
+        for step in range(3):
+            vs._samples = given
+            vs.parameters = jax.tree.map(
+                lambda p, d: p - 0.1 * d, vs.parameters, driver.compute_loss_and_update()[1]
+            )
+            vs._samples = given
+            stats, gradient = vs.expect_and_grad(hamiltonian)
+            out[f"energy of {name}, {step}"] = [np.real(stats.mean), stats.variance]
+            out[f"gradient of {name}, {step}"] = gradient["log_amplitude"]
+        moved = refit(model, vs.variables, x, 8, keep=0.5, seed=0)
+        out[f"moved {name}"] = moved.misfit
+        vs.variables = moved.variables
+        out[f"log ψ of {name}"] = vs.log_value(x[:7])
     return out
 
 
