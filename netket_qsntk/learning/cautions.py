@@ -13,7 +13,6 @@ from netket_qsntk.errors import (
     NotConvergedWarning,
 )
 from netket_qsntk.learning.coherent import Clusters, cavities
-from netket_qsntk.learning.crossings import corrections
 from netket_qsntk.learning.levels import Levels
 
 __all__ = ["CONVERGED", "Solved", "warn"]
@@ -24,8 +23,6 @@ CONVERGED = 1e-8
 _FEW = 48
 # What curves promise: beyond this relative correction they say that they do not keep it.
 _ACCURACY = 0.03
-# Bases up to which the corrections are computed: beyond, no training set is a sizeable part of one.
-_LISTED = 2**20
 
 
 class Solved(Protocol):
@@ -48,7 +45,8 @@ def warn(
     levels: Levels,
     participation: float,
     weights: np.ndarray,
-    medium: tuple[Array, Clusters, Array],
+    medium: tuple[Array, Clusters],
+    crossed: np.ndarray | None,
 ) -> None:
     """Say where a curve is not to be trusted: not converged, few amplitudes, chance, symmetry, rounding."""
     n, residual = np.asarray(curve.n_train), np.asarray(curve.residual)
@@ -72,7 +70,7 @@ def warn(
             "a kernel that tells them apart needs larger clusters than single orbits.",
             FiniteSizeWarning,
         )
-    _warn_of_crossings(curve, levels, weights, medium)
+    _warn_of_crossings(curve, levels, weights, crossed)
     _warn_of_scatter(curve, levels, weights, medium)
     spectrum = np.asarray(levels.spectrum)
     rounding = np.finfo(spectrum.dtype).eps * n * spectrum.max()
@@ -89,40 +87,50 @@ def warn(
 
 
 def _warn_of_crossings(
-    curve: Solved, levels: Levels, weights: np.ndarray, medium: tuple[Array, Clusters, Array]
+    curve: Solved, levels: Levels, weights: np.ndarray, crossed: np.ndarray | None
 ) -> None:
     """Where the first corrections to the coherent potential exceed what curves promise.
 
-    On a larger basis those by pairs are as small as the fraction seen, and those by rings about one over the number
-    of functions half learned, times the learned share of what is left of the target. The same is taken for symmetric
-    kernels.
+    The losses contain them, and what they do not contain, paths with more crossings, is smaller where they are small.
+    Pairs and rings may cancel, and those of higher order need not: their sizes are added.
+
+    Where they are not known, on a large basis those by pairs are as small as the fraction seen, and those by rings
+    about one over the number of functions half learned, times the learned share of what is left of the target. The
+    same is taken for symmetric kernels.
     """
-    n, loss = np.asarray(curve.n_train), np.asarray(curve.L_mu)
-    if levels.scheme is not None and levels.n_states <= _LISTED:
-        log_kappa, kernel, ridge = medium
-        unseen = levels.n_states / (levels.n_states - n)
-        found = corrections(log_kappa, kernel, n, float(ridge), levels.scheme, weights[:1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            parts = np.where(loss > 0, found[..., 0] * unseen / loss, 0.0)
-        change, size = parts.sum(0), np.abs(parts).sum(0)
-    else:
+    n = np.asarray(curve.n_train)
+    if crossed is None:
         share = np.asarray(curve.learnability)
         half = (levels.multiplicities * share * (1 - share)).sum(1)
         left = weights[None, 0] * (1 - share) ** 2
         learned = (left * share).sum(1) / np.maximum(left.sum(1), 1e-300)
-        change = size = np.where(half > 0, learned / np.maximum(half, 1e-300), 0.0)
-    large = ~(size <= _ACCURACY)
-    if large.any():
-        shown = ", ".join(f"{c:+.1%}" for c in change[large][:5])
-        alert(
-            f"At n_train = {n[large]} the coherent potential is not accurate to {_ACCURACY:.0%}: the first paths "
-            f"that it leaves out change L_mu by about {shown}{', ...' if large.sum() > 5 else ''}.",
-            FiniteSizeWarning,
-        )
+        size = np.where(half > 0, learned / np.maximum(half, 1e-300), 0.0)
+        large = ~(size <= _ACCURACY)
+        if large.any():
+            alert(
+                f"At n_train = {n[large]} the coherent potential is not accurate to {_ACCURACY:.0%}: too few "
+                f"functions are half learned, and what is left out changes L_mu by about {_percents(size[large])}.",
+                FiniteSizeWarning,
+            )
+        return
+    for loss, parts in zip(("L_mu", "L_gamma"), np.moveaxis(crossed, 1, 0), strict=True):
+        large = ~(np.abs(parts).sum(1) <= _ACCURACY)
+        if large.any():
+            pairs, rings = (_percents(part[large]) for part in parts.T)
+            alert(
+                f"At n_train = {n[large]} {loss} may not be accurate to {_ACCURACY:.0%}: the coherent potential is "
+                f"corrected there by {pairs} (neighbouring configurations that belong together) and {rings} (few "
+                "functions that are half learned), and corrections of higher order are left out.",
+                FiniteSizeWarning,
+            )
+
+
+def _percents(numbers: np.ndarray) -> str:
+    return ", ".join(f"{x:+.1%}" for x in numbers[:5]) + (", ..." if len(numbers) > 5 else "")
 
 
 def _warn_of_scatter(
-    curve: Solved, levels: Levels, weights: np.ndarray, medium: tuple[Array, Clusters, Array]
+    curve: Solved, levels: Levels, weights: np.ndarray, medium: tuple[Array, Clusters]
 ) -> None:
     """Where the error rests on the few pairs of which neither configuration was seen.
 
@@ -130,7 +138,7 @@ def _warn_of_scatter(
     pairs, leaves e² where neither is seen, 2r²e² with r = Δ'/(Δ + Δ') where one is, and 0 where both are. These are,
     effectively, ½N (p₀ + 4p₁r²)²/(p₀ + 8p₁r⁴) independent errors.
     """
-    log_kappa, kernel, _ = medium
+    log_kappa, kernel = medium
     if kernel.n_sectors == 1:
         return
     n, total = np.asarray(curve.n_train), levels.n_states

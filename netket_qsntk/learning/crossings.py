@@ -14,44 +14,42 @@ for two clusters, exactly, and for rings of three or more, each visited twice (M
 is for configurations seen independently of one another; that n is fixed takes ½ n(1 - φ) ∂²⟨log det⟩/∂n² away. The
 first is large where the resolvent between neighbouring configurations is, as for smooth kernels; the second is about
 one over the number of functions that are half learned. All these matrices are functions of the distance, so that the
-kernel's levels are theirs. The derivative by a level's eigenvalue is the correction of the resolvent there, and its
-derivative under λ -> λ/(1 + tλ) that of the losses. What is left out has more crossings, and is smaller where these
-corrections are small.
+kernel's levels are theirs. The second derivative by the inverse eigenvalues, once by a level's and once by all
+together, is the correction of the losses: the first is that of the level's resolvent, the other takes its square.
+What is left out has more crossings, and is smaller where these corrections are small.
 """
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from jax import Array
 
-from netket_qsntk.learning.coherent import Clusters
+from netket_qsntk.learning.coherent import (
+    Clusters,
+    cavities,
+    conditions,
+    degrees,
+    pair_counts,
+    solved,
+)
 from netket_qsntk.learning.schemes import Scheme
 
 __all__ = ["corrections"]
 
-# Of the derivatives: an imaginary step, which needs no difference, and a step of tκ with an error of its square.
-_IMAGINARY = 1e-40
+# Newton steps with a fixed Jacobian, each of which gains a factor of _STEP and an order of exact derivatives.
+_REFINED = 5
+# Of the second derivative, in units of each sector's κ: the error is its square.
 _STEP = 1e-3
-# Newton steps with a fixed Jacobian, each of which gains a factor of _STEP.
-_REFINED = 6
+# Where 1 - x is so near 1 that a series is more accurate than the logarithm, and its last term.
+_SMALL = 0.01
+_LAST = 6
 
 
-class _Problem(NamedTuple):
-    """Arrays in NumPy; sizes along the first axis of ``both`` and ``one``."""
+class _Distances(NamedTuple):
+    """Constants of a scheme whose clusters are single configurations, or pairs at the largest distance."""
 
-    spectrum: np.ndarray
-    counts: np.ndarray
-    members: np.ndarray
-    n_states: float
-    both: np.ndarray
-    """N p₂ for each size: both configurations of a cluster are seen; N φ for single ones."""
-    one: np.ndarray
-    """N p₁: a given one alone is."""
-    slopes: tuple[np.ndarray, np.ndarray]
-    """Their derivatives by n."""
-    bend: float
-    """Second derivative of N p₂; that of N p₁ is its negative."""
-    ridge: float
     table: np.ndarray
     """P_i(j), (relations, levels)."""
     spherical: np.ndarray
@@ -61,238 +59,199 @@ class _Problem(NamedTuple):
 
 
 def corrections(
-    log_kappa: ArrayLike,
+    log_kappa: Array,
     clusters: Clusters,
-    sizes: ArrayLike,
-    ridge: float,
+    n: Array,
+    ridge: Array,
     scheme: Scheme,
-    weights: ArrayLike,
-) -> np.ndarray:
-    """What pairs and rings add to the error over the basis, for each size and each set of powers.
+    weights: Array,
+) -> Array:
+    """What pairs and rings add to the mean square error over the basis, for each set of powers.
 
     Args:
-        log_kappa: Coherent potentials, (sizes, sectors).
+        log_kappa: Coherent potential, (sectors,).
         clusters: Levels and their sectors.
-        sizes: (sizes,).
+        n: Size of the training set.
         ridge: δ.
-        scheme: The configurations, on which the clusters are single ones or pairs at the largest distance.
+        scheme: The configurations.
         weights: Powers, (powers, levels).
 
     Returns:
-        (2, sizes, powers): of pairs, of rings; nan where rounding hides them.
+        (powers, 2): of pairs, of rings.
     """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return _corrections(
-            log_kappa, _problem(clusters, np.asarray(sizes, float), ridge, scheme), weights
-        )
+    distances = _distances(scheme, clusters.n_sectors)
+    start = jax.lax.stop_gradient(log_kappa)
+    fixed, size, still = jax.lax.stop_gradient((clusters, n, ridge))
+    jacobian = jax.jacfwd(lambda t: conditions(t, fixed, size, still))(start)
+    mu, counts = clusters.spectrum, clusters.multiplicities
+
+    def crossings(spectrum: Array) -> Array:
+        moved = clusters._replace(spectrum=spectrum)
+
+        def refine(u: Array, _: None) -> tuple[Array, None]:
+            return u - solved(jacobian, conditions(u, moved, n, ridge)), None
+
+        u, _ = jax.lax.scan(refine, start, length=_REFINED)
+        return _crossings(jnp.exp(u), moved, n, ridge, distances)
+
+    kappa = jnp.exp(start)
+    shifts = _STEP * clusters.members / kappa[:, None]
+    shifts = jnp.concatenate([jnp.zeros((1, len(mu))), shifts, 2 * shifts])
+
+    def change(power: Array) -> Array:
+        share = jnp.where(counts > 0, power / jnp.where(counts > 0, counts, 1.0), 0.0)
+
+        def slope(shift: Array) -> Array:
+            below = 1 / (1 + shift * mu)
+            return jax.jvp(crossings, (mu * below,), (share * below**2,))[1]
+
+        slopes = jax.vmap(slope)(shifts)
+        near, far = slopes[1:].reshape(2, len(kappa), -1)
+        return jnp.sum(kappa[:, None] * (4 * near - far - 3 * slopes[0]), axis=0) / (2 * _STEP)
+
+    return jax.vmap(change)(weights)
 
 
-def _corrections(log_kappa: ArrayLike, problem: _Problem, weights: ArrayLike) -> np.ndarray:
-    u = np.asarray(log_kappa, float)
-    jacobian = np.stack(
-        [
-            _conditions(u + 1j * _IMAGINARY * row, problem.spectrum, problem).imag / _IMAGINARY
-            for row in np.eye(u.shape[1])
-        ],
-        axis=-1,
-    )
-    inverse = np.linalg.inv(jacobian)
-    mu, counts = problem.spectrum, problem.counts
-
-    def slope(direction: np.ndarray, base: np.ndarray) -> np.ndarray:
-        moved = base + 1j * _IMAGINARY * direction
-        return _crossings(moved, u, inverse, problem).imag / _IMAGINARY
-
-    still, found = np.broadcast_to(mu, (len(u), len(mu))), []
-    for power in np.asarray(weights, float):
-        share = np.where(counts > 0, power / np.where(counts > 0, counts, 1.0), 0.0)
-        change = -2 * slope(share * mu, still)
-        # Potentials may differ by many orders: the levels of each sector are moved on its own scale.
-        for member, own in zip(problem.members, np.exp(u).T, strict=True):
-            step = (_STEP / own)[:, None] * member
-            ends = [slope(share, mu / (1 + s * step * mu)) for s in (1, -1)]
-            change = change + (ends[0] - ends[1]) * own / (2 * _STEP)
-        found.append(change)
-    return np.stack(found, axis=-1)
-
-
-def _problem(clusters: Clusters, sizes: np.ndarray, ridge: float, scheme: Scheme) -> _Problem:
-    total, sectors = float(clusters.n_states), clusters.n_sectors
-    both, one, bend = sizes, np.zeros_like(sizes), 0.0
-    slopes = np.ones_like(sizes), np.zeros_like(sizes)
-    if sectors == 2:
-        both, one = sizes * (sizes - 1) / (total - 1), sizes * (total - sizes) / (total - 1)
-        slopes, bend = (
-            ((2 * sizes - 1) / (total - 1), (total - 2 * sizes) / (total - 1)),
-            2 / (total - 1),
-        )
+def _distances(scheme: Scheme, sectors: int) -> _Distances:
     table = np.array(scheme.table, dtype=float)
     valencies = table[:, 0].copy()
     spherical = table / valencies[:, None]
     valencies[[0, -1] if sectors == 2 else [0]] = 0
-    return _Problem(
-        np.asarray(clusters.spectrum, float),
-        np.asarray(clusters.multiplicities, float),
-        np.asarray(clusters.members, float),
-        total,
-        both,
-        one,
-        slopes,
-        bend,
-        ridge,
-        table,
-        spherical,
-        valencies,
-    )
+    return _Distances(table, spherical, valencies)
 
 
-def _medium(u: np.ndarray, spectrum: np.ndarray, p: _Problem) -> tuple[np.ndarray, ...]:
-    """κ, Σ mμ/(μ + κ) level by level (sizes, sectors, levels), and the unlearned shares (sizes, sectors)."""
-    kappa = np.exp(u)
-    weights = p.members * p.counts
-    below = spectrum[:, None, :] + kappa[:, :, None]
-    learned = weights * (spectrum[:, None, :] / below)
-    share = len(p.members) / p.n_states
-    return kappa, learned, share * (weights * (kappa[:, :, None] / below)).sum(-1)
-
-
-def _conditions(u: np.ndarray, spectrum: np.ndarray, p: _Problem) -> np.ndarray:
-    """Those of :func:`netket_qsntk.learning.coherent.conditions`, for complex levels."""
-    spectrum = np.broadcast_to(spectrum, (len(u), spectrum.shape[-1]))
-    kappa, learned, left = _medium(u, spectrum, p)
-    delta = len(p.members) * kappa * learned.sum(-1) / left
-    mean = delta.mean(1, keepdims=True)
-    right = p.both[:, None] / (p.ridge + delta) + p.one[:, None] / (p.ridge + mean)
-    return np.log(left / kappa) - np.log(right)
-
-
-def _crossings(spectrum: np.ndarray, u: np.ndarray, inverse: np.ndarray, p: _Problem) -> np.ndarray:
-    """Both corrections of ⟨log det⟩ at these levels (sizes, levels) and their coherent potential: (2, sizes)."""
-    u = u.astype(complex)
-    for _ in range(_REFINED):
-        u = u - np.einsum("nst,nt->ns", inverse, _conditions(u, spectrum, p))
-    kappa, learned, left = _medium(u, spectrum, p)
-    sectors, total = len(p.members), p.n_states
-    local = left / kappa
+def _crossings(
+    kappa: Array, clusters: Clusters, n: Array, ridge: Array, distances: _Distances
+) -> Array:
+    """Both corrections of ⟨log det⟩ at these levels and their coherent potential: (2,)."""
+    sectors, total = clusters.n_sectors, clusters.n_states
+    delta, left = cavities(clusters, kappa)
+    below = clusters.spectrum + kappa[:, None]
+    learned = clusters.members * clusters.multiplicities * (clusters.spectrum / below)
+    outside = distances.valencies > 0
     # Of (Λ + κ)⁻¹ = (1 - Λ(Λ + κ)⁻¹)/κ the unit matrix has nothing between clusters.
-    between = -(sectors / total) * (learned @ p.spherical.T) / left[..., None]
-    between = between * (p.valencies > 0)
-    t = _scattering(kappa, local, p)
-    even = between[:, 0]
-    odd = between[:, 1] if sectors == 2 else np.zeros_like(even)
-    here = 1.0 / sectors * (p.valencies > 0)
-    bonds = [(product * here) @ p.table for product in (even**2, odd**2, even * odd)]
-    pairs = _pairs(t, even, odd, p.valencies * total / (2 * sectors**2))
-    fixed = _fixed_number((kappa, learned, left), spectrum, p)
-    return np.stack([pairs, _rings(t, bonds, p) + fixed])
+    between = -(sectors / total) * (learned @ distances.spherical.T) / left[:, None] * outside
+    even = between[0]
+    odd = between[1] if sectors == 2 else jnp.zeros_like(even)
+    bonds = tuple(
+        (product * outside / sectors) @ distances.table for product in (even**2, odd**2, even * odd)
+    )
+    t = _scattering(kappa, left / kappa, clusters, n, ridge)
+    pairs = _pairs(t, even, odd, jnp.asarray(distances.valencies) * (total / (2 * sectors**2)))
+    fixed = _fixed_number(kappa, delta, left, clusters, n, ridge)
+    return jnp.stack([pairs, _rings(t, bonds, clusters) + fixed])
 
 
-def _fixed_number(medium: tuple[np.ndarray, ...], spectrum: np.ndarray, p: _Problem) -> np.ndarray:
-    """-½ n(1 - φ) d²⟨log det⟩/dn², (sizes,): what the number of independent configurations varies is taken out.
+def _fixed_number(
+    kappa: Array, delta: Array, left: Array, clusters: Clusters, n: Array, ridge: Array
+) -> Array:
+    """-½ n(1 - φ) d²⟨log det⟩/dn²: what the number of independent configurations varies is taken out.
 
     ⟨log det⟩ is stationary in κ: its derivative by n is that of the clusters' probabilities alone.
     """
-    kappa, learned, left = medium
-    sectors, number = len(p.members), learned.sum(-1)
-    below = spectrum[:, None, :] + kappa[:, :, None]
-    half = (learned * (kappa[:, :, None] / below)).sum(-1)
-    delta = sectors * kappa * number / left
-    change = delta * (1 - half / number - (sectors / p.n_states) * half / left)
-    mean = delta.mean(1, keepdims=True)
-    alike, apart = 1 / (p.ridge + delta), 1 / (p.ridge + mean)
-    both, one = p.both[:, None], p.one[:, None]
+    sectors, total = clusters.n_sectors, clusters.n_states
+    number, _ = degrees(clusters, kappa)
+    below = clusters.spectrum + kappa[:, None]
+    weights = clusters.members * clusters.multiplicities
+    half = jnp.sum(weights * clusters.spectrum * kappa[:, None] / below**2, axis=1)
+    change = delta * (1 - half / number - (sectors / total) * half / left)
+    alike, apart = 1 / (ridge + delta), 1 / (ridge + jnp.mean(delta))
+    both, one = pair_counts(clusters, n)
+    by_both, by_one, bend = jnp.ones(()), jnp.zeros(()), jnp.zeros(())
+    if sectors == 2:
+        by_both, by_one = (2 * n - 1) / (total - 1), (total - 2 * n) / (total - 1)
+        bend = 2 / (total - 1)
     right = both * alike + one * apart
-    coupling = one[:, :, None] * (apart**2)[:, :, None] * change[:, None, :] / sectors
-    own = (sectors / p.n_states) * half / left - 1 + both * alike**2 * change / right
-    jacobian = coupling / right[:, :, None] + own[:, :, None] * np.eye(sectors)
-    more = [s[:, None] for s in p.slopes]
-    moved = np.linalg.solve(jacobian, ((more[0] * alike + more[1] * apart) / right)[..., None])[
-        ..., 0
-    ]
-    by_u = change / sectors * (more[0] * alike + more[1] * apart)
-    explicit = p.bend * (np.log(p.ridge + delta).mean(1) - np.log(p.ridge + mean[:, 0]))
-    n = p.both + p.one
-    return -0.5 * n * (1 - n / p.n_states) * (explicit + (by_u * moved).sum(1))
+    own = (sectors / total) * half / left - 1 + both * alike**2 * change / right
+    coupling = one * apart**2 * change[None, :] / sectors
+    jacobian = coupling / right[:, None] + own[:, None] * jnp.eye(sectors)
+    slopes = by_both * alike + by_one * apart
+    moved = solved(jacobian, slopes / right)
+    explicit = bend * (jnp.mean(jnp.log(ridge + delta)) - jnp.log(ridge + jnp.mean(delta)))
+    return -0.5 * n * (1 - n / total) * (explicit + jnp.sum(change / sectors * slopes * moved))
 
 
 class _Scattering(NamedTuple):
-    """Scattering matrices of one cluster in units of 1/g, (sizes, cases)."""
+    """Scattering matrices of one cluster in units of 1/g, (cases,)."""
 
-    probability: np.ndarray
-    even: np.ndarray
-    odd: np.ndarray
-    mixed: np.ndarray
+    probability: Array
+    even: Array
+    odd: Array
+    mixed: Array
 
 
-def _scattering(kappa: np.ndarray, local: np.ndarray, p: _Problem) -> _Scattering:
-    ridge, total = p.ridge / p.n_states, p.n_states
-    seen = 1 / (1 + 1 / (local * (ridge - kappa)))
-    ones = np.ones(len(kappa), complex)
-    zero = 0 * ones
-    if len(p.members) == 1:
-        share = p.both / total
-        matrix = np.stack([seen[:, 0], ones], 1)
-        none = np.zeros_like(matrix)
-        return _Scattering(np.stack([share, 1 - share], 1), matrix, none, none)
+def _scattering(
+    kappa: Array, local: Array, clusters: Clusters, n: Array, ridge: Array
+) -> _Scattering:
+    total = clusters.n_states
+    above = local * (ridge / total - kappa)
+    seen = above / (1 + above)
+    both, one = (count / total for count in pair_counts(clusters, n))
+    if clusters.n_sectors == 1:
+        matrix = jnp.stack([seen[0], jnp.ones(())])
+        none = jnp.zeros(2)
+        return _Scattering(jnp.stack([both, 1 - both]), matrix, none, none)
     free = 1 / local
-    strength = 1 / (2 * (ridge - kappa.mean(1)) + free.sum(1))
-    even, odd = (1 - strength * free[:, s] for s in (0, 1))
-    mixed = -strength * np.sqrt(free.prod(1))
-    both, one = p.both / total, p.one / total
+    strength = 1 / (2 * (ridge / total - jnp.mean(kappa)) + jnp.sum(free))
+    even, odd = (1 - strength * free[s] for s in (0, 1))
+    mixed = -strength * jnp.sqrt(free[0] * free[1])
+    zero, unit = jnp.zeros(()), jnp.ones(())
     return _Scattering(
-        np.stack([both, one, one, 1 - both - 2 * one], 1),
-        np.stack([seen[:, 0], even, even, ones], 1),
-        np.stack([seen[:, 1], odd, odd, ones], 1),
-        np.stack([zero, mixed, -mixed, zero], 1),
+        jnp.stack([both, one, one, 1 - both - 2 * one]),
+        jnp.stack([seen[0], even, even, unit]),
+        jnp.stack([seen[1], odd, odd, unit]),
+        jnp.stack([zero, mixed, -mixed, zero]),
     )
 
 
-def _pairs(t: _Scattering, even: np.ndarray, odd: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Σ over pairs of clusters of ⟨log det(1 - T G T' G)⟩: (sizes,)."""
+def _pairs(t: _Scattering, even: Array, odd: Array, weights: Array) -> Array:
+    """Σ over pairs of clusters of ⟨log det(1 - T G T' G)⟩."""
 
-    def between(one: np.ndarray, bond: np.ndarray) -> np.ndarray:
-        return one[:, :, None, None] * one[:, None, :, None] * bond[:, None, None, :]
+    def between(one: Array, bond: Array) -> Array:
+        return one[:, None, None] * one[None, :, None] * bond
 
     trace = between(t.even, even**2) + between(t.odd, odd**2) + 2 * between(t.mixed, even * odd)
     determinant = between(t.even * t.odd - t.mixed**2, (even * odd) ** 2)
-    logs = np.log1p(determinant - trace)
-    return np.einsum("na,nb,h,nabh->n", t.probability, t.probability, weights, logs)
+    logs = jnp.log1p(determinant - trace)
+    return jnp.einsum("a,b,h,abh->", t.probability, t.probability, weights, logs)
 
 
-def _ring(x: np.ndarray) -> np.ndarray:
-    """½ [log(1 - x) + x + x²/2]."""
-    small = np.abs(x) < 1e-3
-    safe = np.where(small, 0.5, x)
-    series = -(x**3) * (1 / 3 + x * (1 / 4 + x * (1 / 5 + x / 6)))
-    return 0.5 * np.where(small, series, np.log1p(-safe) + safe + safe**2 / 2)
+def _ring(trace: Array, determinant: Array) -> Array:
+    """½ tr[log(1 - M) + M + M²/2] from the trace and the determinant of a 2 × 2 matrix M."""
+    square = trace**2 - 2 * determinant
+    small = jnp.maximum(jnp.abs(trace) ** 2, jnp.abs(determinant)) < _SMALL**2
+    powers, series = (trace, square), jnp.zeros_like(trace)
+    for k in range(3, _LAST + 1):
+        powers = powers[1], trace * powers[1] - determinant * powers[0]
+        series = series - powers[1] / k
+    change = jnp.where(small, 0.5, determinant - trace)
+    return 0.5 * jnp.where(small, series, jnp.log1p(change) + trace + square / 2)
 
 
-def _rings(t: _Scattering, bonds: list[np.ndarray], p: _Problem) -> np.ndarray:
-    """Rings of three clusters and more: (sizes,).
+def _rings(t: _Scattering, bonds: tuple[Array, ...], clusters: Clusters) -> Array:
+    """Rings of three clusters and more.
 
-    Two ladders that mix on even levels (even with even, odd with odd functions), and one of each on odd levels.
+    Two ladders that mix on even levels (even with even, odd with odd functions), M = [[ax, by], [bx, cy]], which turn
+    with [[ax, fy], [fx, cy]]; and one of each on odd levels. By Cayley and Hamilton M²/(1 - M) is a multiple of M
+    less one of the unit matrix.
     """
-
-    def average(product: np.ndarray) -> np.ndarray:
-        return (t.probability * product).sum(1)[:, None]
-
-    a, b, c = (average(product) for product in (t.even**2, t.mixed**2, t.odd**2))
-    crossed = average(t.even * t.odd)
+    a, b, c, f = (
+        jnp.sum(t.probability * product)
+        for product in (t.even**2, t.mixed**2, t.odd**2, t.even * t.odd)
+    )
     x, y, z = bonds
-    if len(p.members) == 1:
+    counts = clusters.multiplicities
+    if clusters.n_sectors == 1:
         ladder = a * x
-        return (p.counts * (_ring(ladder) - 0.5 * ladder**3 / (1 - ladder))).sum(1)
-    m = _matrix(a * x, b * y, b * x, c * y)
-    trace, determinant = np.trace(m, axis1=-2, axis2=-1), (a * c - b**2) * x * y
-    root = np.sqrt(trace**2 - 4 * determinant)
-    adjugate = _matrix(1 - c * y, b * y, b * x, 1 - a * x)
-    turn = _matrix(a * x, crossed * y, crossed * x, c * y)
-    turned = np.trace(turn @ m @ m @ adjugate, axis1=-2, axis2=-1) / (1 - trace + determinant)
-    even = _ring((trace + root) / 2) + _ring((trace - root) / 2) - 0.5 * turned
-    plus, minus = z * (crossed + b), z * (crossed - b)
-    odd = _ring(plus) + _ring(minus) - b * z * plus**2 / (1 - plus)
-    return (p.counts * (p.members[0] * even + p.members[1] * odd)).sum(1)
-
-
-def _matrix(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    return np.stack([np.stack([a, b], -1), np.stack([c, d], -1)], -2)
+        turning = _ring(ladder, jnp.zeros_like(x)) - 0.5 * ladder**3 / (1 - ladder)
+        return jnp.sum(counts * turning)
+    trace, determinant = a * x + c * y, (a * c - b**2) * x * y
+    met = trace**2 - 2 * (a * c - b * f) * x * y
+    turned = (trace - determinant) * met - determinant * trace
+    plus, minus = z * (f + b), z * (f - b)
+    zero = jnp.zeros_like(x)
+    kinds = jnp.stack([trace, plus, minus]), jnp.stack([determinant, zero, zero])
+    even, *odd = _ring(*kinds)
+    even = even - 0.5 * turned / (1 - trace + determinant)
+    single = odd[0] + odd[1] - b * z * plus**2 / (1 - plus)
+    return jnp.sum(counts * (clusters.members[0] * even + clusters.members[1] * single))

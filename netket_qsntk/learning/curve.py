@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike
 from netket_qsntk.errors import InvalidTrainingError, TargetPowerError
 from netket_qsntk.learning.cautions import CONVERGED, warn
 from netket_qsntk.learning.coherent import Clusters, degrees, solve, transfer
+from netket_qsntk.learning.crossings import corrections
 from netket_qsntk.learning.levels import Levels, check_levels
 from netket_qsntk.learning.power import TargetPower
+from netket_qsntk.learning.schemes import Scheme
 
 __all__ = ["LearningCurve", "learning_curve"]
 
@@ -22,6 +24,8 @@ Method = Literal["auto", "pairs", "single"]
 
 # A ridge that stands for none, relative to the smallest level, where the kernel is singular.
 _NO_RIDGE = 1e-9
+# Bases up to which the coherent potential is corrected: beyond, rounding hides the resolvent between configurations.
+_CORRECTED = 2**20
 
 
 @jax.tree_util.register_dataclass
@@ -81,8 +85,10 @@ def learning_curve(
     n = Σ m_w λ_w/(λ_w + κ) + δN/κ (to O(n/N)), the eigenlearning equations (Simon, Dickens, Karkada and DeWeese,
     arXiv:2110.03922; Canatar, Bordelon and Pehlevan, Nat. Commun. 12, 2914 (2021)). They fail for kernels that tell
     even from odd functions, for which κ differs between the two and pairs x, -x are the clusters
-    (:mod:`netket_qsntk.learning.coherent`). L_μ has the target's powers P_w; L_γ those of the initial networks,
-    n_parts m_w ν_w with the levels ν_w of the NNGP.
+    (:mod:`netket_qsntk.learning.coherent`). What κ leaves out first, paths that cross, is added to both losses where
+    the kernel is a function of the distance on up to 2^20 configurations without a symmetry group
+    (:mod:`netket_qsntk.learning.crossings`), except with ``method="single"`` in place of pairs. L_μ has the target's
+    powers P_w; L_γ those of the initial networks, n_parts m_w ν_w with the levels ν_w of the NNGP.
 
     Args:
         levels: From :func:`netket_qsntk.learning.levels`.
@@ -104,9 +110,10 @@ def learning_curve(
     Warns:
         NotConvergedWarning: The conditions for κ were not solved at some size; the residual is in the message.
         FewAmplitudesWarning: The target is dominated by few configurations, so that single training sets scatter.
-        FiniteSizeWarning: The first corrections to the coherent potential (:mod:`netket_qsntk.learning.crossings`)
-            exceed 3 % of L_μ, because the kernel is so smooth that neighbouring configurations should be one cluster,
-            or because few functions are half learned; or a symmetry group leaves orbits of very different sizes.
+        FiniteSizeWarning: The first corrections to the coherent potential, their sizes added, exceed 3 % of a loss,
+            because the kernel is so smooth that neighbouring configurations should be one cluster, or because few
+            functions are half learned, so that those of higher order may count; or a symmetry group leaves orbits of
+            very different sizes; or the loss rests on few configurations.
         InaccurateKernelWarning: The prediction rests on levels below the rounding of the kernel on a training set.
 
     Example:
@@ -134,7 +141,7 @@ def learning_curve(
     )
     ridge = jnp.asarray(ridge, float)
     found = _curve(levels, weights, jnp.asarray(sizes[order]), ridge, chosen == "pairs")
-    losses, learned, learnability, residual, log_kappa = (t[back] for t in found)
+    losses, learned, learnability, residual, log_kappa, crossed = (t[back] for t in found)
     curve = LearningCurve(
         n_train=jnp.asarray(sizes),
         L_mu=losses[:, 0],
@@ -147,8 +154,10 @@ def learning_curve(
     )
     if not any(isinstance(t, jax.core.Tracer) for t in jax.tree.leaves((levels, weights, ridge))):
         known = power.participation if isinstance(power, TargetPower) else np.nan
-        medium = (log_kappa, clusters(levels, chosen == "pairs"), effective_ridge(levels, ridge))
-        warn(curve, levels, known, np.asarray(weights), medium)
+        medium = (log_kappa, clusters(levels, chosen == "pairs"))
+        known_distances = corrected_distances(levels, chosen == "pairs")
+        parts = None if known_distances is None else np.asarray(crossed)
+        warn(curve, levels, known, np.asarray(weights), medium, parts)
     return curve
 
 
@@ -183,27 +192,50 @@ def effective_ridge(levels: Levels, ridge: Array) -> Array:
 @partial(jax.jit, static_argnums=4)
 def _curve(
     levels: Levels, weights: Array, sizes: Array, ridge: Array, pairs: bool
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array, Array]:
     kernel = clusters(levels, pairs)
     n = effective_sizes(levels, sizes)
     delta = effective_ridge(levels, ridge)
     log_kappa, residual = solve(kernel, n, delta)
     solved = residual < CONVERGED
 
-    def at(u: Array, m: Array, size: Array) -> tuple[Array, Array, Array]:
+    def at(u: Array, m: Array, size: Array) -> tuple[Array, Array, Array, Array]:
         basis, seen = transfer(u, kernel, m, delta)
-        unseen = (basis - seen) * (levels.n_states / (levels.n_states - size))
+        share = levels.n_states / (levels.n_states - size)
+        found, crossed = weights @ (basis - seen) * share, jnp.zeros((len(weights), 2))
+        scheme = corrected_distances(levels, pairs)
+        if scheme is not None:
+            added = corrections(u, kernel, m, delta, scheme, weights) * share
+            crossed = jnp.where(found[:, None] > 0, added / found[:, None], 0.0)
+            found = found * _factor(crossed.sum(-1))
         kappa = jnp.exp(u)
         own = kernel.members.T @ kappa
         return (
-            weights @ unseen,
+            found,
             jnp.sum(degrees(kernel, kappa)[0]),
             kernel.spectrum / (kernel.spectrum + own),
+            crossed,
         )
 
-    losses, learned, learnability = jax.vmap(at)(log_kappa, n, sizes)
+    losses, learned, learnability, crossed = jax.vmap(at)(log_kappa, n, sizes)
     losses = jnp.where(solved[:, None], losses, jnp.nan)
-    return losses, learned, learnability, residual, log_kappa
+    return losses, learned, learnability, residual, log_kappa, crossed
+
+
+def _factor(change: Array) -> Array:
+    """1 + x to first order, of either sign and positive; 1 where x is not known."""
+    known = jnp.where(jnp.isfinite(change), change, 0.0)
+    return jnp.where(known < 0, 1 / (1 - jnp.minimum(known, 0.0)), 1 + known)
+
+
+def corrected_distances(levels: Levels, pairs: bool) -> Scheme | None:
+    """The distances whose functions the kernels are, where corrections to the coherent potential follow from them.
+
+    Not where pairs are taken for single configurations: what that leaves out is no small correction.
+    """
+    if levels.n_states > _CORRECTED or (is_paired(levels) and not pairs):
+        return None
+    return levels.scheme
 
 
 def is_paired(levels: Levels) -> bool:

@@ -1,5 +1,9 @@
 """The first corrections to the coherent potential against regression, and against what they must be."""
 
+import warnings
+
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import netket as nk
 import numpy as np
@@ -7,7 +11,7 @@ import pytest
 
 import netket_qsntk as qs
 from netket_qsntk.learning import crossings
-from netket_qsntk.learning.coherent import conditions, solve, transfer
+from netket_qsntk.learning.coherent import solve, transfer
 from netket_qsntk.learning.curve import clusters, effective_ridge
 
 from .oracles import parities, unit_errors
@@ -21,13 +25,15 @@ def corrected(levels, power, sizes):
     kernel, ridge = clusters(levels, pairs), effective_ridge(levels, jnp.asarray(0.0))
     sizes = jnp.asarray(sizes, float)
     log_kappa, _ = solve(kernel, sizes, ridge)
-    found = crossings.corrections(
-        log_kappa, kernel, sizes, float(ridge), levels.scheme, np.asarray(power)[None]
-    )
-    unit = [transfer(u, kernel, n, ridge)[0] for u, n in zip(log_kappa, sizes, strict=True)]
-    basis = np.array([np.asarray(q) @ power for q in unit])
+    weights = jnp.asarray(power)[None]
+
+    def at(u, n):
+        found = crossings.corrections(u, kernel, n, ridge, levels.scheme, weights)
+        return weights[0] @ transfer(u, kernel, n, ridge)[0], found[0]
+
+    basis, found = jax.vmap(at)(log_kappa, sizes)
     share = np.asarray(levels.n_states / (levels.n_states - sizes))
-    return basis * share, found[..., 0] / basis
+    return np.asarray(basis) * share, np.asarray(found).T / np.asarray(basis)
 
 
 @pytest.mark.slow
@@ -63,19 +69,61 @@ def test_a_kernel_without_correlations_has_no_corrections() -> None:
     np.testing.assert_allclose(change, 0.0, atol=1e-6)
 
 
+def test_corrected_curves_are_right_where_the_coherent_potential_is_not() -> None:
+    d, n, draws = 8, 128, 60
+    hilbert = nk.hilbert.Spin(0.5, d)
+    kernel = qs.kernels.infinite_width(qs.models.CosNet(4, 1.0, 2.0))
+    levels = qs.learning.levels(kernel, hilbert)
+    ising = nk.operator.Ising(hilbert, nk.graph.Chain(d), h=1.5)
+    power = qs.learning.target_power(qs.targets.ground_state(ising))
+    x = np.where((np.arange(2**d)[:, None] >> np.arange(d)) & 1, -1.0, 1.0)
+    measured = unit_errors(np.asarray(kernel.ntk(x)), *parities(d), n, draws) @ np.asarray(power)
+    error = measured.std(ddof=1) / draws**0.5
+    with pytest.warns(qs.errors.FiniteSizeWarning, match="L_mu may not be accurate"):
+        curve = qs.learning.learning_curve(levels, power, [n])
+    losses, change = corrected(levels, np.asarray(power), [n])
+    np.testing.assert_allclose(curve.L_mu, losses * (1 + change.sum(0)), rtol=1e-9)
+    assert measured.mean() - losses[0] > 4 * error
+    assert abs(measured.mean() - float(curve.L_mu[0])) < 3 * error
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "hilbert", [nk.hilbert.Spin(0.5, 6), nk.hilbert.Spin(0.5, 7, total_sz=0.5)]
 )
-def test_the_conditions_for_complex_levels_are_those_of_the_coherent_potential(hilbert) -> None:
+def test_corrected_losses_have_derivatives_by_the_levels_and_the_ridge(hilbert) -> None:
+    known = qs.learning.levels(qs.kernels.infinite_width(SMOOTH), hilbert)
+    power = np.asarray(known.multiplicities) / 2.0 ** np.arange(len(known)) / 64
+
+    def loss(slope, ridge):
+        moved = eqx.tree_at(
+            lambda t: t.eigenvalues,
+            known,
+            known.eigenvalues * jnp.exp(-slope * jnp.arange(len(known))),
+        )
+        return qs.learning.learning_curve(moved, power, [12], ridge=ridge).L_mu[0]
+
+    at = (0.2, 0.05)
+    gradient = jax.grad(loss, argnums=(0, 1))(*at)
+    for i, step in enumerate(((1e-4, 0.0), (0.0, 1e-5))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ends = [loss(at[0] + s * step[0], at[1] + s * step[1]) for s in (1, -1)]
+        np.testing.assert_allclose(gradient[i], (ends[0] - ends[1]) / (2 * step[i]), rtol=1e-5)
+
+
+def test_corrections_that_cancel_are_warned_about_by_their_sizes() -> None:
+    hilbert = nk.hilbert.Spin(0.5, 9)
     levels = qs.learning.levels(qs.kernels.infinite_width(SMOOTH), hilbert)
-    kernel = clusters(levels, bool(np.all(levels.parities != 0)))
-    sizes = jnp.asarray([9.0, 20.0])
-    u = jnp.full((2, kernel.n_sectors), -4.0) + jnp.arange(kernel.n_sectors)
-    problem = crossings._problem(kernel, np.asarray(sizes), 0.1, levels.scheme)
-    found = crossings._conditions(np.asarray(u), problem.spectrum, problem)
-    exact = [conditions(row, kernel, n, jnp.asarray(0.1)) for row, n in zip(u, sizes, strict=True)]
-    np.testing.assert_allclose(found, exact, rtol=1e-12)
+    flat = np.asarray(levels.multiplicities) / 4.0**9
+    _, change = corrected(levels, flat, [64])
+    pairs, rings = change[:, 0]
+    assert abs(pairs + rings) < 0.03 < abs(pairs) + abs(rings)
+    with pytest.warns(qs.errors.FiniteSizeWarning) as caught:
+        qs.learning.learning_curve(levels, flat, [64])
+    first = str(next(w.message for w in caught if "L_mu" in str(w.message)))
+    assert f"{pairs:+.1%} (neighbouring" in first
+    assert f"{rings:+.1%} (few" in first
 
 
 @pytest.mark.thorough
