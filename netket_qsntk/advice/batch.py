@@ -14,14 +14,20 @@ from netket.utils.types import PyTree
 from netket_qsntk.errors import HamiltonianError, HilbertMismatchError
 
 __all__ = [
+    "LEAST_ACCEPTANCE",
     "Batch",
     "Connections",
+    "acceptance_of",
     "check_discrete",
     "check_same_space",
     "connect",
     "draw_batch",
     "present_samples",
 ]
+
+
+# Chains that accept fewer of their moves hardly go anywhere: what they say of a state is not to be trusted.
+LEAST_ACCEPTANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,16 @@ def connect(hamiltonian: DiscreteOperator, batch: Batch) -> Connections:
     # Padding is whatever the operator leaves there; a network need not be finite on it.
     connected = np.where((elements != 0)[..., None], connected, x[:, None])
     return Connections(jnp.asarray(connected), jnp.asarray(elements))
+
+
+def acceptance_of(state: nk.vqs.VariationalState) -> float | None:
+    """Share of the moves that a Metropolis sampler accepted last; None without one."""
+    if not isinstance(state, nk.vqs.MCState):
+        return None
+    if not isinstance(state.sampler_state, nk.sampler.MetropolisSamplerState):
+        return None
+    accepted = state.sampler_state.acceptance
+    return None if accepted is None else float(accepted)
 
 
 def check_discrete(hamiltonian: object) -> None:

@@ -14,7 +14,13 @@ from netket.utils.types import PyTree
 from netket_qsntk.advice import findings as look
 from netket_qsntk.advice.advice import Advice
 from netket_qsntk.advice.ahead import attempts, follow, log_psi_of
-from netket_qsntk.advice.batch import Batch, connect, draw_batch
+from netket_qsntk.advice.batch import (
+    LEAST_ACCEPTANCE,
+    Batch,
+    acceptance_of,
+    connect,
+    draw_batch,
+)
 from netket_qsntk.advice.findings import Finding
 from netket_qsntk.advice.forecast import outlook
 from netket_qsntk.advice.modes import TangentModes, tangent_modes
@@ -113,11 +119,8 @@ def _sampling(
     error = float(stats.error_of_mean)
     usable = np.isfinite(error) and error > 0 and variance > 0
     effective = min(float(n), variance / error**2) if usable else float(n)
-    acceptance = None
-    if isinstance(state.sampler_state, nk.sampler.MetropolisSamplerState):
-        accepted = state.sampler_state.acceptance
-        acceptance = None if accepted is None else float(accepted)
-    if acceptance is not None and acceptance < 0.1:
+    acceptance = acceptance_of(state)
+    if acceptance is not None and acceptance < LEAST_ACCEPTANCE:
         found.append(
             Finding(
                 "low acceptance",
@@ -204,7 +207,7 @@ def _written(
             use_ntk=use_ntk, resources=counted, findings=tuple(found), modes=modes, options=(), call=call, **measured,
         )  # fmt: skip
     plain, options = options[0], options[1:]
-    chosen = best(options, goal)
+    chosen = best(options, goal, straight=not flat)
     low, high = shift_range(options, chosen)
     signal = modes.signal_to_noise
     resolved = int(np.sum(signal > 1)) if sampled and signal is not None else None

@@ -14,7 +14,7 @@ __all__ = ["Candidate", "best", "candidates", "shift_range"]
 # Curvatures drift by tens of per cent along a run.
 _SAFETY = 0.7
 # Shifts within this factor of the fewest steps count as equally fast: the middle one is far from both ends.
-_AS_FAST = 1.3
+_AS_FAST = 1.15
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,14 @@ def _candidate(
     )  # fmt: skip
 
 
-def best(options: list[Candidate], energy: float) -> Candidate:
+def best(options: list[Candidate], energy: float, straight: bool = False) -> Candidate:
     """The middle one of the fastest shifts whose noise is below what there is to gain.
 
     Args:
         options: Ascending in the shift.
         energy: Accuracy wanted.
+        straight: Whether to pass over shifts whose first step leaves the tangent space, if others are as fast: no
+            forecast holds for them. At a flat start that is so for all but the slowest.
     """
     quiet = [c for c in options if c.noise <= 0.25 * max(c.gain, energy)] or options[-1:]
     fewest = min(c.steps for c in quiet)
@@ -109,8 +111,8 @@ def best(options: list[Candidate], energy: float) -> Candidate:
         # None gets there: the one that is fastest in the end.
         return max(quiet, key=lambda c: c.learning_rate * c.late_rate)
     fast = [c for c in quiet if c.steps <= _AS_FAST * fewest]
-    # Where the first step leaves the tangent space no forecast holds.
-    fast = [c for c in fast if c.trial.nonlinearity <= 1] or fast
+    if straight:
+        fast = [c for c in fast if c.trial.nonlinearity <= 1] or fast
     return fast[len(fast) // 2]
 
 

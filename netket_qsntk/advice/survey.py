@@ -8,7 +8,12 @@ from netket.operator import DiscreteOperator
 
 from netket_qsntk.advice.advice import Advice
 from netket_qsntk.advice.ahead import log_psi_of
-from netket_qsntk.advice.batch import check_discrete, check_same_space
+from netket_qsntk.advice.batch import (
+    LEAST_ACCEPTANCE,
+    acceptance_of,
+    check_discrete,
+    check_same_space,
+)
 from netket_qsntk.advice.examination import examine
 from netket_qsntk.advice.scale import (
     after_scaling,
@@ -31,6 +36,7 @@ def advise(
     n_samples: int = 256,
     memory: int = 2**30,
     seed: int = 0,
+    rescale: bool = True,
 ) -> Advice:
     r"""Learning rate, diag_shift and initial scale for a ground-state search from this state, with reasons.
 
@@ -44,8 +50,9 @@ def advise(
       stable rate, among those whose noise does not outweigh the gain; with the range that takes twice as many;
     - *initial scale*: a factor for all parameters, where the variance of log|ψ| over the basis is above one. **All
       else is then said of the network so scaled**: at the large parameters themselves |ψ|² sits on few
-      configurations, gradients nearly vanish and rates are absurd. A network that is trained already (its energy is
-      below that of the scaled one) is examined as it is;
+      configurations, gradients nearly vanish and rates are absurd. A network that is trained already is examined as
+      it is: its energy is below that of the scaled one, at half the variance of the local energies or less, and its
+      sampler moves;
     - *laziness*, *signal-to-noise of each mode*, *what the network cannot reach*, and memory and
       operations of ``use_ntk=True`` against the S matrix.
 
@@ -61,6 +68,7 @@ def advise(
         n_samples: Configurations of the kernel.
         memory: Bytes that Jacobians may take: beyond, they are computed in chunks.
         seed: Of random configurations.
+        rescale: Whether a network that starts too large may be scaled; False examines every network as it is.
 
     Raises:
         HilbertMismatchError: State and Hamiltonian live on different spaces.
@@ -93,22 +101,38 @@ def advise(
             state, hamiltonian, x, accuracy=accuracy, n_samples=n_samples, memory=memory, seed=seed
         )
 
-    if scale == 1:
+    if scale == 1 or not rescale:
         return look(state)
     if not np.isfinite(scale):
         return beyond_scaling(look(state), wide)
     smaller = rescaled(state, scale)
-    if _energy(state, hamiltonian) < _energy(smaller, hamiltonian):
+    if _trained(state, smaller, hamiltonian):
         advice = look(state)
         if not advice.has("flat start"):
             return advice
     return after_scaling(look(smaller), wide, scale)
 
 
-def _energy(state: nk.vqs.VariationalState, hamiltonian: DiscreteOperator) -> float:
-    """⟨H⟩; ∞ where it is no number."""
-    mean = float(np.real(state.expect(hamiltonian).mean))
-    return mean if np.isfinite(mean) else np.inf
+def _trained(
+    state: nk.vqs.VariationalState,
+    smaller: nk.vqs.VariationalState,
+    hamiltonian: DiscreteOperator,
+) -> bool:
+    """Whether large parameters are the result of training.
+
+    A low energy alone does not say so: |ψ|² of an untrained network may sit on one configuration of low energy.
+    """
+    mine, others = (_moments(s, hamiltonian) for s in (state, smaller))
+    acceptance = acceptance_of(state)
+    moves = acceptance is None or acceptance >= LEAST_ACCEPTANCE
+    return moves and mine[0] < others[0] and mine[1] <= 0.5 * others[1]
+
+
+def _moments(state: nk.vqs.VariationalState, hamiltonian: DiscreteOperator) -> tuple[float, float]:
+    """⟨H⟩ and the variance of the local energies; ∞ where the mean is no number."""
+    stats = state.expect(hamiltonian)
+    mean = float(np.real(stats.mean))
+    return (mean, float(stats.variance)) if np.isfinite(mean) else (np.inf, np.inf)
 
 
 def _random(state: nk.vqs.VariationalState, seed: int, n: int = 256) -> np.ndarray:

@@ -15,6 +15,7 @@ from netket_qsntk.advice.rows import LogPsi, real_view
 from netket_qsntk.advice.tangent import tangent
 from netket_qsntk.callbacks.kernel_summary import Logged
 from netket_qsntk.dynamics.optimizers import AffineStep
+from netket_qsntk.errors import NonFiniteError
 from netket_qsntk.wavefunction import pure_wavefunction
 
 __all__ = ["energy_keys", "gradient_of_sr", "optimizer_limit"]
@@ -54,9 +55,11 @@ def energy_keys(
         parts=parts,
         memory=memory,
     )
+    out: dict[str, Logged] = {"effective_samples": _effective(driver, batch)}
+    if seen.force is None or not np.isfinite([*seen.force, *seen.column]).all():
+        raise NonFiniteError("Local energies, or their derivatives, are no numbers.")
     modes = tangent_modes(seen, batch)
     shift = diag_shift_of(driver)
-    out: dict[str, Logged] = {"effective_samples": _effective(driver, batch)}
     if shift is not None:
         out["sr_trained_modes"] = _trained(driver, modes, shift)
     signal = modes.signal_to_noise

@@ -15,6 +15,7 @@ from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_drivers import loss_gradient, update_direction
 from netket_qsntk.advice.batch import present_samples
+from netket_qsntk.alert import alert, once
 from netket_qsntk.callbacks.along_steps import (
     directional_derivative,
     logged_loss,
@@ -23,11 +24,11 @@ from netket_qsntk.callbacks.along_steps import (
     push_forward,
     square_norm,
 )
+from netket_qsntk.callbacks.chosen_states import chosen_states, draws_samples
 from netket_qsntk.callbacks.energy_modes import energy_keys, gradient_of_sr
 from netket_qsntk.callbacks.kernel_summary import summarise
-from netket_qsntk.driver import QSNTKDriver
 from netket_qsntk.driver.base import SupervisedDriver
-from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.errors import InvalidTrainingError, NonFiniteError, NotANumberWarning
 from netket_qsntk.kernels import EmpiricalKernel
 from netket_qsntk.text import summary
 from netket_qsntk.vqs import InfiniteState
@@ -128,6 +129,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     _x: Array | None = struct.field(pytree_node=False, serialize=False)
     _initial: PyTree = struct.field(pytree_node=False, serialize=False)
     _omega_0: Array | None = struct.field(pytree_node=False, serialize=False)
+    _warned: set[type[Warning]] = struct.field(pytree_node=False, serialize=False)
     _pending: tuple[float, Callable[[PyTree], float]] | None = struct.field(
         pytree_node=False, serialize=False
     )
@@ -171,13 +173,14 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         self.of = self._asked
         self._x = None if isinstance(self.batch, str) else jnp.asarray(self.batch)
         self._initial = self._omega_0 = self._pending = self._before = None
+        self._warned = set()
 
     def on_run_start(self, step: int, driver: nk.driver.AbstractDriver) -> None:
         """Choose the batch and remember the kernel of the start, unless this run continues the last one."""
         if self._left != (id(driver), step):
             self._forget()
         if self.of is None:
-            sums = isinstance(driver, SupervisedDriver) and not _samples(driver)
+            sums = isinstance(driver, SupervisedDriver) and not draws_samples(driver)
             self.of = "psi" if sums else "log_psi"
         if isinstance(driver.state, InfiniteState):
             raise InvalidTrainingError(
@@ -190,7 +193,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
                     f"batch='sampled' needs an MCState, got {type(driver.state).__name__}: use 'fixed'."
                 )
         elif self._x is None:
-            self._x = self._choose(driver)
+            self._x = chosen_states(driver, self.n_samples, self.seed)
         if self._initial is None:
             self._initial = jax.tree.map(jnp.array, self._function(driver).parameters)
 
@@ -211,13 +214,29 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
                 log_data["ntk/realised_decrease"] = float(np.real(loss_before - loss))
         if step % self.every:
             return
+        with once(self._warned):
+            try:
+                self._evaluate(driver, log_data, loss)
+            except NonFiniteError as error:
+                # A run that has diverged ends where its driver ends it.
+                alert(
+                    f"ntk/ keys are left out from step {step} on, while the network is not finite: {error} The run "
+                    "has diverged; lower the learning rate (qs.advise says how far).",
+                    NotANumberWarning,
+                )
+
+    def _evaluate(
+        self, driver: nk.driver.AbstractDriver, log_data: dict[str, object], loss: float | None
+    ) -> None:
+        """Everything that is read off the present parameters."""
         function = self._function(driver)
         x = self._x
         if x is None:
             x = present_samples(driver.state, self.n_samples)
             self._omega_0 = None
-        # The driver has a bar of its own.
         kernel = EmpiricalKernel(function, show_progress=False).qsntk(x)
+        if not bool(jnp.isfinite(kernel.omega_ri).all()):
+            raise NonFiniteError("The kernel is beyond the range of numbers.")
         if self._omega_0 is None:
             start = PureWaveFunction(function.psi, self._initial, function.model)
             self._omega_0 = EmpiricalKernel(start, show_progress=False).qsntk(x).omega_ri
@@ -262,21 +281,6 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
             return wavefunction
         return PureWaveFunction(wavefunction.log_psi, wavefunction.parameters)
 
-    def _choose(self, driver: nk.driver.AbstractDriver) -> Array:
-        if _samples(driver):
-            return driver.configurations(self.n_samples)
-        if isinstance(driver, SupervisedDriver):
-            return jnp.asarray(driver.train.states[: self.n_samples])
-        state = driver.state
-        if isinstance(state, nk.vqs.MCState):
-            return present_samples(state, self.n_samples)
-        states = np.asarray(state.hilbert.all_states())
-        weight = np.abs(np.asarray(state.to_array())) ** 2
-        size = min(self.n_samples, int(np.count_nonzero(weight)))
-        rng = np.random.default_rng(self.seed)
-        chosen = rng.choice(len(states), size, replace=False, p=weight / weight.sum())
-        return jnp.asarray(states[np.sort(chosen)])
-
     def _push(
         self,
         direction: PyTree,
@@ -294,7 +298,3 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if members(driver.state) is None:
             return direction
         return jax.tree.map(lambda leaf: leaf[self.member], direction)
-
-
-def _samples(driver: nk.driver.AbstractDriver) -> bool:
-    return isinstance(driver, QSNTKDriver) and driver.sampling is not None

@@ -108,6 +108,22 @@ def test_trained_networks_of_wide_spread_are_not_scaled():
     assert "state.parameters" not in advice.call
 
 
+def test_large_starts_of_low_energy_are_scaled_all_the_same():
+    # Chains that hardly move show the energy of a few aligned spins, which the scaled network does not reach.
+    ferromagnet = nk.operator.IsingJax(HILBERT, RING, h=0.5, J=-1.0)
+    sampler = nk.sampler.MetropolisLocal(HILBERT, n_chains=16)
+    state = nk.vqs.MCState(sampler, Field(1.5), n_samples=128, seed=0, n_discard_per_chain=50)
+    smaller = rescaled(state, 0.1)
+    assert state.expect(ferromagnet).mean.real < smaller.expect(ferromagnet).mean.real
+    advice = qs.advise(state, ferromagnet)
+    assert advice.has("initial scale")
+    assert advice.initial_scale < 0.5
+    as_it_is = qs.advise(state, ferromagnet, rescale=False)
+    assert as_it_is.initial_scale == 1
+    assert as_it_is.has("low acceptance")
+    assert not as_it_is.has("initial scale")
+
+
 def test_spreads_that_no_parameter_makes_are_named_and_leave_settings():
     class Fixed(linen.Module):
         @linen.compact

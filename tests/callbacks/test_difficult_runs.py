@@ -8,6 +8,7 @@ import pytest
 from flax import linen
 
 import netket_qsntk as qs
+from netket_qsntk.errors import NotANumberWarning
 
 HI = nk.hilbert.Spin(0.5, 4)
 RING = nk.graph.Chain(4)
@@ -83,3 +84,16 @@ def test_a_stuck_sampler_is_worth_the_configurations_that_it_shows():
     assert logged["ntk/effective_samples"][0] <= 2
     for key, values in logged.items():
         assert not np.isnan(values).any(), key
+
+
+def test_a_run_that_diverges_goes_on_and_is_warned_of_once():
+    model = nk.models.MLP(hidden_dims=(4,), param_dtype=float)
+    state = nk.vqs.FullSumState(HI, model, seed=0)
+    driver = nk.driver.VMC(ISING, nk.optimizer.Sgd(1e200), variational_state=state)
+    log = nk.logging.RuntimeLog()
+    diagnostics = qs.callbacks.NTKDiagnostics(every=1, n_samples=16)
+    with pytest.warns(NotANumberWarning, match="ntk/ keys are left out from step 1 on") as caught:
+        driver.run(4, out=log, callback=diagnostics, show_progress=False)
+    assert sum(issubclass(w.category, NotANumberWarning) for w in caught) == 1
+    assert log.data["ntk/drift"].iters.tolist() == [0]
+    assert len(log.data["Energy"].iters) == 4
