@@ -39,7 +39,7 @@ class SystemTooLargeError(QSNTKError, ValueError):
 
 
 class InvalidConfigurationsError(QSNTKError, ValueError):
-    """Configurations have the wrong shape, or are none that an encoding or a kernel takes."""
+    """Configurations, centres or measured outcomes have the wrong shape, coincide, or are none of the system."""
 
 
 class UnknownKernelError(QSNTKError, TypeError):
@@ -102,20 +102,12 @@ class SymmetryError(QSNTKError, ValueError):
     """A symmetry group or a character does not fit the system, or is none."""
 
 
-class CentresError(QSNTKError, ValueError):
-    """The centres of an infinitely wide network coincide, are too many, or are no configurations."""
-
-
 class OperatorShapeError(QSNTKError, ValueError):
     """A vector or another operator does not fit the shape of a kernel operator."""
 
 
 class StructureError(QSNTKError, ValueError):
-    """A kernel was asked for as an operator of a structure that it does not have on these configurations."""
-
-
-class NoExactSpectrumError(QSNTKError, TypeError):
-    """An exact eigendecomposition was asked of an operator that has only products."""
+    """A kernel or an operator lacks the structure that was asked for: a table, a product, an exact spectrum."""
 
 
 class NotConvergedWarning(QSNTKWarning, RuntimeWarning):
@@ -140,10 +132,6 @@ class FreezingWarning(QSNTKWarning, RuntimeWarning):
 
 class ObservableError(QSNTKError, TypeError):
     """An observable was asked of a state that it is not defined for, or cannot be estimated from."""
-
-
-class MeasurementError(QSNTKError, ValueError):
-    """Measured outcomes, their counts or bases do not fit the Hilbert space."""
 
 
 class GatheredMatrixWarning(QSNTKWarning, RuntimeWarning):
@@ -187,3 +175,5 @@ UndefinedLimitError = InvalidTrainingError
 NeuralTangentsError = MissingDependencyError
 EncodingError = InvalidConfigurationsError
 InitialStateError = AmplitudesError
+NoExactSpectrumError = StructureError
+MeasurementError = InvalidConfigurationsError

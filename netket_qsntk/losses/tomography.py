@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
-from netket_qsntk.errors import MeasurementError
+from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.losses.base import Loss
 
 # Rows are ⟨+1| and ⟨-1| of the Pauli matrix in the σᶻ basis (+1, -1).
@@ -93,7 +93,7 @@ class Tomography(Loss):
         measurements: :class:`Measurement` objects, from :func:`measure` or an experiment.
 
     Raises:
-        MeasurementError: Bases, outcomes or counts that do not fit the Hilbert space.
+        InvalidConfigurationsError: Bases, outcomes or counts that do not fit the Hilbert space.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -112,18 +112,18 @@ class Tomography(Loss):
         self.hilbert = hilbert
         self.measurements: Sequence[Measurement] = tuple(measurements)
         if not self.measurements:
-            raise MeasurementError("Tomography needs at least one Measurement, got none.")
+            raise InvalidConfigurationsError("Tomography needs at least one Measurement, got none.")
         frequencies = []
         for m in self.measurements:
             _check_basis(hilbert, m.basis)
             outcomes, counts = np.asarray(m.outcomes), np.asarray(m.counts)
             if outcomes.ndim != 2 or outcomes.shape != (len(counts), hilbert.size):
-                raise MeasurementError(
+                raise InvalidConfigurationsError(
                     f"Measurement in {m.basis!r}: expected outcomes (k, {hilbert.size}) and counts (k,), got "
                     f"{outcomes.shape} and {counts.shape}."
                 )
             if not (np.abs(outcomes) == 1).all() or (counts < 0).any():
-                raise MeasurementError(
+                raise InvalidConfigurationsError(
                     f"Measurement in {m.basis!r}: outcomes are ±1 and counts are not negative."
                 )
             total = np.zeros(hilbert.n_states)
@@ -131,7 +131,7 @@ class Tomography(Loss):
             frequencies.append(total)
         shots = sum(f.sum() for f in frequencies)
         if shots == 0:
-            raise MeasurementError("All counts are zero: there is nothing to learn from.")
+            raise InvalidConfigurationsError("All counts are zero: there is nothing to learn from.")
         self._frequencies = jnp.asarray(np.stack(frequencies) / shots)
         self._bases = tuple(m.basis for m in self.measurements)
 
@@ -169,10 +169,10 @@ def _log_likelihoods(bases: tuple[str, ...], frequencies: Array, psi: Array) -> 
 
 def _check_basis(hilbert: DiscreteHilbert, basis: str) -> None:
     if not isinstance(hilbert, nk.hilbert.Spin) or hilbert.n_states != 2**hilbert.size:
-        raise MeasurementError(
+        raise InvalidConfigurationsError(
             f"Rotated bases are for spins 1/2 without constraint, got {hilbert}."
         )
     if len(basis) != hilbert.size or set(basis) - set("XYZ"):
-        raise MeasurementError(
+        raise InvalidConfigurationsError(
             f"basis={basis!r}: expected {hilbert.size} letters of 'XYZ', one for each site."
         )

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from netket_qsntk.errors import CentresError, InvalidModelError
+from netket_qsntk.errors import InvalidConfigurationsError, InvalidModelError
 from netket_qsntk.kernels import patterns
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, hamming_table, two_states
@@ -139,23 +139,25 @@ def check_configurations(centres: ArrayLike) -> np.ndarray:
     """Centres (M, d) as an array of numbers.
 
     Raises:
-        CentresError: They are not that.
+        InvalidConfigurationsError: They are not that.
     """
     y = np.asarray(centres)
     if y.ndim == 3:
         y = y.reshape(-1, y.shape[-1])
     if y.ndim != 2 or not y.size:
-        raise CentresError(
+        raise InvalidConfigurationsError(
             f"centres has shape {y.shape}: expected configurations (M, sites), such as vs.samples or "
             "hilbert.all_states()."
         )
     if not np.all(np.isfinite(y)):
-        raise CentresError("centres has entries that are not finite: expected configurations.")
+        raise InvalidConfigurationsError(
+            "centres has entries that are not finite: expected configurations."
+        )
     return y
 
 
 def check_distinct(y: np.ndarray, symmetry: Projection | None) -> None:
-    """Raise :class:`CentresError` where centres coincide, or are images of one another."""
+    """Raise :class:`InvalidConfigurationsError` where centres coincide, or are images of one another."""
     states = two_states(y)
     if states is None:
         n = len(np.unique(y, axis=0))
@@ -165,21 +167,21 @@ def check_distinct(y: np.ndarray, symmetry: Projection | None) -> None:
         n = len(distinct(y > (states[0] + states[1]) / 2, symmetry))
     if n < len(y):
         alike = "coincide" if symmetry is None else "are images of others under the symmetry group"
-        raise CentresError(
+        raise InvalidConfigurationsError(
             f"{len(y) - n} of {len(y)} centres {alike}. Choose different ones: qs.models.choose_centres(network, "
             "samples, n_centres) takes the most useful of many samples."
         )
 
 
 def check_memory(m: int, sites: int, symmetry: Projection | None) -> None:
-    """Raise :class:`CentresError` where M centres do not fit into memory."""
+    """Raise :class:`InvalidConfigurationsError` where M centres do not fit into memory."""
     images = 1 if symmetry is None else symmetry.permutations.shape[0]
     # The kernel, its eigenvectors, the solver's work and the root; the bits of all images.
     needed = 8 * 5 * m**2 + 4 * m * images * math.ceil(sites / 32)
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         most = math.isqrt(available // 40)
-        raise CentresError(
+        raise InvalidConfigurationsError(
             f"{m} centres need about {needed / 1e9:.3g} GB for the root of their kernel, and this machine has "
             f"{available / 1e9:.3g} GB: take at most {most}, for instance qs.models.choose_centres(network, samples, "
             f"{min(most, 2000)})."

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from netket_qsntk.errors import CentresError
+from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.symmetrized import two_states
@@ -44,7 +44,7 @@ def choose_centres(
         (M, sites), M <= n_centres: fewer where the candidates span no more.
 
     Raises:
-        CentresError: No configurations, or no positive number of centres.
+        InvalidConfigurationsError: No configurations, or no positive number of centres.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -55,7 +55,7 @@ def choose_centres(
                [ 1,  1, -1, -1]], dtype=int8)
     """
     if n_centres < 1:
-        raise CentresError(f"n_centres={n_centres}: expected a positive number.")
+        raise InvalidConfigurationsError(f"n_centres={n_centres}: expected a positive number.")
     kernel = network if isinstance(network, InfiniteWidthKernel) else infinite_width(network)
     x = centre.check_configurations(candidates)
     first = 0

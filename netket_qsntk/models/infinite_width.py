@@ -53,7 +53,7 @@ class InfiniteWidth(nn.Module):
         param_dtype: float64 or float32.
 
     Raises:
-        CentresError: Centres that coincide (up to symmetry), are no configurations, or are too many.
+        InvalidConfigurationsError: Centres that coincide (up to symmetry), are no configurations, or are too many.
         SymmetryError: A symmetry group of another lattice.
         UnknownKernelError: A network without a known kernel.
         InvalidModelError: An option that is none.

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
+from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.operators.decomposition import BasisModes, Eigendecomposition
 from netket_qsntk.operators.linear_map import LinearMap, is_nonnegative
 
@@ -39,9 +39,9 @@ class KernelOperator(LinearMap):
         """The exact eigendecomposition, where the structure has one.
 
         Raises:
-            NoExactSpectrumError: It has not; the message says what else there is.
+            StructureError: It has not; the message says what else there is.
         """
-        raise NoExactSpectrumError(
+        raise StructureError(
             f"{self!r} has no exact eigendecomposition: on a part of the basis there are only products. Use "
             "lanczos(operator, v) or chebyshev(operator, …), conjugate_residuals(operator, b), or "
             "Dense(operator.as_matrix(), positive=True).eigh() if the matrix fits into memory."
@@ -252,7 +252,7 @@ class Sum(KernelOperator):
         """None is known for a sum of different structures.
 
         Raises:
-            NoExactSpectrumError: Always.
+            StructureError: Always.
         """
         return super().eigh()
 

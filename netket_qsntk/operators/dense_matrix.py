@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError
+from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.decomposition import StoredModes
 
@@ -128,10 +128,10 @@ class Dense(KernelOperator):
         """Eigenvalues and eigenvectors, O(n³).
 
         Raises:
-            NoExactSpectrumError: The matrix is not symmetric.
+            StructureError: The matrix is not symmetric.
         """
         if not self.symmetric:
-            raise NoExactSpectrumError(
+            raise StructureError(
                 "A block between different batches has no eigendecomposition; take jnp.linalg.svd(op.as_matrix())."
             )
         if jax.default_backend() != "cpu" or isinstance(self.matrix, jax.core.Tracer):

@@ -179,7 +179,7 @@ class Hypercube(OnBasis):
         """Exact on the whole basis: eigenvalues λ_w, modes by one transform.
 
         Raises:
-            NoExactSpectrumError: The batch is a part of the basis, or the block is between two batches.
+            StructureError: The batch is a part of the basis, or the block is between two batches.
         """
         if self.has_cheap_spectrum:
             return self.basis_modes()

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from netket_qsntk.errors import NoExactSpectrumError, OperatorShapeError, StructureError
+from netket_qsntk.errors import OperatorShapeError, StructureError
 from netket_qsntk.operators.base import is_nonnegative
 from netket_qsntk.operators.basis_index import BasisIndex, product_index
 from netket_qsntk.operators.decomposition import Eigendecomposition, ProductModes
@@ -186,7 +186,7 @@ class Kronecker(OnBasis):
         """Exact on the whole basis and without insertion: products of one-site modes.
 
         Raises:
-            NoExactSpectrumError: A part of the basis, a block between two batches, or an insertion.
+            StructureError: A part of the basis, a block between two batches, or an insertion.
         """
         if self.has_cheap_spectrum:
             return self.basis_modes()
@@ -196,13 +196,11 @@ class Kronecker(OnBasis):
         """Modes of the whole basis around the batch, as :meth:`Hypercube.basis_modes`.
 
         Raises:
-            NoExactSpectrumError: An insertion.
+            StructureError: An insertion.
             OperatorShapeError: A block between two batches.
         """
         if self.insertion is not None:
-            raise NoExactSpectrumError(
-                "A product with an insertion has no modes that are products."
-            )
+            raise StructureError("A product with an insertion has no modes that are products.")
         if not self.symmetric:
             raise OperatorShapeError("A block between two batches has no modes.")
         values, vectors = jnp.linalg.eigh(self.factor)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import netket_qsntk as qs
-from netket_qsntk.errors import HamiltonianError, MeasurementError
+from netket_qsntk.errors import HamiltonianError, InvalidConfigurationsError
 from netket_qsntk.losses import energy as energy_module
 
 HI = nk.hilbert.Spin(0.5, 4)
@@ -105,13 +105,13 @@ def test_likelihood_at_the_true_state_is_the_cross_entropy_of_exact_probabilitie
 
 
 def test_bad_measurements_and_hamiltonians_are_named():
-    with pytest.raises(MeasurementError, match="4 letters"):
+    with pytest.raises(InvalidConfigurationsError, match="4 letters"):
         qs.losses.measure(qs.targets.Target(HI, np.ones(16)), "XX", 5, seed=0)
-    with pytest.raises(MeasurementError, match="outcomes"):
+    with pytest.raises(InvalidConfigurationsError, match="outcomes"):
         qs.losses.Tomography(HI, [qs.losses.Measurement("XXXX", np.ones((2, 3)), np.ones(2))])
-    with pytest.raises(MeasurementError, match="zero"):
+    with pytest.raises(InvalidConfigurationsError, match="zero"):
         qs.losses.Tomography(HI, [qs.losses.Measurement("XXXX", np.ones((1, 4)), np.zeros(1))])
-    with pytest.raises(MeasurementError, match="without constraint"):
+    with pytest.raises(InvalidConfigurationsError, match="without constraint"):
         qs.losses.Tomography(FERMIONS, [qs.losses.Measurement("XXX", np.ones((1, 3)), np.ones(1))])
     with pytest.raises(HamiltonianError, match="Hermitian"):
         qs.losses.Energy(nk.operator.spin.sigmap(HI, 0))

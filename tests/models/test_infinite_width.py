@@ -221,15 +221,19 @@ def test_nqxpack_saves_it(net, tmp_path):
 
 def test_what_are_no_centres_is_refused():
     net = qs.models.Symmetrized(NET, RING.translation_group())
-    with pytest.raises(qs.errors.CentresError, match="1 of 3 centres coincide.*choose_centres"):
+    with pytest.raises(
+        qs.errors.InvalidConfigurationsError, match="1 of 3 centres coincide.*choose_centres"
+    ):
         qs.models.InfiniteWidth(NET, STATES[[0, 1, 1]])
-    with pytest.raises(qs.errors.CentresError, match="1 of 3 centres are images of others"):
+    with pytest.raises(
+        qs.errors.InvalidConfigurationsError, match="1 of 3 centres are images of others"
+    ):
         qs.models.InfiniteWidth(net, STATES[[0, 1, 2]])
-    with pytest.raises(qs.errors.CentresError, match=r"shape \(8,\)"):
+    with pytest.raises(qs.errors.InvalidConfigurationsError, match=r"shape \(8,\)"):
         qs.models.InfiniteWidth(NET, STATES[0])
     with pytest.raises(qs.errors.SymmetryError, match="has 6 sites.*moves 8"):
         qs.models.InfiniteWidth(net, nk.hilbert.Spin(0.5, 6).all_states()[:4])
-    with pytest.raises(qs.errors.CentresError, match="GB.*take at most"):
+    with pytest.raises(qs.errors.InvalidConfigurationsError, match="GB.*take at most"):
         qs.models.InfiniteWidth(NET, nk.hilbert.Spin(0.5, 20).all_states())
     with pytest.raises(qs.errors.InvalidModelError, match="floor"):
         qs.models.InfiniteWidth(NET, STATES[:4], floor=2.0)
