@@ -1,9 +1,10 @@
 """NetKet's VMC_SR predicted before it starts: three widths, with the theory of infinite width through them.
 
 Networks of log ψ (an erf perceptron, positive or behind Marshall's sign rule) are trained by NetKet's own VMC_SR on
-sums over the basis, and the same lines with InfiniteWidthVMC_SR predict each run from its own initial function. The
-second figure is what the regularisation does: steps to a given accuracy against diag_shift, predicted and measured.
-SR leaves the regime of a fixed kernel sooner than gradient descent, so every run prints how far its kernel moved.
+sums over the basis and on samples, and the same lines with InfiniteWidthVMC_SR predict each run from its own initial
+function. The last panel is what the regularisation does: steps to a given accuracy against diag_shift, predicted and
+measured. SR leaves the regime of a fixed kernel sooner than gradient descent, so every run prints how far its kernel
+moved.
 
   tfim        periodic chain, -Σ σzσz - Σ σx (critical), positive networks
   heisenberg  periodic chain in the sector of zero magnetisation, Marshall's sign as reference
@@ -17,6 +18,10 @@ import optax
 
 import netket_qsntk as qs
 
+# Full sums are solved in the space of parameters; samples in their own, which is the smaller one.
+SUMS = {"use_ntk": False, "on_the_fly": False}
+SAMPLES = {"use_ntk": True, "on_the_fly": False}
+
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
@@ -29,8 +34,9 @@ def parse_arguments():
     add("--steps", type=int, default=60)
     add("--seeds", type=int, default=3)
     add("--diag-shift", type=float, default=1e-2)
-    add("--shifts", nargs="+", type=float, default=[1e-4, 1e-3, 1e-2, 1e-1])
-    add("--accuracy", type=float, default=0.05, help="of E - E₀, against its initial value")
+    add("--shifts", nargs="+", type=float, default=[1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    add("--samples", type=int, default=512, help="of the runs on MCState, 0 for none")
+    add("--accuracy", type=float, default=0.2, help="of E - E₀, against its initial value")
     add("--learning-rate", type=float, default=0.05)
     add("--plot", default="vmc_sr_predicted.png", help="file of the figure, '' for none")
     return parser.parse_args()
@@ -72,7 +78,9 @@ def main():
         exact = float(nk.exact.lanczos_ed(hamiltonian)[0])
         x = hi.all_states()
         print(f"\n{name}, {hi.n_states} states, E₀ = {exact:.6f}, diag_shift = {args.diag_shift:g}")
-        print(f"{'width':>6} {'measured':>10} {'predicted':>10} {'deviation':>10} {'drift':>7}")
+        print(
+            f"{'width':>6} {'measured':>10} {'predicted':>10} {'deviation':>10} {'drift':>7} {'sampled':>10}"
+        )
         for width in args.widths:
             found = []
             for seed in range(args.seeds):
@@ -82,16 +90,25 @@ def main():
                 predicted = qs.driver.InfiniteWidthVMC_SR(hamiltonian, optimizer, **options)
                 theory = predicted.predict(np.arange(args.steps))["Energy"] - exact
                 before = functions_kernel(net, vs.variables, x)
-                sr = nk.driver.VMC_SR(hamiltonian, optimizer, use_ntk=False, **options)
+                sr = nk.driver.VMC_SR(hamiltonian, optimizer, **SUMS, **options)
+                start = vs.variables
                 measured = energies(sr, args.steps) - exact
                 drift = np.linalg.norm(functions_kernel(net, vs.variables, x) - before)
-                found.append((measured, theory, drift / np.linalg.norm(before)))
-            measured, theory = (np.mean([f[i] for f in found], axis=0) for i in (0, 1))
+                noisy = np.full(args.steps, np.nan)
+                if args.samples:
+                    state = nk.vqs.MCState(
+                        nk.sampler.ExactSampler(hi), net, n_samples=args.samples, variables=start
+                    )
+                    options["variational_state"] = state
+                    sr = nk.driver.VMC_SR(hamiltonian, optimizer, **SAMPLES, **options)
+                    noisy = energies(sr, args.steps) - exact
+                found.append((measured, theory, noisy, drift / np.linalg.norm(before)))
+            measured, theory, noisy = (np.mean([f[i] for f in found], axis=0) for i in range(3))
             off = np.mean([abs(f[0] / f[1] - 1).mean() for f in found])
-            curves[name, width] = measured, theory
+            curves[name, width] = measured, theory, noisy
             print(
                 f"{width:6d} {measured[-1]:10.2e} {theory[-1]:10.2e} {off:10.1%} "
-                f"{np.mean([f[2] for f in found]):7.1%}"
+                f"{np.mean([f[3] for f in found]):7.1%} {noisy[-1]:10.2e}"
             )
         reached[name] = steps_to(args, hi, hamiltonian, exact, reference, optimizer)
     if args.plot:
@@ -126,7 +143,7 @@ def steps_to(args, hi, hamiltonian, exact, reference, optimizer):
         if count == 0:
             print(f"  diag_shift {shift:8.0e}: more than {limit}")
             continue
-        sr = nk.driver.VMC_SR(hamiltonian, optimizer, use_ntk=False, **options)
+        sr = nk.driver.VMC_SR(hamiltonian, optimizer, **SUMS, **options)
         measured = energies(sr, min(limit, 2 * count + 10)) - exact
         really = int(np.argmax(measured < args.accuracy * measured[0]))
         rows.append((shift, count, really))
@@ -140,11 +157,13 @@ def draw(args, curves, reached):
     figure, axes = plt.subplots(1, len(args.models) + 1, figsize=(4 * len(args.models) + 4, 3.5))
     for axis, name in zip(axes, args.models, strict=False):
         for i, width in enumerate(args.widths):
-            measured, theory = curves[name, width]
+            measured, theory, noisy = curves[name, width]
             axis.semilogy(measured, "o", ms=3, color=f"C{i}", label=f"width {width}")
+            # Sampled energies scatter about E₀ in the end.
+            axis.semilogy(abs(noisy), "x", ms=3, alpha=0.5, color=f"C{i}")
             axis.semilogy(theory, "-", color=f"C{i}")
         axis.set(title=name, xlabel="step", ylabel="E - E₀")
-        axis.legend(title="lines: predicted")
+        axis.legend(title="lines: predicted\ncrosses: samples")
     for i, name in enumerate(args.models):
         if len(reached[name]):
             shifts, predicted, measured = reached[name].T
