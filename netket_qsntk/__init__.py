@@ -30,7 +30,7 @@ from netket_qsntk import (
 )
 from netket_qsntk.advice import advise
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "advice",
