@@ -137,5 +137,6 @@ plt.show()
 # The last one's kernel looks at pairs of spins at any distance and at 3 × 3 patches (`--patches 3x3 --depth 3 --sigma-w 1.5
 # --sigma-b 0.5 --moves 150 --rate 0.03 --shift 3e-5`), which span 60 functions; the reference is a stochastic series
 # expansion at inverse temperature 30. Its rate matters: a step of stochastic reconfiguration is one of imaginary time and
-# unstable where the rate times an excitation energy exceeds two. Eight turned spins of a patch cost about $16h = 49$, a
-# rate of 0.04: at 0.06 and 0.1 the same run left the numbers within fourteen steps.
+# should be unstable where the rate times an excitation energy exceeds two. Eight turned spins of a patch cost about
+# $16h = 49$, which makes that rate 0.04; at 0.06 and 0.1 the same run left the numbers within fourteen steps, at 0.03 it
+# did not (rates between were not tried).
