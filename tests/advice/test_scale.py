@@ -69,6 +69,7 @@ def test_large_convolutional_networks_converge_with_the_settings_and_the_scale()
     assert relative_errors(state, advice, 60)[-5:].max() < 2e-3
 
 
+@pytest.mark.thorough
 def test_settings_are_those_of_the_scaled_network_itself():
     state = nk.vqs.FullSumState(HILBERT, Convolutions(), seed=0)
     advice = qs.advise(state, ISING)
@@ -108,6 +109,7 @@ def test_trained_networks_of_wide_spread_are_not_scaled():
     assert "state.parameters" not in advice.call
 
 
+@pytest.mark.thorough
 def test_large_starts_of_low_energy_are_scaled_all_the_same():
     # Chains that hardly move show the energy of a few aligned spins, which the scaled network does not reach.
     ferromagnet = nk.operator.IsingJax(HILBERT, RING, h=0.5, J=-1.0)

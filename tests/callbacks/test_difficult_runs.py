@@ -86,6 +86,7 @@ def test_a_stuck_sampler_is_worth_the_configurations_that_it_shows():
         assert not np.isnan(values).any(), key
 
 
+@pytest.mark.thorough
 def test_a_run_that_diverges_goes_on_and_is_warned_of_once():
     model = nk.models.MLP(hidden_dims=(4,), param_dtype=float)
     state = nk.vqs.FullSumState(HI, model, seed=0)

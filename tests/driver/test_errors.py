@@ -89,6 +89,7 @@ def test_a_rate_beyond_the_limit_warns_with_the_limit(kind):
         make(kind, optax.sgd(1.5 * limit), state)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", CLOSED)
 def test_closed_forms_keep_their_optimizer(kind):
     driver = make(kind)

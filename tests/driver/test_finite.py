@@ -170,6 +170,7 @@ def test_training_the_readout_leaves_every_other_parameter_alone():
         assert np.all(np.abs(moved) > 0)
 
 
+@pytest.mark.thorough
 def test_a_new_optimizer_takes_over_with_a_fresh_state():
     vs = ensemble()
     driver = make("finite", optax.sgd(0.3, momentum=0.9), vs)

@@ -84,6 +84,7 @@ def by_steps(loss, vs, train, test):
     return np.array(rows).T, (np.exp(r + f) if log else np.exp(r) * f)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(
     ("output", "reference", "parts"),

@@ -129,6 +129,7 @@ def test_fidelity_is_the_ratio_of_averages_over_the_whole_basis(case):
         np.testing.assert_array_equal(set_.total, case.dynamics.losses(STEPS, data).total)
 
 
+@pytest.mark.thorough
 def test_moments_at_one_step_are_mean_and_covariance(case):
     x = np.asarray(case.target.hilbert.all_states())[case.index]
     mean, part = case.dynamics.moments(int(STEPS[-1]), x)

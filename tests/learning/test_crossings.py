@@ -69,6 +69,7 @@ def test_a_kernel_without_correlations_has_no_corrections() -> None:
     np.testing.assert_allclose(change, 0.0, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_corrected_curves_are_right_where_the_coherent_potential_is_not() -> None:
     d, n, draws = 8, 128, 60
     hilbert = nk.hilbert.Spin(0.5, d)
@@ -112,6 +113,7 @@ def test_corrected_losses_have_derivatives_by_the_levels_and_the_ridge(hilbert) 
         np.testing.assert_allclose(gradient[i], (ends[0] - ends[1]) / (2 * step[i]), rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_corrections_that_cancel_are_warned_about_by_their_sizes() -> None:
     hilbert = nk.hilbert.Spin(0.5, 9)
     levels = qs.learning.levels(qs.kernels.infinite_width(SMOOTH), hilbert)

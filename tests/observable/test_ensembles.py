@@ -40,6 +40,7 @@ def test_members_average_as_single_states_do(members):
     assert (quenched.mean, quenched.error_of_mean) == (stats.mean, stats.error_of_mean)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [0.5, 2, 3.5])
 def test_annealed_is_the_logarithm_of_the_average(members, n):
     purity = np.exp((1 - n) * entropies(members.to_array(), HILBERT, SITES, n=n))

@@ -100,6 +100,7 @@ def test_blocks_are_blocks_and_keep_the_structure(case, rng):
         np.testing.assert_allclose(same.as_matrix(), matrix[rows][:, rows], rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_tags_say_what_holds(case):
     operator, matrix = case
     square = matrix.shape[0] == matrix.shape[1]
