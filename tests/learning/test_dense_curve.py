@@ -1,5 +1,6 @@
 """Curves from the whole matrix against regression, where there are no levels, and against levels, where there are."""
 
+import jax
 import netket as nk
 import numpy as np
 import pytest
@@ -8,13 +9,19 @@ import netket_qsntk as qs
 
 
 @pytest.mark.thorough
-def test_the_dense_curve_is_that_of_the_levels() -> None:
+def test_the_dense_curve_is_the_coherent_potential_of_the_levels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     hilbert = nk.hilbert.Spin(0.5, 8, total_sz=1)
     kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(4,), sigma_w=1.4, sigma_b=0.5))
     target = qs.targets.Target(hilbert, np.random.default_rng(0).normal(size=hilbert.n_states))
     dense = qs.learning.dense_curve(kernel, target, [10, 40])
     levels = qs.learning.levels(kernel, hilbert)
+    # The curve of levels without its first corrections, which the dense one has not.
+    jax.clear_caches()
+    monkeypatch.setattr("netket_qsntk.learning.curve.corrected_distances", lambda *_: None)
     curve = qs.learning.learning_curve(levels, qs.learning.target_power(target), [10, 40])
+    jax.clear_caches()
     np.testing.assert_allclose(dense.L_mu, curve.L_mu, rtol=1e-6)
     np.testing.assert_allclose(dense.L_gamma, curve.L_gamma, rtol=1e-6)
     np.testing.assert_allclose(dense.learned, [10, 40], rtol=1e-6)
