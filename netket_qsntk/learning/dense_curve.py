@@ -33,8 +33,8 @@ def dense_curve(
         \big|[\kappa (\Lambda + \kappa)^{-1} \psi]_x\big|^2 ,
 
     the conditions of :func:`~netket_qsntk.learning.learning_curve` with single configurations as clusters, without
-    its corrections. Classes are found from the diagonals and the row sums of the kernels: for fermions and a kernel of
-    their sites' occupations (arXiv:2112.00723, the Hubbard model) they are the numbers of doubly occupied sites.
+    its corrections. Classes are found from the diagonals and the row sums of the kernels: for fermions and a kernel
+    of their sites' occupations (arXiv:2112.00723, the Hubbard model) they are the numbers of doubly occupied sites.
     Kernels that tell functions of one parity from the other need pairs instead, which only
     :func:`~netket_qsntk.learning.levels` knows.
 
