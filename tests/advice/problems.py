@@ -62,3 +62,14 @@ def energy(state, operator=ISING):
 def hessian(state, operator=ISING):
     flat, back = jax.flatten_util.ravel_pytree(state.parameters)
     return jax.hessian(lambda v: energy(state, operator)(back(v)))(flat)
+
+
+class Field(linen.Module):
+    """log ψ = θ Σ x: independent spins."""
+
+    size: float
+
+    @linen.compact
+    def __call__(self, x):
+        theta = self.param("theta", linen.initializers.constant(self.size), (), float)
+        return theta * jnp.sum(x, -1)

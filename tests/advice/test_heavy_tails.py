@@ -5,14 +5,13 @@ import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import pytest
-from flax import linen
 
 import netket_qsntk as qs
 from netket_qsntk.advice.batch import Batch
 from netket_qsntk.advice.findings import heavy_tails
 from netket_qsntk.advice.tangent import tangent
 
-from .problems import HILBERT, RING
+from .problems import HILBERT, RING, Field
 
 STATES = np.asarray(HILBERT.all_states())
 
@@ -56,17 +55,6 @@ def test_units_away_from_their_poles_have_none():
     parameters = {"w": jnp.linspace(0.1, 0.6, 6) + 0.2j, "b": jnp.asarray(0.3 + 0.1j)}
     assert by_hand(parameters, 1) < 0.2
     assert not found_on(parameters)
-
-
-class Field(linen.Module):
-    """log ψ = θ Σ x: independent spins."""
-
-    size: float
-
-    @linen.compact
-    def __call__(self, x):
-        theta = self.param("theta", linen.initializers.constant(self.size), (), float)
-        return theta * jnp.sum(x, -1)
 
 
 @pytest.mark.thorough

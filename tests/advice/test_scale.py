@@ -11,7 +11,7 @@ from flax import linen
 import netket_qsntk as qs
 from netket_qsntk.advice.scale import rescaled
 
-from .problems import HILBERT, ISING, RING, spectrum
+from .problems import HILBERT, ISING, RING, Field, spectrum
 
 
 class Convolutions(linen.Module):
@@ -26,17 +26,6 @@ class Convolutions(linen.Module):
             near = jnp.concatenate([jnp.roll(x, shift, -2) for shift in (-1, 0, 1)], -1)
             x = nk.nn.activation.log_cosh(linen.Dense(self.features, param_dtype=float)(near))
         return 2 * jnp.sum(x, (-1, -2))
-
-
-class Field(linen.Module):
-    """log ψ = θ Σ x."""
-
-    size: float
-
-    @linen.compact
-    def __call__(self, x):
-        theta = self.param("theta", linen.initializers.constant(self.size), (), float)
-        return theta * jnp.sum(x, -1)
 
 
 def relative_errors(state, advice, steps):
