@@ -94,9 +94,10 @@ def follow(
     """
     way: list[TangentModes] = []
     for number in range(_STEPS):
-        ahead = attempts(network, batch, modes, parts)(chosen.diag_shift)(chosen.learning_rate)
-        if number and not ahead.keeps_state:
-            break
+        if number:  # the first step was tried when its rate was chosen
+            attempt = attempts(network, batch, modes, parts)(chosen.diag_shift)
+            if not attempt(chosen.learning_rate).keeps_state:
+                break
         network, batch = after(network, batch, modes, parts, chosen)
         if not np.isfinite(batch.weights).all():
             break
