@@ -4,10 +4,11 @@ from netket_qsntk._compat import load_neural_tangents
 from netket_qsntk.kernels import architectures as _architectures  # noqa: F401  registers the models
 from netket_qsntk.kernels import netket_models as _netket  # noqa: F401  registers NetKet's own
 from netket_qsntk.kernels import symmetrized_models as _symmetrized  # noqa: F401  registers Symmetrized
-from netket_qsntk.kernels.base import Entries, InfiniteWidthKernel
+from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.definiteness import DefinitenessReport, positive_definiteness
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.empirical import EmpiricalKernel, empirical
+from netket_qsntk.kernels.entries import Entries
 from netket_qsntk.kernels.formula import Formula
 from netket_qsntk.kernels.kernel_spectrum import Spectrum, spectrum
 from netket_qsntk.kernels.learning_rate import max_learning_rate

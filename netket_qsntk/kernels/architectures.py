@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Activation, Pair
 from netket_qsntk.errors import InvalidModelError, UnknownKernelError
-from netket_qsntk.kernels.base import Trainable
+from netket_qsntk.kernels.arguments import Trainable
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.formula import Encoding, Formula
 from netket_qsntk.kernels.registry import infinite_width

@@ -5,7 +5,6 @@ compiled program, and ``jax.grad`` reaches them.
 """
 
 import abc
-from typing import Literal, cast
 
 import equinox as eqx
 import jax
@@ -15,37 +14,15 @@ from jax import Array
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
-from netket_qsntk.errors import InvalidConfigurationsError, InvalidModelError, StructureError
+from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels import structure_search as structures
+from netket_qsntk.kernels.arguments import Trainable, Which, check_which
+from netket_qsntk.kernels.entries import operator_of
 from netket_qsntk.kernels.qsntk import QSNTK
-from netket_qsntk.operators import Dense, KernelOperator, Shared, Tiled
-from netket_qsntk.operators.choose import Hint, Stored, choose
+from netket_qsntk.operators import KernelOperator
+from netket_qsntk.operators.choose import Hint
 from netket_qsntk.operators.structure import Structure
-from netket_qsntk.parallel import SharedMatrix
 from netket_qsntk.tracing import is_traced, on_host
-
-Trainable = Literal["all", "readout"]
-Which = Literal["ntk", "nngp"]
-
-
-def check_configurations(x: ArrayLike, name: str = "x") -> Array:
-    """``x`` if it is an array of shape (n, sites); an error that says what to do otherwise."""
-    if not isinstance(x, (np.ndarray, Array)):
-        x = jnp.asarray(x)
-    if x.ndim != 2:
-        hint = " (one configuration? use x[None, :])" if x.ndim == 1 else ""
-        raise InvalidConfigurationsError(
-            f"{name} has shape {tuple(x.shape)}: expected (n, sites){hint}; "
-            "for instance hilbert.all_states()."
-        )
-    return cast(Array, x)
-
-
-def check_which(which: str) -> Which:
-    """``which`` if it names a kernel."""
-    if which not in ("ntk", "nngp"):
-        raise StructureError(f"which={which!r}: expected 'ntk' or 'nngp'.")
-    return which  # type: ignore[return-value]
 
 
 class InfiniteWidthKernel(abc.ABC):
@@ -189,37 +166,7 @@ class InfiniteWidthKernel(abc.ABC):
             positive, memory=176 B (as a matrix 8.39 MB), because the kernel depends on the Hamming distance alone;
             on the whole basis its spectrum is exact)
         """
-        x = check_configurations(x)
-        same = y is None
-        columns = x if y is None else check_configurations(y, "y")
-        other = None if same else columns
-        check_which(which)
-
-        def dense(reason: str) -> KernelOperator:
-            return Dense(self.matrix(x, other, which), symmetric=same, positive=same, reason=reason)
-
-        def shared(reason: str) -> KernelOperator:
-            rows = SharedMatrix.of_rows(
-                lambda here: np.asarray(self.matrix(x[here], columns, which)),
-                (len(x), len(columns)),
-            )
-            return Shared(rows, symmetric=same, positive=same, reason=reason)
-
-        def tiled(reason: str) -> KernelOperator:
-            return Tiled(Entries(self, which), x, other, positive=same, reason=reason)
-
-        stored = Stored(dense, shared, tiled)
-        structured = hint is None or hint in ("hypercube", "kronecker")
-        structure = _NOT_LOOKED
-        if structured:
-            product = hint == "kronecker"
-            structure = structures.find(self, x, other, which, product_only=product)
-        plain = isinstance(structure, structures.Unstructured)
-
-        def at(configurations: Array) -> np.ndarray:
-            return np.asarray(configurations if plain else self.coordinates(configurations))
-
-        return choose(structure, at(x), None if same else at(columns), stored, hint=hint)
+        return operator_of(self, x, y, which, hint)
 
     def qsntk(self, x: ArrayLike, y: ArrayLike | None = None) -> QSNTK:
         """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0."""
@@ -260,7 +207,6 @@ class InfiniteWidthKernel(abc.ABC):
 
 
 _SLOT = {"nngp": 0, "ntk": 1}
-_NOT_LOOKED: Structure = structures.Unstructured("it was asked for")
 
 
 def _check_alike(sign: str, one: InfiniteWidthKernel, two: InfiniteWidthKernel) -> None:
@@ -291,24 +237,6 @@ class KernelModule(InfiniteWidthKernel, eqx.Module):
         leaves, kind = jax.tree.flatten(self)
         known = (id(leaf) if is_traced(leaf) else np.asarray(leaf).tobytes() for leaf in leaves)
         return hash((kind, *known))
-
-
-class Entries(eqx.Module):
-    """One of a kernel's two functions, as what an operator without structure is made from."""
-
-    kernel: InfiniteWidthKernel
-    which: Which = eqx.field(static=True)
-
-    def __call__(self, x: ArrayLike, y: ArrayLike | None = None) -> Array:
-        """Entries between configurations x (n, sites) and y (m, sites): (n, m)."""
-        return self.kernel.matrix(x, y, self.which)
-
-    def diagonal(self, x: ArrayLike) -> Array:
-        """Entries at (x, x): (n,)."""
-        return self.kernel.diagonal(x, self.which)
-
-    def __repr__(self) -> str:
-        return f"Entries({self.which} of {self.kernel!r})"
 
 
 class _Composed(KernelModule):

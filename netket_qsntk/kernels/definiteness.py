@@ -12,7 +12,8 @@ from netket_qsntk.kernels.architectures import (
     FourierEncoding,
     PerceptronKernel,
 )
-from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.kernels.arguments import check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.kernel_spectrum import Spectrum, spectrum
 from netket_qsntk.operators import HammingTable

@@ -20,14 +20,8 @@ from jax.typing import ArrayLike
 from netket_qsntk._compat.cpu import look_up
 from netket_qsntk.activations import Pair
 from netket_qsntk.errors import InvalidConfigurationsError
-from netket_qsntk.kernels.base import (
-    InfiniteWidthKernel,
-    KernelModule,
-    Trainable,
-    Which,
-    check_configurations,
-    check_which,
-)
+from netket_qsntk.kernels.arguments import Trainable, Which, check_configurations, check_which
+from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule
 from netket_qsntk.kernels.formula import (
     Added,
     Encoding,

@@ -17,7 +17,7 @@ from netket.utils.types import PyTree
 from netket_qsntk._units import human_bytes
 from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels import layers
-from netket_qsntk.kernels.base import Trainable, check_configurations
+from netket_qsntk.kernels.arguments import Trainable, check_configurations
 from netket_qsntk.kernels.jacobian import is_complex, jacobian_blocks, real_coordinates
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.kernels.tiles import balanced_chunk

@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Pair
-from netket_qsntk.kernels.base import Which
+from netket_qsntk.kernels.arguments import Which
 from netket_qsntk.tracing import is_traced, same_structure
 
 Wanted = tuple[Which, ...]

@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 
 from netket_qsntk import spectral
 from netket_qsntk.errors import InvalidConfigurationsError
-from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.kernels.arguments import check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.empirical import EmpiricalKernel
 from netket_qsntk.kernels.qsntk import QSNTK
 

@@ -21,7 +21,7 @@ from flax import linen as nn
 from jax import Array
 from netket.utils.types import PyTree
 
-from netket_qsntk.kernels.base import Trainable
+from netket_qsntk.kernels.arguments import Trainable
 from netket_qsntk.kernels.registry import defined
 from netket_qsntk.kernels.tiles import Operand, Part, assemble, balanced_chunk, starts
 from netket_qsntk.networks import FourierFeatures, WaveFunction

@@ -7,7 +7,8 @@ from scipy.sparse.linalg import eigsh
 
 from netket_qsntk import operators
 from netket_qsntk.errors import InvalidConfigurationsError
-from netket_qsntk.kernels.base import InfiniteWidthKernel, check_configurations
+from netket_qsntk.kernels.arguments import check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.empirical import EmpiricalKernel
 from netket_qsntk.spectral import learning_rate_limit
 

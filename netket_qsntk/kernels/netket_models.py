@@ -22,7 +22,8 @@ from jax.typing import ArrayLike
 
 from netket_qsntk.activations import Activation, Pair, activation
 from netket_qsntk.errors import InvalidModelError, UnknownKernelError
-from netket_qsntk.kernels.base import KernelModule, Trainable, check_configurations
+from netket_qsntk.kernels.arguments import Trainable, check_configurations
+from netket_qsntk.kernels.base import KernelModule
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.registry import infinite_width
 

@@ -13,12 +13,8 @@ from netket.graph import Lattice
 from netket.utils import HashableArray
 
 from netket_qsntk.errors import InvalidConfigurationsError, InvalidModelError
-from netket_qsntk.kernels.base import (
-    InfiniteWidthKernel,
-    KernelModule,
-    Which,
-    check_configurations,
-)
+from netket_qsntk.kernels.arguments import Which, check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule
 from netket_qsntk.tracing import is_traced
 
 

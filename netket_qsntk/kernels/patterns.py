@@ -14,7 +14,8 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from netket_qsntk.errors import SymmetryError
-from netket_qsntk.kernels.base import InfiniteWidthKernel, Scaled, Sum, Which
+from netket_qsntk.kernels.arguments import Which
+from netket_qsntk.kernels.base import InfiniteWidthKernel, Scaled, Sum
 from netket_qsntk.kernels.patches import PatchKernel
 from netket_qsntk.operators import HammingTable
 from netket_qsntk.symmetry.orbits import look_up

@@ -5,7 +5,8 @@ from functools import singledispatch
 from typing import Any, Protocol, cast
 
 from netket_qsntk.errors import UnknownKernelError
-from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable
+from netket_qsntk.kernels.arguments import Trainable
+from netket_qsntk.kernels.base import InfiniteWidthKernel
 
 # What a registration says the kernel of: a subclass that overrides one of these is another function.
 _FUNCTIONS = ("psi", "fields", "network", "encode", "__call__", "setup")

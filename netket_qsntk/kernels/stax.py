@@ -12,12 +12,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from netket_qsntk.errors import InvalidModelError
-from netket_qsntk.kernels.base import (
-    KernelModule,
-    Which,
-    check_configurations,
-    check_which,
-)
+from netket_qsntk.kernels.arguments import Which, check_configurations, check_which
+from netket_qsntk.kernels.base import KernelModule
 from netket_qsntk.kernels.tiles import Part, assemble
 from netket_qsntk.progress import showing
 

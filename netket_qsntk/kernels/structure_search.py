@@ -6,7 +6,7 @@ then compared with entries at random configurations of the product basis and of 
 a subclass may override what its parent promised, and an encoding may mix sites.
 """
 
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
+from netket_qsntk.kernels.arguments import Which
 from netket_qsntk.operators.basis_index import local_values
 from netket_qsntk.operators.structure import (
     TOLERANCE,
@@ -25,8 +26,6 @@ from netket_qsntk.operators.structure import (
     Unstructured,
 )
 from netket_qsntk.tracing import is_traced, on_host
-
-Which = Literal["ntk", "nngp"]
 
 _RANDOM = 24  # configurations on each side of a random check
 _OF_BATCH = 16  # configurations of the batch that are looked at too

@@ -13,7 +13,8 @@ from netket.utils.group import PermutationGroup
 
 from netket_qsntk.errors import InvalidModelError, SymmetryError
 from netket_qsntk.kernels import patterns
-from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule, check_configurations
+from netket_qsntk.kernels.arguments import check_configurations
+from netket_qsntk.kernels.base import InfiniteWidthKernel, KernelModule
 from netket_qsntk.kernels.qsntk import QSNTK
 from netket_qsntk.operators import HammingTable, KernelOperator, Projected
 from netket_qsntk.operators.choose import Hint

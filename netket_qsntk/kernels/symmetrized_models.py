@@ -1,6 +1,7 @@
 """The kernel of :class:`netket_qsntk.models.Symmetrized`."""
 
-from netket_qsntk.kernels.base import InfiniteWidthKernel, Trainable
+from netket_qsntk.kernels.arguments import Trainable
+from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.registry import infinite_width
 from netket_qsntk.kernels.symmetrized import SymmetrizedKernel
 from netket_qsntk.networks import Symmetrized

@@ -97,6 +97,7 @@ def test_closed_forms_keep_their_optimizer(kind):
         driver.optimizer = optax.sgd(0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", CLOSED)
 def test_steps_that_cannot_be_predicted_are_named(kind):
     driver = make(kind)

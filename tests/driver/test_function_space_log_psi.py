@@ -117,6 +117,7 @@ def test_every_step_is_that_of_a_fixed_kernel_for_the_functions(loss, output, re
     np.testing.assert_allclose(found, end, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_minibatches_are_those_of_the_finite_driver():
     vs = state()
     options = {"n_train": N_TRAIN, "batch_size": 4, "seed": 1}
@@ -146,6 +147,7 @@ def test_amplitudes_beyond_floating_point_are_trained_on_energies():
     assert energies[1] < energies[0] - 0.1
 
 
+@pytest.mark.thorough
 def test_a_run_is_saved_and_resumed():
     def driver():
         return drive(TARGET, state("log_psi", TILTED), loss="infidelity", n_train=N_TRAIN)

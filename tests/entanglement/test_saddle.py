@@ -166,7 +166,11 @@ def test_no_point_of_an_exhaustive_grid_beats_the_peak_of_two_replicas(seeds, po
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(200, 204), pytest.param(range(204, 240), marks=pytest.mark.slow)]
+    "seeds",
+    [
+        pytest.param(range(200, 204), marks=pytest.mark.thorough),
+        pytest.param(range(204, 240), marks=pytest.mark.slow),
+    ],
 )
 def test_three_replicas_of_random_kernels_approach_their_density(seeds):
     sizes = np.array([40, 60, 80, 120])

@@ -262,7 +262,10 @@ MADE = {
 
 @pytest.mark.parametrize(
     "name",
-    [name if name == "one shape" else pytest.param(name, marks=pytest.mark.slow) for name in MADE],
+    [
+        pytest.param(name, marks=pytest.mark.thorough if name == "one shape" else pytest.mark.slow)
+        for name in MADE
+    ],
 )
 def test_kernels_of_patches(name):
     made = qs.kernels.symmetrized(MADE[name], RING.space_group(), spin_flip=1)

@@ -42,7 +42,7 @@ def test_full_sum_state_normalises_psi(model):
 
 @pytest.mark.parametrize(
     "name",
-    ["CosNet", "FourierFeatures"]
+    ["CosNet", pytest.param("FourierFeatures", marks=pytest.mark.thorough)]
     + [pytest.param(name, marks=pytest.mark.slow) for name in ("GaussNet", "WideMLP", "linear")],
 )
 def test_vmc_and_vmc_sr_lower_the_energy(name):

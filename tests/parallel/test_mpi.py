@@ -20,6 +20,7 @@ def test_missing_mpi_names_the_install_line(monkeypatch):
     assert qs.parallel.mpi.current() is None
 
 
+@pytest.mark.thorough
 def test_importing_the_package_does_not_import_mpi():
     code = "import sys, netket_qsntk; sys.exit('mpi4jax' in sys.modules or 'mpi4py' in sys.modules)"
     assert run(sys.executable, "-c", code).returncode == 0

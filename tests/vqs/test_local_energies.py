@@ -144,19 +144,10 @@ def state_of_patches(operator, name, *, parts="real", n_samples=64, **options):
     return vs
 
 
-@pytest.mark.parametrize(
-    ("name", "of", "parts"),
-    [
-        ("two shapes", "Ising, Jax", "real"),
-        ("beside the whole", "Pauli strings", "independent"),
-        *(
-            pytest.param(name, of, parts, marks=pytest.mark.thorough)
-            for name in PLACES
-            for of in ("Ising, Jax", "J1-J2", "Pauli strings")
-            for parts in ("real", "independent")
-        ),
-    ],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("of", ["Ising, Jax", "J1-J2", "Pauli strings"])
+@pytest.mark.parametrize("parts", ["real", "independent"])
 def test_patches_look_only_at_patterns_that_change(name, of, parts):
     operator = OPERATORS[of]()
     vs = state_of_patches(operator, name, parts=parts, reference=qs.readout.marshall(RING))
