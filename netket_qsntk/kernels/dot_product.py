@@ -115,16 +115,15 @@ class DotProductKernel(KernelModule):
         shape = np.broadcast_shapes(left.shape, right.shape, inner.shape)
         formula = self._for_inputs(d, left, right)
         inner = np.atleast_1d(np.broadcast_to(inner, shape))
-        if inner.size <= _SMALL:  # one program for tables, whatever is wanted of them
-            left, right = (np.broadcast_to(t, inner.shape) for t in (left, right))
         n = inner.shape[-1]
-        padding = max(64, 1 << max(n - 1, 0).bit_length()) - n
+        padding = max(32, 1 << max(n - 1, 0).bit_length()) - n
         moments = (
             np.pad(t, [(0, 0)] * (t.ndim - 1) + [(0, padding)], mode="edge" if n else "constant")
             if t.ndim and t.shape[-1] == n
             else t
             for t in (left, right, inner)
         )
+        # One program for tables, whatever is wanted of them.
         evaluated = _BOTH if inner.size <= _SMALL else wanted
         found = evaluate(formula, dimension(formula, d), known_pair(*moments), evaluated)
         found = tuple(found[evaluated.index(which)] for which in wanted)

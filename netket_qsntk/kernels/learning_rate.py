@@ -61,8 +61,10 @@ def max_learning_rate(kernel: InfiniteWidthKernel | EmpiricalKernel, states: Arr
             top = float(jnp.max(operator.eigh().levels()[0]))
         elif len(x) > _DENSE:
             top = operators.largest_eigenvalue(operator)[0]
-        else:
+        elif isinstance(operator, operators.Dense):
             top = largest_eigenvalue(operator.as_matrix())
+        else:  # its own look-up writes the matrix faster than the structure does
+            top = largest_eigenvalue(kernel.ntk(x))
     else:
         block = kernel.qsntk(x)
         parts = [block.theta_11, block.theta_22] if block.is_decoupled() else [block.omega_ri]

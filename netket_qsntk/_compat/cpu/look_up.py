@@ -25,19 +25,29 @@ _ENTRIES = 2**20
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _indices(
-    left: np.ndarray, right: np.ndarray, start: int, size: int, entries: int, index: np.ndarray
+    left: np.ndarray,
+    right: np.ndarray,
+    start: int,
+    size: int,
+    entries: int,
+    index: np.ndarray,
+    places: np.ndarray,
 ) -> bool:
-    """Write left·right[:, start : start + size] to index; whether all of them are places of the table."""
+    """Write left·right[:, start : start + size] to places, by way of index; whether all are places of the table."""
     index[:size] = 0.0
     for k in range(left.shape[0]):
         a = left[k]
         row = right[k, start : start + size]
         for j in range(size):
             index[j] += a * row[j]
-    least, most = np.float32(0.0), np.float32(0.0)
+    # A sign bit remains from a number below zero or above the last: whole numbers are compared several at a time,
+    # minima of floating-point numbers, with their nan, one by one.
+    last, outside = np.int32(entries - 1), np.int32(0)
     for j in range(size):
-        least, most = min(least, index[j]), max(most, index[j])
-    return bool(least >= 0.0 and most < entries)
+        at = np.int32(index[j])
+        places[j] = at
+        outside |= np.int32(at | np.int32(last - at))
+    return bool(outside >= 0)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -50,15 +60,15 @@ def _fill_two(
     second: np.ndarray,
 ) -> bool:
     """first[i, j], second[i, j] = the tables at left[i]·right[:, j]; indices are exact in float32."""
-    index = np.empty(_COLUMNS, np.float32)
+    index, places = np.empty(_COLUMNS, np.float32), np.empty(_COLUMNS, np.int32)
     for i in range(left.shape[0]):
         for start in range(0, right.shape[1], _COLUMNS):
             size = min(_COLUMNS, right.shape[1] - start)
-            if not _indices(left[i], right, start, size, first_table.size, index):
+            if not _indices(left[i], right, start, size, first_table.size, index, places):
                 return False
             one, two = first[i, start : start + size], second[i, start : start + size]
             for j in range(size):
-                at = np.int32(index[j])
+                at = places[j]
                 one[j] = first_table[at]
                 two[j] = second_table[at]
     return True
@@ -68,15 +78,15 @@ def _fill_two(
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _fill_one(left: np.ndarray, right: np.ndarray, table: np.ndarray, out: np.ndarray) -> bool:
     """out[i, j] = the table at left[i]·right[:, j]."""
-    index = np.empty(_COLUMNS, np.float32)
+    index, places = np.empty(_COLUMNS, np.float32), np.empty(_COLUMNS, np.int32)
     for i in range(left.shape[0]):
         for start in range(0, right.shape[1], _COLUMNS):
             size = min(_COLUMNS, right.shape[1] - start)
-            if not _indices(left[i], right, start, size, table.size, index):
+            if not _indices(left[i], right, start, size, table.size, index, places):
                 return False
             one = out[i, start : start + size]
             for j in range(size):
-                one[j] = table[np.int32(index[j])]
+                one[j] = table[places[j]]
     return True
 
 
