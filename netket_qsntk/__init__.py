@@ -6,6 +6,8 @@ training it. After Luo & Halverson, *Infinite neural network quantum states*, ar
 >>> import netket_qsntk as qs
 """
 
+from types import ModuleType
+
 from netket_qsntk import (
     advice,
     callbacks,
@@ -55,3 +57,19 @@ __all__ = [
     "targets",
     "vqs",
 ]
+
+
+def __dir__() -> list[str]:
+    """What is meant for users, for completion by tab."""
+    return [*__all__, "__version__"]
+
+
+def _show_public_names(namespace: ModuleType) -> None:
+    """Leave the files of a namespace out of what ``dir`` and completion list, as NetKet does."""
+    names = list(namespace.__all__)
+    namespace.__dir__ = lambda: names  # type: ignore[method-assign]
+
+
+for _namespace in [value for name, value in globals().items() if name in __all__]:
+    if isinstance(_namespace, ModuleType) and "__all__" in vars(_namespace):
+        _show_public_names(_namespace)

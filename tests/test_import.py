@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import netket_qsntk as qs
+
 IMPORT = """
 import sys
 import netket
@@ -65,3 +67,12 @@ def test_a_figure_without_matplotlib_says_how_to_install_it() -> None:
 @pytest.mark.parametrize("module", ["netket_qsntk.plot", "netket_qsntk.parallel"])
 def test_edges_can_be_imported_alone(module: str) -> None:
     assert run(f"import {module}; print({module}.__name__)").strip() == module
+
+
+def test_completion_lists_what_is_public():
+    assert "__version__" in dir(qs)
+    assert {"kernels", "advise"} < set(dir(qs))
+    assert not {"alert", "text", "tracing", "wavefunction"} & set(dir(qs))
+    assert dir(qs.learning) == sorted(qs.learning.__all__)
+    assert "structure_search" not in dir(qs.kernels)
+    assert "jax" not in dir(qs.encodings)
