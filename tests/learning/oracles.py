@@ -1,6 +1,9 @@
 """Kernel regression and parities by brute force."""
 
 import numpy as np
+import scipy.linalg
+
+import netket_qsntk as qs
 
 
 def parities(d: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,3 +45,44 @@ def unit_errors(
         squares = (regression(ntk, functions, n, seed, ridge) ** 2).sum(0) * size / (size - n)
         rows.append(np.bincount(level, squares) / np.bincount(level))
     return np.array(rows)
+
+
+class Splits:
+    """Losses at infinite time for many training sets of one target, without a diagonalisation for any.
+
+    With M the inverse of the kernel over the whole basis, regression on what was seen leaves (M_UU)⁻¹(M f)_U of a
+    function f on the unseen U, by the inverse of a block matrix. For small training sets regression is cheaper.
+    """
+
+    def __init__(self, kernel: qs.kernels.InfiniteWidthKernel, target: qs.targets.Target) -> None:
+        self.target, self.n_parts = target, kernel.n_parts
+        states = np.asarray(target.hilbert.all_states())
+        self.nngp, self.ntk = (np.asarray(t) for t in kernel.both(states))
+        self.inverse = _inverse(self.ntk)
+        self.psi = self.inverse @ target.amplitudes
+        self.spread = self.inverse @ self.nngp @ self.inverse
+
+    def losses(self, n: int, seed: int) -> tuple[float, float]:
+        """L_μ and L_γ on what ``target.split(n, seed)`` leaves unseen."""
+        seen, unseen = self.target.split_indices(n, seed)
+        if n < len(self.psi) / 2:
+            return self._by_regression(seen, unseen)
+        block = _inverse(self.inverse[np.ix_(unseen, unseen)])
+        spread = np.sum((block @ self.spread[np.ix_(unseen, unseen)]) * block)
+        return (
+            float(np.mean(np.abs(block @ self.psi[unseen]) ** 2)),
+            float(self.n_parts * spread / len(unseen)),
+        )
+
+    def _by_regression(self, seen: np.ndarray, unseen: np.ndarray) -> tuple[float, float]:
+        weights = _inverse(self.ntk[np.ix_(seen, seen)]) @ self.ntk[np.ix_(seen, unseen)]
+        psi = self.target.amplitudes
+        errors = np.abs(psi[unseen] - psi[seen] @ weights) ** 2
+        known = self.nngp[np.ix_(seen, seen)] @ weights - 2 * self.nngp[np.ix_(seen, unseen)]
+        spread = np.diag(self.nngp)[unseen] + np.sum(weights * known, axis=0)
+        return float(errors.mean()), float(self.n_parts * spread.mean())
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    factor = scipy.linalg.cho_factor(matrix, lower=True)
+    return scipy.linalg.cho_solve(factor, np.eye(len(matrix)))
