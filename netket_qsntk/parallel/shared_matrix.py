@@ -208,10 +208,6 @@ class SharedMatrix:
         self._same(other)
         return dots_of_columns(self.rows, other.rows)
 
-    def largest_entry(self) -> float:
-        """max |A_ij|."""
-        return float(jnp.max(jnp.abs(self.rows)))
-
     def gather(self) -> Array:
         """The whole matrix on every device.
 

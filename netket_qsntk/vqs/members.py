@@ -1,6 +1,6 @@
 """One network or many, seen alike."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -159,10 +159,6 @@ class Members:
     def stack(self, tree: PyTree) -> PyTree:
         """What has the form of the state, stacked over members."""
         return tree if self.many else jax.tree.map(lambda leaf: leaf[None], tree)
-
-    def per_member(self, function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-        """A function of one network as a function of what has the form of the state."""
-        return jax.vmap(function) if self.many else function
 
 
 def scaled(values: Array, is_log: bool) -> tuple[Array, Array]:
