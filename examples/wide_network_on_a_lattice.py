@@ -113,7 +113,9 @@ def kernel(args, graph):
 
 def wide(args, graph, hilbert, n_centres):
     """The infinite network at centres drawn blindly."""
-    signs = None if args.system in ("ring", "square") else qs.readout.marshall(graph)
+    # The sublattices are those of the nearest neighbours: bonds along diagonals make odd loops.
+    spin_models = args.system in ("heisenberg", "j1j2")
+    signs = qs.readout.marshall(nk.graph.Square(args.length)) if spin_models else None
     one = kernel(args, graph)
     candidates = hilbert.random_state(jax.random.key(0), 2 * n_centres)
     centres = qs.models.choose_centres(one, candidates, n_centres)
