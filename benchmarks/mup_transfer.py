@@ -44,7 +44,7 @@ def make_run(problem, model, seed, steps):
     x, matrix = problem.x, problem.matrix
     start, back = ravel_pytree(model.init(jax.random.key(seed), x)["params"])
 
-    def log_psi(v):
+    def log_psi(v, x=x):
         return model.apply({"params": back(v)}, x).real
 
     def energy(v):
@@ -54,7 +54,7 @@ def make_run(problem, model, seed, steps):
     def natural(v, gradient, shift):
         # (S+λ)⁻¹g = (g - Jᵀ(T+λ)⁻¹J g)/λ: n × n matrices at any width.
         p = jax.nn.softmax(2 * log_psi(v))
-        rows = jax.jacrev(log_psi)(v)
+        rows = jax.vmap(lambda one: jax.grad(lambda v: log_psi(v, one[None])[0])(v))(x)
         rows = jnp.sqrt(p)[:, None] * (rows - p @ rows)
         kernel = rows @ rows.T + shift * jnp.eye(len(x))
         solved = jax.scipy.linalg.solve(kernel, rows @ gradient, assume_a="pos")

@@ -1,13 +1,15 @@
 """Numbers that are known now, and those that JAX knows only when a compiled program runs."""
 
+from collections.abc import Callable
 from typing import cast
 
 import jax
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
+from netket.utils.types import PyTree
 
-__all__ = ["is_traced", "on_host", "same_structure"]
+__all__ = ["is_traced", "on_host", "same_structure", "side_by_side"]
 
 
 def is_traced(tree: object) -> bool:
@@ -35,3 +37,26 @@ def on_host(x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
     if isinstance(x, jax.core.Tracer):
         return x if dtype is None else x.astype(dtype)
     return cast(Array, np.asarray(x, dtype))
+
+
+def side_by_side(function: Callable[..., PyTree], size: int, *one: PyTree) -> int | None:
+    """How many configurations :func:`jax.lax.map` is to differentiate at a time; None for one after the other.
+
+    On CPUs XLA has no fast program for derivatives of convolutions by each of several configurations, which become
+    convolutions in groups: sixteen at a time took forty times as long as one after the other.
+
+    Args:
+        function: Of one configuration.
+        size: For any other function.
+        one: Arguments of ``function``, of which shapes are enough.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> side_by_side(jnp.sin, 64, 0.0)
+        64
+    """
+    if size == 1:
+        return None
+    if jax.default_backend() != "cpu":
+        return size
+    return None if "conv_general_dilated" in str(jax.make_jaxpr(function)(*one)) else size

@@ -6,6 +6,7 @@ from textwrap import wrap
 import numpy as np
 
 from netket_qsntk._units import human_bytes
+from netket_qsntk.advice.ahead import STEPS_AHEAD
 from netket_qsntk.advice.findings import Finding
 from netket_qsntk.advice.modes import TangentModes
 from netket_qsntk.advice.recommend import Candidate
@@ -27,7 +28,9 @@ class Advice:
         gradient_descent: η for plain gradient descent.
         max_learning_rate_gd: The largest stable rate of gradient descent.
         diag_shift_range: The shifts that take at most twice the steps.
-        steps: Steps to ``accuracy`` that the quadratic model predicts with these settings.
+        steps: Steps to ``accuracy`` that the modes foresee with these settings.
+        followed: Steps ahead that were looked at, three at most: fewer where samples of the start soon stop standing
+            for the state, as high in the spectrum. ``steps`` is a lower bound then, and at a flat start.
         steps_at_ends: The same at both ends of the range.
         late_rate: r: at the end of the run E - E₀ falls as e^(-4ηrt).
         energy: ⟨H⟩ now.
@@ -60,6 +63,7 @@ class Advice:
     max_learning_rate_gd: float
     diag_shift_range: tuple[float, float]
     steps: float
+    followed: int
     steps_at_ends: tuple[float, float]
     late_rate: float
     energy: float
@@ -129,6 +133,8 @@ class Advice:
             noise = f"noise adds {_number(self.noise)} to the energy at the present variance"
         if self.acceptance is not None:
             known += f"; acceptance {self.acceptance:.2f}"
+        seen = self.followed == STEPS_AHEAD and not self.has("flat start")
+        about = "about" if seen else "at least"
         r = self.resources
         route = "kernel (minSR)" if self.use_ntk else "S matrix"
         by_s = f"{human_bytes(r.memory_s)}, {r.operations_s:.1e} operations"
@@ -144,7 +150,7 @@ class Advice:
             (
                 "diag_shift",
                 _number(self.diag_shift),
-                f"about {_number(self.steps)} steps to a relative accuracy of {self.accuracy:g}; at the end E - E₀ "
+                f"{about} {_number(self.steps)} steps to a relative accuracy of {self.accuracy:g}; at the end E - E₀ "
                 f"falls as exp(-4 η r t), r = {_number(self.late_rate)}",
             ),
             (

@@ -19,10 +19,10 @@ from netket_qsntk.advice.trial import TrialStep, direction, try_step
 from netket_qsntk.errors import NotANetworkError
 from netket_qsntk.wavefunction import PureWaveFunction
 
-__all__ = ["after", "attempts", "follow", "log_psi_of"]
+__all__ = ["STEPS_AHEAD", "after", "attempts", "follow", "log_psi_of"]
 
 # Beyond a few steps an advice would cost what the run does.
-_STEPS = 3
+STEPS_AHEAD = 3
 # Samples of the start stand for a later state while their weights leave this share of them.
 _WORTH = 0.5
 
@@ -93,7 +93,7 @@ def follow(
             anew, and this step is made whatever the samples are worth.
     """
     way: list[TangentModes] = []
-    for number in range(_STEPS):
+    for number in range(STEPS_AHEAD):
         if number:  # the first step was tried when its rate was chosen
             attempt = attempts(network, batch, modes, parts)(chosen.diag_shift)
             if not attempt(chosen.learning_rate).keeps_state:

@@ -80,10 +80,12 @@ def examine(
     found += look.heavy_tails(seen, batch)
     found += look.parity(log_psi_of(network), network.parameters, hamiltonian, np.asarray(x, float))
     wide = spread(log_psi_of(network), network.parameters, x)
-    goal = accuracy * max(abs(energy), np.finfo(float).tiny)
+    # Of the energy where the run ends, which may be near zero where it starts.
+    ends = energy - outlook(modes, 0.0).gain
+    goal = accuracy * max(abs(energy), abs(ends), np.finfo(float).tiny)
     attempt = attempts(network, batch, modes, parts)
     options = candidates(modes, attempt, goal) if len(modes.eigenvalues) else []
-    flat = False
+    flat, way = False, []
     if options and modes.residual > 0:
         chosen = best(options[1:], goal)
         flat = chosen.trial.nonlinearity > 1
@@ -103,7 +105,7 @@ def examine(
         state, options, modes, goal, found, flat,
         energy=float(np.real(energy)), variance=variance, accuracy=accuracy, spread=wide, initial_scale=1.0,
         acceptance=acceptance, effective_samples=batch.effective if effective is None else effective,
-        parameters=network.parameters, parts=parts,
+        followed=len(way), parameters=network.parameters, parts=parts,
     )  # fmt: skip
 
 

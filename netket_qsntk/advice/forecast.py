@@ -1,13 +1,18 @@
 r"""What the modes say of a run: steps to an accuracy, its last rate, noise.
 
 Along mode k of T the force φ_k = 2⟨δψ_k|H|ψ⟩ pulls ψ toward states of excitation energy ω_k = ⟨δψ_k|H - E|δψ_k⟩.
-Taken one by one, each is a problem of two levels, with the gap Ω_k = √(ω_k² + φ_k²): there is the energy g_k =
-(Ω_k - ω_k)/2 to gain (φ_k²/4ω_k near the ground state), and SR with rate η and shift λ gains it as
+With the couplings between modes left out, the lowest energy that they and ψ reach together is E - g, where
 
-.. math:: E(t) - E_\min = \sum_k g_k e^{-4 \eta r_k t}, \qquad r_k = \Omega_k \frac{s_k}{s_k + \lambda}
+.. math:: g = \sum_k g_k, \qquad g_k = \frac{\varphi_k^2/4}{\omega_k + g},
 
-(s_k Ω_k for gradient descent): imaginary time, slowed down where λ holds a mode back. Noisy forces hold the energy
-above the minimum by (η/4) Σ_k s_k/(s_k+λ) · err_k² once the signal is gone.
+(φ_k²/4ω_k near the ground state; (√(ω²+φ²) - ω)/2 for one mode alone, a problem of two levels). Excitation energies
+are counted from there, where the run ends: from a start high in the spectrum ω_k itself is small or negative. SR with
+rate η and shift λ gains g as
+
+.. math:: E(t) - E_\min = \sum_k g_k e^{-4 \eta r_k t}, \qquad r_k = (\omega_k + g + g_k) \frac{s_k}{s_k + \lambda}
+
+(s_k for s_k/(s_k+λ) with gradient descent): imaginary time, slowed down where λ holds a mode back. Noisy forces hold
+the energy above the minimum by (η/4) Σ_k s_k/(s_k+λ) · err_k² once the signal is gone.
 """
 
 from dataclasses import dataclass
@@ -86,10 +91,20 @@ def outlook(modes: TangentModes, diag_shift: float | None) -> Outlook:
     omega = np.diag(modes.excited)
     omega = np.maximum(omega, _LEAST_ENERGY * np.abs(omega).max(initial=0.0) + 1e-300)
     force = weight * modes.force
-    gap = np.hypot(omega, force)
+    gain = _gain(omega, force)
+    gains = force**2 / (4 * (omega + gain))
     speed = modes.eigenvalues if diag_shift is None else modes.filter(diag_shift)
-    # (Ω - ω)/2 without cancellation.
-    return Outlook(force**2 / (2 * (gap + omega)), gap * speed)
+    return Outlook(gains, (omega + gain + gains) * speed)
+
+
+def _gain(omega: np.ndarray, force: np.ndarray) -> float:
+    """The root g of g = Σ φ²/4(ω + g), by bisection: the right side falls with g, and is below ‖φ‖/2 at ‖φ‖/2."""
+    low, high = 0.0, 0.5 * float(np.linalg.norm(force))
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        above = middle > float(np.sum(force**2 / (4 * (omega + middle))))
+        low, high = (low, middle) if above else (middle, high)
+    return high
 
 
 def noise_of(modes: TangentModes, diag_shift: float | None) -> float:

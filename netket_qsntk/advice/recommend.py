@@ -86,12 +86,15 @@ def _candidate(
     rate = _SAFETY * bound
     ahead = outlook(modes, shift)
     steps = ahead.steps_to(energy, rate)
+    last = ahead.late_rate(energy)
     if late is not None:
         # Modes that the first steps uncover.
-        steps = max(steps, late_step + outlook(late, shift).steps_to(energy, rate))
+        there = outlook(late, shift)
+        steps = max(steps, late_step + there.steps_to(energy, rate))
+        last = there.late_rate(energy) or last
     trained = float(len(modes.eigenvalues)) if shift is None else modes.trained(shift)
     return Candidate(
-        shift, bound, curvature, rate, steps, ahead.late_rate(energy), trained,
+        shift, bound, curvature, rate, steps, last, trained,
         rate * noise_of(modes, shift), try_(rate), ahead.gain,
     )  # fmt: skip
 

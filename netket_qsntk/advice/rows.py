@@ -14,12 +14,14 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from netket.utils.types import PyTree
 
+from netket_qsntk.tracing import side_by_side
+
 __all__ = ["Rows", "derivative_rows", "energies", "real_view", "values"]
 
 LogPsi = Callable[[Any, Array], Array]
 
 # Evaluations of the network that run side by side.
-_SIDE_BY_SIDE = 2048
+_SIDE_BY_SIDE = 256
 
 
 class Rows(NamedTuple):
@@ -125,4 +127,5 @@ def derivative_rows(
 
     data = (x,) if connected is None or elements is None else (x, connected, elements)
     size = _batch_size(len(x), 1 if connected is None else parts * (1 + connected.shape[1]))
-    return lax.map(one, data, batch_size=size)
+    shape = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    return lax.map(one, data, batch_size=side_by_side(of_log, size, vector, shape))

@@ -6,12 +6,23 @@ from jax import Array
 
 from netket_qsntk import spectral
 from netket_qsntk.advice.modes import whole_clusters
-from netket_qsntk.kernels import QSNTK
+from netket_qsntk.advice.rows import real_view
+from netket_qsntk.kernels import QSNTK, EmpiricalKernel
+from netket_qsntk.wavefunction import PureWaveFunction
 
-__all__ = ["Logged", "summarise"]
+__all__ = ["Logged", "kernel_within", "summarise"]
 
 # A number of a step, or an array over modes.
 Logged = float | np.ndarray
+
+
+def kernel_within(network: PureWaveFunction, x: Array, memory: int) -> QSNTK:
+    """The kernel of a network on configurations x (m, sites), from Jacobians of at most ``memory`` bytes."""
+    vector, _ = real_view(network.parameters)
+    row = 2 * vector.nbytes
+    # A kernel of x with itself holds one Jacobian; one by blocks two chunks, and the next on their way.
+    chunk = None if len(x) * row <= memory else max(1, memory // (4 * row))
+    return EmpiricalKernel(network, chunk_size=chunk, show_progress=False).qsntk(x)
 
 
 def summarise(

@@ -26,10 +26,9 @@ from netket_qsntk.callbacks.along_steps import (
 )
 from netket_qsntk.callbacks.chosen_states import chosen_states, draws_samples
 from netket_qsntk.callbacks.energy_modes import energy_keys, gradient_of_sr
-from netket_qsntk.callbacks.kernel_summary import summarise
+from netket_qsntk.callbacks.kernel_summary import kernel_within, summarise
 from netket_qsntk.driver.base import SupervisedDriver
 from netket_qsntk.errors import InvalidTrainingError, NonFiniteError, NotANumberWarning
-from netket_qsntk.kernels import EmpiricalKernel
 from netket_qsntk.text import summary
 from netket_qsntk.vqs import InfiniteState
 from netket_qsntk.wavefunction import PureWaveFunction, pure_wavefunction
@@ -96,7 +95,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         member: Member looked at when the state is an ensemble.
         seed: Of the draw from |ψ|².
         energy_modes: Whether to look at the energy where the driver has one.
-        memory: Bytes that the Jacobians of the energy keys may take; beyond, they are computed in chunks.
+        memory: Bytes that Jacobians may take; beyond, they are computed in chunks, again for each pair of chunks.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -234,12 +233,12 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         if x is None:
             x = present_samples(driver.state, self.n_samples)
             self._omega_0 = None
-        kernel = EmpiricalKernel(function, show_progress=False).qsntk(x)
+        kernel = kernel_within(function, x, self.memory)
         if not bool(jnp.isfinite(kernel.omega_ri).all()):
             raise NonFiniteError("The kernel is beyond the range of numbers.")
         if self._omega_0 is None:
             start = PureWaveFunction(function.psi, self._initial, function.model)
-            self._omega_0 = EmpiricalKernel(start, show_progress=False).qsntk(x).omega_ri
+            self._omega_0 = kernel_within(start, x, self.memory).omega_ri
         update = update_direction(driver)
         gradient = gradient_of_sr(driver, update)
         if gradient is None:

@@ -15,6 +15,7 @@ from netket.utils.types import PyTree
 
 from netket_qsntk.errors import NonFiniteError
 from netket_qsntk.kernels.tiles import Operand, Part, assemble
+from netket_qsntk.tracing import side_by_side
 from netket_qsntk.wavefunction import Psi
 
 # Configurations differentiated at a time: their activations and gradients stay near the cache.
@@ -65,7 +66,8 @@ def jacobian(psi: Psi, parameters: PyTree, x: Array) -> Jacobian:
         ]
         return [[leaf.ravel() for leaf in jax.tree.leaves(pullback(unit))] for unit in units]
 
-    return lax.map(rows, x, batch_size=min(_BATCH, len(x)))
+    one = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    return lax.map(rows, x, batch_size=side_by_side(parts, min(_BATCH, len(x)), real, one))
 
 
 def finite_jacobian(psi: Psi, parameters: PyTree, x: Array) -> Jacobian:

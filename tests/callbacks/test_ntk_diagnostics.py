@@ -307,3 +307,14 @@ def test_long_steps_are_beyond_the_edge_for_every_optimiser():
             driver = nk.driver.VMC(H, make(rate), variational_state=state)
             edges.append(run(driver, steps=1)["ntk/edge"][0])
         assert edges[0] > 1 > edges[1]
+
+
+@pytest.mark.thorough
+def test_blocks_of_jacobians_within_little_memory_log_the_same():
+    whole, blocks = (
+        run(vmc(monte_carlo(nk.models.RBM(param_dtype=complex)), nk.driver.VMC_SR), memory=memory)
+        for memory in (2**30, 2**12)
+    )
+    assert set(whole) == set(blocks)
+    for key, values in whole.items():
+        np.testing.assert_allclose(blocks[key], values, rtol=1e-6, atol=1e-9, err_msg=key)
