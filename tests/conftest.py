@@ -14,8 +14,8 @@ jax.config.update("jax_enable_x64", True)
 
 TESTS = Path(__file__).parent
 
-# Folders (or files) of tests whose code under test is our own arithmetic on arrays. NetKet and flax
-# mix dtypes and ranks freely, so tests that trace their code stay out.
+# Folders (or files) of tests whose code under test is our own arithmetic on arrays. Others stay out: NetKet's
+# ``all_states`` itself mixes dtypes and ranks. What is ours in them runs strictly in test_strict.py.
 STRICT = {"test_encodings.py"}
 
 # Bytes of a worker at which compiled programs are dropped after every file.
