@@ -85,9 +85,12 @@ def main():
         )
         curves[name] = energies, steps, edge
         error = (energies[-1] - exact) / abs(exact)
+        end = (
+            f"error at the end {error:.1e}" if np.isfinite(error) else "energy no number at the end"
+        )
         print(
             f"{name:24} η = {eta:.2g}, λ = {lam:.2g}: stable below {limit:.2g}; found: {found}; "
-            f"error at the end {error:.1e}, smallest distance to the edge {np.nanmin(edge):.2g}"
+            f"{end}, smallest distance to the edge {np.nanmin(edge):.2g}"
         )
     if args.plot:
         import matplotlib.pyplot as plt
@@ -97,10 +100,15 @@ def main():
         for (name, (energies, steps, edge)), style in zip(curves.items(), styles, strict=True):
             shown = np.abs(energies - exact) / abs(exact)
             axes[0].semilogy(shown, linestyle=style, label=name)
-            axes[1].semilogy(steps, edge, "o", linestyle=style, label=name)
+            # A sampler that is stuck sees no curvature, and no edge near.
+            axes[1].semilogy(steps, np.clip(edge, 0.1, 100), "o", linestyle=style, label=name)
         axes[1].axhline(1, color="k", lw=0.8)
         axes[0].set(xlabel="step", ylabel="relative error of the energy", title="energy")
-        axes[1].set(xlabel="step", ylabel="distance", title="distance to the edge of stability")
+        axes[1].set(
+            xlabel="step",
+            ylabel="distance, cut off at 0.1 and 100",
+            title="distance to the edge of stability",
+        )
         axes[0].legend(frameon=False, fontsize="small")
         figure.savefig(args.plot, dpi=150)
         print(f"figure: {args.plot}")

@@ -140,6 +140,16 @@ class Advice:
         by_s = f"{human_bytes(r.memory_s)}, {r.operations_s:.1e} operations"
         by_ntk = f"{human_bytes(r.memory_ntk)}, {r.operations_ntk:.1e}"
         off = f"{100 * min(self.nonlinearity, 9.99):.0f} %"
+        spread = (
+            "initial scale",
+            _number(self.initial_scale),
+            f"variance of log|ψ| over the basis {_number(self.spread)}; "
+            + _on_spread(self.spread, self.initial_scale),
+        )
+        system = ("linear system", route, f"S matrix: {by_s}; kernel: {by_ntk}")
+        if not self.options:
+            nothing = ("settings", "none", "nothing can be trained from here: see the findings")
+            return [nothing, spread, ("samples", samples, known), system]
         return [
             (
                 "learning_rate",
@@ -163,12 +173,7 @@ class Advice:
                 _number(self.gradient_descent),
                 f"plain gradient descent is stable below {_number(self.max_learning_rate_gd)}",
             ),
-            (
-                "initial scale",
-                _number(self.initial_scale),
-                f"variance of log|ψ| over the basis {_number(self.spread)}; "
-                + _on_spread(self.spread, self.initial_scale),
-            ),
+            spread,
             ("samples", samples, known),
             (
                 "laziness",
@@ -181,7 +186,7 @@ class Advice:
                 f"{100 * self.unreachable:.1f} %",
                 "of the local energies' variance: outside the tangent space of this network here",
             ),
-            ("linear system", route, f"S matrix: {by_s}; kernel: {by_ntk}"),
+            system,
         ]
 
     def __str__(self) -> str:

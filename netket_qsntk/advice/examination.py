@@ -77,6 +77,7 @@ def examine(
         energy, variance = _moments(seen, batch)
     found += look.variance(modes.residual, energy, batch)
     found += look.dead_parameters(seen, network.parameters)
+    found += look.mixed_parameters(network.parameters)
     found += look.heavy_tails(seen, batch)
     found += look.parity(log_psi_of(network), network.parameters, hamiltonian, np.asarray(x, float))
     wide = spread(log_psi_of(network), network.parameters, x)
@@ -198,7 +199,7 @@ def _written(
     size = sum(leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in leaves)
     rows = parts * (state.n_samples if sampled else state.hilbert.n_states)
     counted = resources(size, rows, leaves[0].real.dtype.itemsize if leaves else 8)
-    use_ntk = sampled and counted.use_ntk
+    use_ntk = sampled and counted.use_ntk and nk.jax.tree_ishomogeneous(leaves)
     if not options or modes.residual <= 0 or any(f.name == "zero variance" for f in found):
         call = "# nothing to train from here: see the findings"
         return Advice(
@@ -218,10 +219,8 @@ def _written(
     still = [leaf for leaf in leaves if leaf.size]
     norm = float(np.sqrt(sum(float(jnp.sum(jnp.abs(leaf) ** 2)) for leaf in still)))
     way, _ = modes.newton_step(chosen.diag_shift or 0.0)
-    extra = ", use_ntk=True" if use_ntk else ", use_ntk=False" if sampled else ""
-    call = (
-        f"nk.driver.VMC_SR(hamiltonian, optax.sgd({chosen.learning_rate:.2g}), variational_state=state, "
-        f"diag_shift={chosen.diag_shift:.2g}{extra})"
+    call = _call(
+        chosen, use_ntk if sampled else None, homogeneous=nk.jax.tree_ishomogeneous(leaves)
     )
     return Advice(
         learning_rate=chosen.learning_rate, diag_shift=chosen.diag_shift or 0.0,
@@ -234,3 +233,15 @@ def _written(
         unreachable=modes.unreachable, use_ntk=use_ntk, resources=counted, findings=tuple(found), modes=modes,
         options=tuple(options), call=call, **measured,
     )  # fmt: skip
+
+
+def _call(chosen: Candidate, use_ntk: bool | None, *, homogeneous: bool) -> str:
+    """The line to type; ``use_ntk=None`` leaves the choice to the driver."""
+    rate, shift = f"{chosen.learning_rate:.2g}", f"{chosen.diag_shift:.2g}"
+    if not homogeneous:
+        return (
+            f"nk.driver.VMC(hamiltonian, optax.sgd({rate}), variational_state=state, preconditioner=nk.optimizer.SR("
+            f"qgt=nk.optimizer.qgt.QGTJacobianPyTree(holomorphic=False), diag_shift={shift}))"
+        )
+    extra = "" if use_ntk is None else f", use_ntk={use_ntk}"
+    return f"nk.driver.VMC_SR(hamiltonian, optax.sgd({rate}), variational_state=state, diag_shift={shift}{extra})"

@@ -15,7 +15,15 @@ from netket_qsntk.advice.recommend import Candidate
 from netket_qsntk.advice.rows import LogPsi, values
 from netket_qsntk.advice.tangent import Tangent
 
-__all__ = ["Finding", "after_the_choice", "dead_parameters", "heavy_tails", "parity", "variance"]
+__all__ = [
+    "Finding",
+    "after_the_choice",
+    "dead_parameters",
+    "heavy_tails",
+    "mixed_parameters",
+    "parity",
+    "variance",
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,19 @@ def dead_parameters(tangent: Tangent, parameters: PyTree) -> list[Finding]:
             "nothing trains them, and SR needs a shift on the diagonal"
         )
     return [Finding("frozen parameters", message)]
+
+
+def mixed_parameters(parameters: PyTree) -> list[Finding]:
+    """Real parameters beside complex ones."""
+    if nk.jax.tree_ishomogeneous(parameters):
+        return []
+    return [
+        Finding(
+            "mixed parameters",
+            "some are real and some complex, which NetKet's VMC_SR refuses. VMC with SR as its preconditioner takes "
+            "the same step; a complex parameter written as two real ones opens VMC_SR, and minSR",
+        )
+    ]
 
 
 def heavy_tails(tangent: Tangent, batch: Batch) -> list[Finding]:
@@ -103,7 +124,8 @@ def variance(residual: float, energy: complex, batch: Batch) -> list[Finding]:
     return [
         Finding(
             "zero variance",
-            f"all local energies are {energy:.6g}: an eigenstate, on which gradients are zero and no rate matters",
+            f"all local energies are {np.real(energy):.6g}: an eigenstate, on which gradients are zero and no rate "
+            "matters",
         )
     ]
 
@@ -196,8 +218,8 @@ def after_the_choice(
         out.append(
             Finding(
                 "flat start",
-                "the tangent kernel of the start is gone after one step (tiny initial parameters: a saddle). The "
-                "settings are for the kernel after that step; ask again after ten",
+                "the tangent kernel of the start is gone after one step (often tiny initial parameters: a saddle). "
+                "The settings are for the kernel after that step; ask again after ten",
             )
         )
     if modes.unreachable > 0.5:

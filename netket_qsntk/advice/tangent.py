@@ -24,7 +24,7 @@ from jax.typing import DTypeLike
 from netket.utils.types import PyTree
 
 from netket_qsntk.advice.batch import Batch, Connections
-from netket_qsntk.advice.rows import LogPsi, derivative_rows, energies, real_view, values
+from netket_qsntk.advice.rows import LogPsi, Rows, derivative_rows, energies, real_view, values
 
 __all__ = ["Tangent", "tangent"]
 
@@ -103,6 +103,7 @@ def tangent(
             mixed = None if moved is None else np.asarray(moved @ rows.T, dtype=float)
         column = np.asarray(jnp.sum(rows**2, 0), dtype=float)
         return Tangent(log, local, force, size, parts, rows, kernel, moved, mixed, column, epsilon)
+    # Four chunks are held: both Jacobians as they come, and as they are weighted.
     chunk = max(1, int(memory // (4 * parts * size * itemsize)))
     kernel, mixed, column = _tiles(
         log_psi, parameters, batch, connections, excess, parts, chunk, vector.dtype
@@ -168,6 +169,19 @@ def _finish(rows: Array, p: Array) -> Array:
     return (jnp.sqrt(p)[:, None, None] * centred).reshape(-1, rows.shape[-1])
 
 
+@jax.jit
+def _weighted(
+    rows: Rows, mean: Array, p: Array, excess: Array | None
+) -> tuple[Array, Array | None]:
+    """D C J and D [2(E_loc - E) Re(C J) + K] of some configurations, (n·parts, P) each."""
+    left = rows.log_psi - mean
+    scale = jnp.sqrt(p)[:, None, None]
+    a = (scale * left).reshape(-1, left.shape[-1])
+    if rows.energy is None or excess is None:
+        return a, None
+    return a, (scale * _moved(rows.energy, left, excess)).reshape(a.shape)
+
+
 def _tiles(
     log_psi: LogPsi,
     parameters: PyTree,
@@ -182,40 +196,31 @@ def _tiles(
     n, p = len(batch), jnp.asarray(batch.weights, dtype)
     starts = range(0, n, chunk)
 
-    def rows(i: int, with_energy: bool) -> tuple[Array, Array | None]:
+    def rows(i: int, with_energy: bool) -> Rows:
         part = slice(i, i + chunk)
         connected = elements = None
         if with_energy and connections is not None and connections.x is not None:
             connected, elements = connections.x[part], connections.elements[part]  # type: ignore[index]
-        both = derivative_rows(log_psi, parameters, batch.x[part], connected, elements, parts=parts)
-        return both.log_psi, both.energy
+        return derivative_rows(log_psi, parameters, batch.x[part], connected, elements, parts=parts)
 
     # The mean first: taken off row by row, so that nothing cancels in the products.
-    mean = sum(jnp.tensordot(p[i : i + chunk], rows(i, False)[0], 1) for i in starts)
+    mean = sum(jnp.tensordot(p[i : i + chunk], rows(i, False).log_psi, 1) for i in starts)
     kernel = np.zeros((n * parts, n * parts))
     mixed = None if connections is None else np.zeros_like(kernel)
     column = np.zeros(0)
     for i in starts:
-        first, second = rows(i, mixed is not None)
-        left = first - mean
-        scale = jnp.sqrt(p[i : i + chunk])[:, None, None]
-        a = (scale * left).reshape(-1, left.shape[-1])
+        some = None if mixed is None or excess is None else excess[i : i + chunk]
+        a, b = _weighted(rows(i, mixed is not None), mean, p[i : i + chunk], some)
         column = (column if column.size else 0) + np.asarray(jnp.sum(a**2, 0), dtype=float)
-        if second is not None:
-            moved = _moved(second, left, excess[i : i + chunk])  # type: ignore[index]
-            b = (scale * moved).reshape(-1, left.shape[-1])
         here = slice(i * parts, i * parts + len(a))
         for j in starts:
-            if second is None and j > i:
+            if b is None and j > i:
                 continue
-            other = (left if j == i else rows(j, False)[0] - mean) * jnp.sqrt(p[j : j + chunk])[
-                :, None, None
-            ]
-            right = other.reshape(-1, left.shape[-1])
+            right = a if j == i else _weighted(rows(j, False), mean, p[j : j + chunk], None)[0]
             there = slice(j * parts, j * parts + len(right))
             kernel[here, there] = np.asarray(a @ right.T)
             kernel[there, here] = kernel[here, there].T
-            if mixed is not None:
+            if mixed is not None and b is not None:
                 mixed[here, there] = np.asarray(b @ right.T)
     if mixed is not None:
         root = np.sqrt(batch.weights)

@@ -10,6 +10,7 @@ from flax import linen
 
 import netket_qsntk as qs
 from netket_qsntk.advice.batch import connect, draw_batch
+from netket_qsntk.advice.rows import real_view
 from netket_qsntk.errors import HamiltonianError, HilbertMismatchError, InvalidTrainingError
 
 from .problems import HILBERT, ISING, RING, spectrum
@@ -141,7 +142,10 @@ def test_batches_without_variance_are_named_and_leave_no_nan(sampled):
     assert advice.has("zero variance")
     assert advice.learning_rate == 0
     assert not np.isnan(numbers(advice)).any()
-    assert "eigenstate" in str(advice)
+    text = str(advice)
+    assert "eigenstate" in text
+    assert "nothing can be trained" in text
+    assert not any(wrong in text for wrong in ("nan", "∞", "0j", "stable below"))
 
 
 @pytest.mark.thorough
@@ -168,3 +172,43 @@ def test_wrong_input_is_refused_by_name():
         qs.advise(state, ISING, accuracy=-1)
     with pytest.raises(HamiltonianError, match="discrete"):
         connect(np.eye(2), draw_batch(state, 4))
+
+
+class Mixed(linen.Module):
+    """A real layer below a complex one."""
+
+    @linen.compact
+    def __call__(self, x):
+        hidden = jnp.tanh(linen.Dense(4, param_dtype=float)(x))
+        return nk.nn.activation.log_cosh(linen.Dense(3, param_dtype=complex)(hidden)).sum(-1)
+
+
+@pytest.mark.thorough
+def test_networks_of_real_and_complex_parameters_get_a_call_that_runs():
+    state = nk.vqs.FullSumState(HILBERT, Mixed(), seed=0)
+    advice = qs.advise(state, ISING)
+    assert advice.has("mixed parameters")
+    start, back = real_view(state.parameters)
+
+    def energy_of(v):
+        psi = jnp.exp(state.model.apply({"params": back(v)}, HILBERT.all_states()))
+        return (jnp.vdot(psi, ISING.to_dense() @ psi) / jnp.vdot(psi, psi)).real
+
+    driver = eval(advice.call, {"nk": nk, "optax": optax, "state": state, "hamiltonian": ISING})
+    gradient = jax.grad(energy_of)(start)
+    rows = jax.jacrev(
+        lambda v: jnp.stack(
+            [
+                f(state.model.apply({"params": back(v)}, HILBERT.all_states()))
+                for f in (jnp.real, jnp.imag)
+            ]
+        )
+    )(start)
+    p = np.asarray(state.probability_distribution())
+    centred = rows - jnp.einsum("n,pnk->pk", p, rows)[:, None]
+    s = jnp.einsum("n,pnk,pnl->kl", p, centred, centred)
+    shift, rate = float(f"{advice.diag_shift:.2g}"), float(f"{advice.learning_rate:.2g}")
+    expected = start - rate * np.linalg.solve(s + shift * np.eye(len(start)), gradient)
+    driver.run(1, show_progress=False, out=nk.logging.RuntimeLog())
+    moved = np.asarray(real_view(state.parameters)[0] - start)
+    np.testing.assert_allclose(moved, expected - start, atol=1e-3 * np.abs(moved).max())
