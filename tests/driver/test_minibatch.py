@@ -66,3 +66,82 @@ def test_a_batch_of_the_whole_set_is_solved_and_other_losses_have_none() -> None
     with pytest.raises(qs.errors.InvalidTrainingError, match="batch_size"):
         driver(loss="infidelity")
     assert jnp.isfinite(driver().predict([3])["loss/train"]).all()
+
+
+BATCHES = 16
+"""Sequences of batches, and independent ensembles with them."""
+STEPS = np.arange(0, 25, 6)
+COSINES = 0.1, 2.0
+"""σ_a, σ_w: the mean of the initial networks, zero, and their spread leave losses of the same size."""
+
+
+def jackknife(statistic, *curves):
+    """A statistic of curves (sequences of batches, …), and its standard error."""
+    rest = [statistic(*(np.delete(c, s, 0) for c in curves)) for s in range(BATCHES)]
+    return statistic(*curves), np.sqrt((BATCHES - 1) * np.var(rest, axis=0))
+
+
+def between_batches(curve, members):
+    """Variance between sequences of batches of the loss that is averaged over infinitely many networks."""
+    return curve[:, 0].var(0, ddof=1) - curve[:, 1].mean(0) / members
+
+
+def of_one_network(curve, members):
+    """Variance of the loss of one network, over sequences of batches and initial networks."""
+    return between_batches(curve, members) + curve[:, 1].mean(0)
+
+
+@pytest.mark.slow
+def test_networks_have_the_predicted_mean_and_spread_over_batches() -> None:
+    members, drawn = 16, 64
+    kernel = qs.kernels.infinite_width(qs.models.CosNet(1, *COSINES))
+    known = qs.learning.levels(kernel, HI)
+    rate = 0.5 * qs.learning.max_stochastic_rate(known, 4)
+
+    def of_networks(seed):
+        state = qs.vqs.EnsembleState(
+            HI, qs.models.CosNet(4096, *COSINES), n_members=members, seed=seed
+        )
+        finite = qs.driver.QSNTKDriver(
+            TARGET, optax.sgd(rate), variational_state=state, batch_size=4, seed=seed,
+            evaluate_every=6,
+        )  # fmt: skip
+        log = nk.logging.RuntimeLog()
+        finite.run(25, out=log, show_progress=False)
+        return log.data["loss/train"].Mean, log.data["loss/train"].Variance
+
+    def predicted(seed, **options):
+        state = qs.vqs.InfiniteState(HI, qs.models.CosNet(1, *COSINES))
+        infinite = qs.driver.InfiniteWidthDriver(
+            TARGET, optax.sgd(rate), variational_state=state, seed=seed, **options
+        )
+        curve = infinite.predict(STEPS)
+        return curve["loss/train"], drawn * curve.get("loss/train/error", np.zeros(5)) ** 2
+
+    seeds = range(BATCHES)
+    found = np.array([of_networks(s) for s in seeds])
+    theory = np.array([predicted(s, batch_size=4, n_members=drawn) for s in seeds])
+
+    ratio, error = jackknife(lambda f, t: f[:, 0].mean(0) / t[:, 0].mean(0), found, theory)
+    assert np.all(np.abs(ratio - 1) < 4 * error)
+    assert np.all(error < 0.03)
+    whole, _ = predicted(0)
+    assert np.all(np.abs(found[:, 0].mean(0) / whole - 1)[1:] > 0.08 + 4 * error[1:])
+
+    # From the first batch on: before, all sequences have the same networks.
+    found, theory = found[..., 1:], theory[..., 1:]
+    ratio, error = jackknife(
+        lambda f, t: between_batches(f, members) / between_batches(t, drawn), found, theory
+    )
+    assert np.all(np.abs(ratio - 1) < 4 * error)
+    assert np.all(error < 0.4)
+    ratio, error = jackknife(
+        lambda f, t: of_one_network(f, members) / of_one_network(t, drawn), found, theory
+    )
+    # Sixteen numbers tell their error badly: it is no less than that of the variance of Gaussian numbers.
+    error = np.maximum(error, np.sqrt(2 / (BATCHES * members)))
+    assert np.all(np.abs(ratio - 1) < 4 * error)
+    assert np.all(error < 0.2)
+    # Batch by batch: what one sequence does to networks is what it does to the prediction.
+    for f, t in zip(found[:, 0].T, theory[:, 0].T, strict=True):
+        assert np.corrcoef(f, t)[0, 1] > 0.75
