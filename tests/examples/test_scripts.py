@@ -91,3 +91,25 @@ def test_scripts_run_at_a_reduced_size_and_leave_their_figures(script: str, tmp_
         for path in found:
             assert path.read_bytes().startswith(b"\x89PNG")
             assert path.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_wide_networks_find_frustrated_ground_states_and_stop_where_no_number_is_left(
+    tmp_path: Path,
+) -> None:
+    options = (
+        "--length 4 --networks wide --patches 2x2 --centres 20 --samples 128 --draws 2 --every 3"
+    )
+    # 4 × 4 at J2 = J1/2: exact diagonalisation, Schulz, Ziman and Poilblanc, J. Phys. I 6, 675 (1996).
+    frustrated = "--system j1j2 --known -0.528620 --steps 20 --moves 40 --rate 0.1"
+    thrown_off = "--system square --field 3 --known -3.2 --steps 12 --rate 1e3"
+    rows = []
+    for system in (frustrated, thrown_off):
+        printed = run("wide_network_on_a_lattice", f"{options} {system}".split(), tmp_path)
+        row = next(line for line in printed.splitlines() if line.startswith("20 centres"))
+        rows.append(row.split()[4:7])
+    steps, _, error = rows[0]
+    assert steps == "20"
+    assert -0.005 < float(error) < 0.06
+    assert int(rows[1][0]) < 12
+    assert rows[1][1:] == ["nan", "nan"]
