@@ -6,8 +6,9 @@ machine does meets both; a block holds one evaluation. Each pair of blocks gives
 ``--every`` steps; the table has their median and the interval between the quartiles, by the clock and by processor
 time, and the processor time of one step and of one evaluation.
 
-``--convolutions 6 10`` does this for a convolutional network on 6 × 6 and 10 × 10 spins; ``--transformer 96`` makes
-one evaluation for a transformer of so many features on 10 × 10 spins within ``--memory`` bytes, and prints its peak.
+``--convolutions 6 10`` does this for a convolutional network on 6 × 6 and 10 × 10 spins, ``--transformer 24`` for a
+transformer of so many features on 10 × 10 spins; with ``--memory`` that makes one evaluation within so many bytes of
+Jacobians, and prints its peak.
 """
 
 import argparse
@@ -216,20 +217,22 @@ def main():
     parser.add_argument("--convolutions", type=int, nargs="*", default=[], help="sides, as in 6 10")
     parser.add_argument("--features", type=int, default=8, help="of the convolutions")
     parser.add_argument("--transformer", type=int, default=0, help="features; 0: none")
-    parser.add_argument("--memory", type=int, default=2**27, help="bytes for the transformer")
+    parser.add_argument("--memory", type=int, default=0, help="bytes for the transformer")
     parser.add_argument("--quick", action="store_true", help="2 × 2 spins, 3 pairs")
     args = parser.parse_args()
     if args.quick:
         args.side, args.blocks, args.samples = 2, 3, 256
     print(machine())
-    if args.transformer:
+    if args.transformer and args.memory:
         by_blocks(args)
         return
     print(
         f"\n{args.samples} samples, every {args.every} steps, {args.batch} configurations, {args.blocks} pairs\n\n"
         f"{'':22}{'overhead, clock':>22}{'processor time':>22}{'a step':>13}{'an evaluation':>14}"
     )
-    rows = {} if args.convolutions else systems(args.side)
+    rows = {} if args.convolutions or args.transformer else systems(args.side)
+    if args.transformer:
+        rows["transformer, 10 × 10"] = (*ising(10), Transformer(10, args.transformer))
     for side in args.convolutions:
         rows |= convolutional(side, args.features)
     for name, system in rows.items():

@@ -58,10 +58,10 @@ def dead_parameters(tangent: Tangent, parameters: PyTree) -> list[Finding]:
     if frozen == tangent.size:
         message = "log ψ does not depend on any parameter, on these configurations: nothing can be trained"
     else:
-        where = f", all of {', '.join(dead)}" if dead else ""
+        where = f" (all of {', '.join(dead)})" if dead else ""
         message = (
-            f"{frozen} of {tangent.size} do not change log ψ on these configurations, beyond its norm{where}; "
-            "nothing trains them, and SR needs a shift on the diagonal"
+            f"log ψ on these configurations does not depend on {frozen} of {tangent.size} parameters{where}, but for "
+            "its norm: nothing trains them, and SR needs a shift on the diagonal"
         )
     return [Finding("frozen parameters", message)]
 
