@@ -47,6 +47,25 @@ def unit_errors(
     return np.array(rows)
 
 
+def unit_errors_of_the_unseen(eigenvalues: np.ndarray, d: int, n: int, draws: int) -> np.ndarray:
+    """:func:`unit_errors` for parities and a kernel of the Hamming distance, by matrices between unseen ones alone.
+
+    With M the inverse kernel over the whole basis a parity f of level λ leaves (M_UU)⁻¹ f_U/λ, and the sum of the
+    squares over a level is tr[(M_UU)⁻² P_UU]/λ² with its projector P: M and P are functions of the distance.
+    """
+    weights = [np.poly1d([1, 1]) ** (d - h) * np.poly1d([-1, 1]) ** h for h in range(d + 1)]
+    levels = np.array([p.coeffs[::-1] for p in weights])  # K_w(h), (distances, levels)
+    inverse = levels @ (1 / eigenvalues) / 2**d
+    rows = []
+    for seed in range(draws):
+        unseen = np.random.default_rng(seed).permutation(2**d)[n:]
+        distances = np.bitwise_count(unseen[:, None] ^ unseen)
+        left = _inverse(inverse[distances])
+        sums = np.bincount(distances.ravel(), (left @ left).ravel(), d + 1)
+        rows.append(sums @ levels / (levels[0] * eigenvalues**2) / (2**d - n))
+    return np.array(rows)
+
+
 class Splits:
     """Losses at infinite time for many training sets of one target, without a diagonalisation for any.
 

@@ -10,7 +10,7 @@ import pytest
 
 import netket_qsntk as qs
 
-from .oracles import parities, unit_errors
+from .oracles import parities, unit_errors, unit_errors_of_the_unseen
 
 E = qs.errors
 MLP = qs.models.WideMLP
@@ -57,24 +57,22 @@ def compare(name, d, fractions, draws):
     ntk, levels, functions, weights = problem(name, d)
     for fraction in fractions:
         n = round(fraction * 2**d)
-        units = unit_errors(ntk, functions, weights, n, draws)
-        for kind in TARGETS:
-            power = powers(d, kind)
-            measured = units @ np.asarray(power)
-            mean, error = measured.mean(), measured.std(ddof=1) / draws**0.5
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                curve = qs.learning.learning_curve(levels, power, [n])
-            if caught:
-                continue
-            off = abs(float(curve.L_mu[0]) - mean)
-            assert off < max(4 * error, 0.03 * mean), (
-                name,
-                kind,
-                fraction,
-                off / error,
-                off / mean,
-            )
+        check(name, d, n, levels, unit_errors(ntk, functions, weights, n, draws))
+
+
+def check(name, d, n, levels, units):
+    """Predictions without a warning against the errors for a unit of power in each level, (draws, levels)."""
+    for kind in TARGETS:
+        power = powers(d, kind)
+        measured = units @ np.asarray(power)
+        mean, error = measured.mean(), measured.std(ddof=1) / len(units) ** 0.5
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            curve = qs.learning.learning_curve(levels, power, [n])
+        if caught:
+            continue
+        off = abs(float(curve.L_mu[0]) - mean)
+        assert off < max(4 * error, 0.03 * mean), (name, kind, n, off / error, off / mean)
 
 
 @pytest.mark.thorough
@@ -88,6 +86,27 @@ def test_mean_losses_are_those_of_kernel_regression(name) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_mean_losses_are_those_of_kernel_regression_on_a_grid(name, d) -> None:
     compare(name, d, (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 0.9), 20)
+
+
+@pytest.mark.thorough
+def test_regression_leaves_what_the_inverse_between_unseen_ones_says() -> None:
+    ntk, levels, functions, weights = problem("relu, bias", 6)
+    np.testing.assert_allclose(
+        unit_errors_of_the_unseen(np.asarray(levels.eigenvalues), 6, 48, 2),
+        unit_errors(ntk, functions, weights, 48, 2),
+        rtol=1e-8,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_mean_losses_of_most_of_the_configurations_of_twelve_spins(name) -> None:
+    d = 12
+    kernel = qs.kernels.infinite_width(NETWORKS[name])
+    levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, d))
+    for n in (round(fraction * 2**d) for fraction in (3 / 4, 0.9)):
+        units = unit_errors_of_the_unseen(np.asarray(levels.eigenvalues), d, n, 20)
+        check(name, d, n, levels, units)
 
 
 @pytest.mark.thorough
