@@ -79,7 +79,7 @@ def test_mean_amplitudes_equal_the_dense_ones():
     )
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_momentum_and_schedules_go_through_the_same_products():
     optimizer = optax.sgd(optax.linear_schedule(40.0, 4.0, 50), momentum=0.5)
     dense, products, test = pair(75, optimizer=optimizer)

@@ -79,7 +79,7 @@ def test_error_of_the_members_is_the_scatter_of_repeated_training() -> None:
     assert truth < np.mean([r.error for r in repeated]) < 2 * truth
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_interval_covers_the_correlation_of_the_population() -> None:
     # Bivariate normal with Pearson 0.8: Spearman's correlation is (6/π) arcsin(0.4).
     rng = np.random.default_rng(2)

@@ -99,12 +99,10 @@ def cells():
             for n in (2, 3, 4):
                 dense = family.startswith(("complex", "fixed"))
                 slow = dense and (d == 8 or (n == 4 and "relation" in family))
-                yield pytest.param(
-                    family, d, n, marks=[pytest.mark.slow] if slow else [], id=f"{family}-{d}-{n}"
-                )
+                tier = pytest.mark.slow if slow else pytest.mark.thorough
+                yield pytest.param(family, d, n, marks=tier, id=f"{family}-{d}-{n}")
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(("family", "d", "n"), list(cells()))
 def test_moments_entropies_and_their_normalisations(family, d, n):
     ensemble, tables = drawn(family, d)
