@@ -134,12 +134,11 @@ def widths():
     for d in SITES:
         for network, sigma_w in ((qs.models.CosNet, 1.5), (qs.models.GaussNet, 0.4)):
             for width in (2, 7):
-                slow = [] if (d, width) == (8, 2) else [pytest.mark.slow]
+                tier = pytest.mark.thorough if (d, width) == (8, 2) else pytest.mark.slow
                 name = f"{network.__name__}-{d}-{width}"
-                yield pytest.param(d, network, sigma_w, width, marks=slow, id=name)
+                yield pytest.param(d, network, sigma_w, width, marks=tier, id=name)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("parts", ["independent", "shared", "real"])
 @pytest.mark.parametrize(("d", "network", "sigma_w", "width"), list(widths()))
 def test_purities_of_networks_of_finite_width(d, network, sigma_w, width, parts):
