@@ -126,7 +126,7 @@ shifts = (1e-6, 1e-2, 1e-1) if QUICK else np.geomspace(1e-6, 1.0, 7)
 middle = WIDTHS[1]
 predicted_steps, measured_steps, drifts = [], [], []
 for shift in shifts:
-    limit = 50 if QUICK else int(60 + 800 * shift)
+    limit = 50 if QUICK else int(60 + 100 * shift)
     state = nk.vqs.FullSumState(hi, network(middle), seed=1)
     predicted, measured, drift = trained(ising, state, limit, float(shift))
     predicted_steps.append(steps_to(predicted))
