@@ -12,6 +12,7 @@ Jacobians, and prints its peak.
 """
 
 import argparse
+import resource
 import threading
 import time
 from pathlib import Path
@@ -144,7 +145,7 @@ def row(name, system, args) -> None:
 def resident() -> int:
     """Bytes of memory that this process holds (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    return pages * resource.getpagesize()
 
 
 def peak_of(function) -> int:

@@ -11,15 +11,7 @@ import jax
 
 def best(*contestants: Callable[[], Any], repetitions: int = 3) -> list[float]:
     """Best wall-clock seconds of each function, run in turn after one warm-up each."""
-    times = [float("inf")] * len(contestants)
-    for function in contestants:
-        jax.block_until_ready(function())
-    for _ in range(repetitions):
-        for i, function in enumerate(contestants):
-            start = time.perf_counter()
-            jax.block_until_ready(function())
-            times[i] = min(times[i], time.perf_counter() - start)
-    return times
+    return [clock for clock, _ in best_of_both(*contestants, repetitions=repetitions)]
 
 
 def best_of_both(

@@ -199,7 +199,8 @@ def _written(
     size = sum(leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in leaves)
     rows = parts * (state.n_samples if sampled else state.hilbert.n_states)
     counted = resources(size, rows, leaves[0].real.dtype.itemsize if leaves else 8)
-    use_ntk = sampled and counted.use_ntk and nk.jax.tree_ishomogeneous(leaves)
+    homogeneous = nk.jax.tree_ishomogeneous(leaves)
+    use_ntk = sampled and counted.use_ntk and homogeneous
     if not options or modes.residual <= 0 or any(f.name == "zero variance" for f in found):
         call = "# nothing to train from here: see the findings"
         return Advice(
@@ -219,9 +220,7 @@ def _written(
     still = [leaf for leaf in leaves if leaf.size]
     norm = float(np.sqrt(sum(float(jnp.sum(jnp.abs(leaf) ** 2)) for leaf in still)))
     way, _ = modes.newton_step(chosen.diag_shift or 0.0)
-    call = _call(
-        chosen, use_ntk if sampled else None, homogeneous=nk.jax.tree_ishomogeneous(leaves)
-    )
+    call = _call(chosen, use_ntk if sampled else None, homogeneous=homogeneous)
     return Advice(
         learning_rate=chosen.learning_rate, diag_shift=chosen.diag_shift or 0.0,
         max_learning_rate=chosen.max_learning_rate, gradient_descent=plain.learning_rate,
