@@ -37,6 +37,7 @@ from netket_qsntk.entanglement.participation import (
 )
 from netket_qsntk.entanglement.parting import Parting, parting
 from netket_qsntk.entanglement.partition import check_partition, fermion_modes
+from netket_qsntk.entanglement.probabilities import renyi_entropy, tsallis_entropy
 from netket_qsntk.entanglement.random_rbm import RandomRBM
 from netket_qsntk.entanglement.reference import (
     VolumeLaw,
@@ -51,13 +52,7 @@ from netket_qsntk.entanglement.saddle import (
 )
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.scaling import ScalingRow, ScalingTable, entropy_scaling
-from netket_qsntk.entanglement.spectrum import (
-    entanglement_spectrum,
-    entropies,
-    purity,
-    renyi_entropy,
-    tsallis_entropy,
-)
+from netket_qsntk.entanglement.spectrum import entanglement_spectrum, entropies, purity
 from netket_qsntk.entanglement.training import entropies_along
 
 __all__ = [

@@ -17,11 +17,10 @@ from netket_qsntk.entanglement.ensembles import (
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.normalized import normalized_moment
 from netket_qsntk.entanglement.occupations import log_binomials
+from netket_qsntk.entanglement.orders import check_log_base, check_replicas, check_whole
 from netket_qsntk.entanglement.partition import check_partition
 from netket_qsntk.entanglement.products import product_log_moment, product_power_ratios
 from netket_qsntk.entanglement.replica_sums import log_normal_moment, log_normal_norm
-from netket_qsntk.entanglement.spectrum import check_log_base
-from netket_qsntk.entanglement.wick import check_replicas
 from netket_qsntk.errors import EnsembleError, EntropyOrderError
 
 Normalization = Literal["ratio", "exact", "none"]
@@ -106,12 +105,9 @@ def log_norm_moment(ensemble: Ensemble, n: int) -> float:
         >>> round(math.exp(log_norm_moment(white, 2)))  # 8 · 9
         72
     """
-    if not isinstance(n, (int, np.integer)) or n < 1:
-        raise EntropyOrderError(
-            f"moment of order n={n!r} of the norm: expected a whole number >= 1."
-        )
+    n = check_whole(n, "moment of the norm")
     if isinstance(ensemble, LogNormalEnsemble):
-        return log_normal_norm(ensemble, int(n))
+        return log_normal_norm(ensemble, n)
     if isinstance(ensemble, ProductEnsemble):
         log_trace = float(np.logaddexp.reduce([k.log_trace for k in ensemble.kernels]))
         powers = product_power_ratios(ensemble, n)

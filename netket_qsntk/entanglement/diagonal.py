@@ -6,10 +6,10 @@ from functools import singledispatch
 import numpy as np
 from scipy.special import gammaln
 
+from netket_qsntk.entanglement.covariances import check_positive
 from netket_qsntk.entanglement.ensembles import (
     HammingEnsemble,
     ProductEnsemble,
-    check_positive,
 )
 from netket_qsntk.entanglement.local_spectrum import LocalSpectrum, weighted
 from netket_qsntk.entanglement.occupations import log_binomials, occupations

@@ -24,6 +24,7 @@ from netket_qsntk.entanglement.threads import in_threads
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError
 from netket_qsntk.networks import CosNet, GaussNet
 from netket_qsntk.networks.dense_layer import Dense
+from netket_qsntk.readout import Readout
 from netket_qsntk.wavefunction import psi_function
 
 # Hidden numbers evaluated at once where there is no short cut: 2^19 doubles are 4 MB.
@@ -120,6 +121,8 @@ def _site_products(
     if not isinstance(model, (CosNet, GaussNet)) or hilbert.size < 2:
         return None
     if model.parametrization == "mup":  # its biases carry factors
+        return None
+    if model.readout != Readout():
         return None
     values = site_values(model.encoding, hilbert)
     if values is None:

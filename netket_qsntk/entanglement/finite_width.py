@@ -25,6 +25,8 @@ from netket_qsntk.entanglement.from_models import site_values
 from netket_qsntk.entanglement.partition import check_partition
 from netket_qsntk.errors import EnsembleError
 from netket_qsntk.networks import CosNet, GaussNet
+from netket_qsntk.process import readout_of
+from netket_qsntk.readout import Readout
 
 _PAIRINGS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2))
 _SIGNS = ((1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1))
@@ -136,8 +138,8 @@ def width_expansion(
         partition: Sites of A.
 
     Raises:
-        EnsembleError: Another model, a constrained or fermionic space, an encoding that mixes
-            sites.
+        EnsembleError: Another model, one of log ψ or with a reference, a constrained or fermionic space, an encoding
+            that mixes sites.
         PartitionError: See :func:`check_partition`.
 
     Example:
@@ -149,6 +151,13 @@ def width_expansion(
     """
     if log_site_moments.dispatch(type(model)) is log_site_moments.dispatch(object):
         raise _unknown(model)
+    readout = readout_of(model)
+    if readout != Readout():
+        raise EnsembleError(
+            f"The finite-width moments are those of ψ = f, and this {type(model).__name__} has {readout!r}. Average "
+            "over members: qs.vqs.EnsembleState(hilbert, model, n_members).expect("
+            "qs.observable.EnsembleEntropy(hilbert, partition, 2, 'annealed'))."
+        )
     sites = check_partition(partition, hilbert.size)
     values = _site_values(model, hilbert)
     moments = [_moments(model, values, n_a, hilbert.size) for n_a in (len(sites), hilbert.size)]
@@ -236,5 +245,10 @@ def finite_width_purity(
     if normalization == "ratio":
         return math.exp(expansion.log_ratio(n))
     if normalization == "none":
+        if model.parametrization == "mup":
+            raise EnsembleError(
+                "With parametrization='mup' the moment itself is smaller by the square of the width. Take "
+                "normalization='ratio', which does not know of it, or a model with parametrization='ntk'."
+            )
         return math.exp(expansion.log_purity) * (1 + expansion.purity_coefficient / n)
     raise EnsembleError(f"normalization={normalization!r}: expected 'ratio' or 'none'.")

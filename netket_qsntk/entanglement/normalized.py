@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from netket_qsntk.entanglement.covariances import check_positive
 from netket_qsntk.entanglement.dense_moments import four_index, moment_of_tables, real_spectrum
 from netket_qsntk.entanglement.diagonal import local_spectrum
-from netket_qsntk.entanglement.ensembles import DenseEnsemble, GaussianEnsemble, check_positive
+from netket_qsntk.entanglement.ensembles import DenseEnsemble, GaussianEnsemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.partition import Bipartition, bipartition, check_partition
 from netket_qsntk.entanglement.replica_sums import log_normal_moment, log_normal_norm

@@ -13,12 +13,12 @@ from netket_qsntk.entanglement.ensembles import DenseEnsemble, HammingEnsemble, 
 from netket_qsntk.entanglement.estimate import Estimate
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.mean_field import Potential, Saddle, saddles
+from netket_qsntk.entanglement.orders import check_log_base, check_replicas
 from netket_qsntk.entanglement.partition import check_partition
 from netket_qsntk.entanglement.replica_sums import moment_terms, norm_terms
 from netket_qsntk.entanglement.replicas import SiteClasses, pairs, site_classes
-from netket_qsntk.entanglement.spectrum import check_log_base
-from netket_qsntk.entanglement.wick import check_replicas
 from netket_qsntk.errors import EnsembleError, NotConvergedWarning
+from netket_qsntk.process import check_count
 
 # Saddle points whose share is below e^-20 are left out.
 _LEFT_OUT = 20.0
@@ -51,7 +51,7 @@ def sampled_renyi(
         The entropy as an :class:`Estimate`.
 
     Raises:
-        EnsembleError: A Gaussian ensemble, or a dense covariance.
+        EnsembleError: A Gaussian ensemble, a dense covariance, or fewer than two draws.
 
     Example:
         >>> k = 0.3 * 0.9 ** np.arange(101)
@@ -68,6 +68,7 @@ def sampled_renyi(
             f"sampled_renyi takes a LogNormalEnsemble of a Hamming or product kernel, got {ensemble!r}; "
             "annealed_renyi takes the others."
         )
+    check_count(n_samples, "n_samples", least=2)
     rng = np.random.default_rng(seed)
     rest = [i for i in range(ensemble.n_sites) if i not in set(sites)]
     fields = ensemble.fields

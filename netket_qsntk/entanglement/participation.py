@@ -21,12 +21,14 @@ from netket_qsntk.entanglement.ensembles import DenseEnsemble, GaussianEnsemble,
 from netket_qsntk.entanglement.estimate import Estimate
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.occupations import occupations
+from netket_qsntk.entanglement.orders import check_log_base, check_order, check_whole
 from netket_qsntk.entanglement.parting import log_states, parting
+from netket_qsntk.entanglement.probabilities import renyi_entropy
 from netket_qsntk.entanglement.replica_sums import norm_exponent
 from netket_qsntk.entanglement.replicas import fillings, site_classes
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
-from netket_qsntk.entanglement.spectrum import check_log_base, check_order
 from netket_qsntk.errors import EntropyOrderError, FreezingWarning
+from netket_qsntk.process import check_count
 
 Ensemble = GaussianEnsemble | LogNormalEnsemble
 # Amplitudes of the wave functions drawn at once.
@@ -60,6 +62,7 @@ def participation_entropy(
 
     Raises:
         EntropyOrderError: An order without this average, or an unknown average.
+        EnsembleError: Fewer than two draws.
         SystemTooLargeError: A quenched average over too many configurations.
 
     Warns:
@@ -71,18 +74,21 @@ def participation_entropy(
         99.885
     """
     check_log_base(log_base)
-    unit = math.log(log_base)
+    _check_average(average)
     if average == "annealed":
-        n = _check_whole(n)
+        if n == 1 and n is not True:
+            raise EntropyOrderError(
+                "n=1 is a pole of the annealed average; take participation_entropy(…, 1, average='quenched')."
+            )
+        n = check_whole(n, "annealed participation (average='quenched' takes any n > 0)", least=2)
         if isinstance(ensemble, LogNormalEnsemble):
             _warn(ensemble, n)
         log_moment = log_participation_moment(ensemble, n) - log_norm_moment(ensemble, n)
-        return Estimate(log_moment / (1 - n) / unit)
-    if average != "quenched":
-        raise EntropyOrderError(f"average={average!r}: expected 'annealed' or 'quenched'.")
+        return Estimate(log_moment / (1 - n) / math.log(log_base))
     check_order(n)
-    values = np.concatenate([_entropies(p, n) for p in _probabilities(ensemble, n_draws, seed)])
-    return Estimate(values.mean() / unit, values.std(ddof=1) / math.sqrt(len(values)) / unit)
+    drawn = _probabilities(ensemble, n_draws, seed)
+    values = np.concatenate([renyi_entropy(p, n, log_base=log_base) for p in drawn])
+    return Estimate(values.mean(), values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def effective_samples(
@@ -111,17 +117,28 @@ def effective_samples(
     Returns:
         An :class:`Estimate` between 1 and ``n_samples``.
 
+    Raises:
+        EntropyOrderError: An unknown average.
+        EnsembleError: No samples, or fewer than two draws.
+
     Example:
         >>> calm, rough = (LogNormalEnsemble.hamming(v * 0.9 ** np.arange(21)) for v in (0.1, 1.0))
         >>> effective_samples(calm, 1000) > 998, effective_samples(rough, 1000) < 990
         (True, True)
     """
+    _check_average(average)
+    check_count(n_samples, "n_samples")
     if average == "annealed":
         share = math.exp(-participation_entropy(ensemble, 2))
         return Estimate(n_samples / (1 + (n_samples - 1) * share))
     shares = np.concatenate([np.sum(p**2, axis=1) for p in _probabilities(ensemble, n_draws, seed)])
     values = n_samples / (1 + (n_samples - 1) * shares)
     return Estimate(values.mean(), values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _check_average(average: str) -> None:
+    if average not in ("annealed", "quenched"):
+        raise EntropyOrderError(f"average={average!r}: expected 'annealed' or 'quenched'.")
 
 
 def _warn(ensemble: LogNormalEnsemble, n: int) -> None:
@@ -136,12 +153,20 @@ def _warn(ensemble: LogNormalEnsemble, n: int) -> None:
 
 
 def log_participation_moment(ensemble: Ensemble, n: int) -> float:
-    """log E Σ_x |ψ(x)|^{2n}, for whole n >= 1.
+    """log E Σ_x |ψ(x)|^{2n}.
+
+    Args:
+        ensemble: Gaussian or log-normal.
+        n: A whole number >= 1.
+
+    Raises:
+        EntropyOrderError: ``n`` is none.
 
     Example:
         >>> round(math.exp(log_participation_moment(HammingEnsemble([1.0, 0.5, 0.25]), 2)))  # 4 · 2!
         8
     """
+    n = check_whole(n, "moment of the participation")
     if isinstance(ensemble, LogNormalEnsemble):
         fields = ensemble.fields
         if isinstance(fields, DenseEnsemble):
@@ -181,10 +206,10 @@ def _variances(ensemble: GaussianEnsemble) -> tuple[np.ndarray, np.ndarray, np.n
         filled = occupations(count, len(diagonals[0]))
         ways = gammaln(count + 1) - gammaln(filled + 1).sum(axis=1)
         log_multiplicity = np.add.outer(log_multiplicity, ways).ravel()
-        logs = [
-            np.add.outer(have, filled @ np.log(d)).ravel()
-            for have, d in zip(logs, diagonals, strict=True)
-        ]
+        # No site in a state that never occurs: zero times the logarithm of zero is zero here.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = [np.where(filled > 0, filled * np.log(d), 0.0).sum(axis=1) for d in diagonals]
+        logs = [np.add.outer(have, own).ravel() for have, own in zip(logs, each, strict=True)]
     values = [kernel.scale * np.exp(x) for kernel, x in zip(ensemble.kernels, logs, strict=True)]
     if ensemble.is_proper:
         return log_multiplicity, values[0] / 2, values[0] / 2
@@ -193,6 +218,7 @@ def _variances(ensemble: GaussianEnsemble) -> tuple[np.ndarray, np.ndarray, np.n
 
 def _probabilities(ensemble: Ensemble, n_draws: int, seed: int) -> Iterator[np.ndarray]:
     """|ψ|²/⟨ψ|ψ⟩ of drawn wave functions, in blocks."""
+    check_count(n_draws, "n_draws", least=2)
     fields = ensemble.fields if isinstance(ensemble, LogNormalEnsemble) else ensemble
     block = int(max(1, _BLOCK // math.exp(min(log_states(fields), 80.0))))
     rng = np.random.default_rng(seed)
@@ -200,28 +226,3 @@ def _probabilities(ensemble: Ensemble, n_draws: int, seed: int) -> Iterator[np.n
         psi = sample_wavefunctions(ensemble, min(block, n_draws - start), rng)
         p = np.abs(psi) ** 2
         yield p / p.sum(axis=1, keepdims=True)
-
-
-def _entropies(p: np.ndarray, n: float) -> np.ndarray:
-    if n == 1:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return -np.sum(np.where(p > 0, p * np.log(p), 0.0), axis=1)
-    if math.isinf(n):
-        return -np.log(p.max(axis=1))
-    top = p.max(axis=1, keepdims=True)
-    logs = np.log(np.sum((p / top) ** n, axis=1)) + n * np.log(top[:, 0])
-    return np.asarray(logs / (1 - n))
-
-
-def _check_whole(n: float) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | float | np.integer | np.floating) or n != n:
-        raise EntropyOrderError(f"n={n!r}: expected a whole number >= 2 for the annealed average.")
-    if n == 1:
-        raise EntropyOrderError(
-            "n=1 is a pole of the annealed average; take participation_entropy(…, 1, average='quenched')."
-        )
-    if math.isinf(n) or n != int(n) or n < 2:
-        raise EntropyOrderError(
-            f"n={n!r}: annealed participation is in closed form for whole n >= 2; average='quenched' takes any n > 0."
-        )
-    return int(n)

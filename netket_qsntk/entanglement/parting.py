@@ -14,9 +14,10 @@ from netket_qsntk.entanglement.ensembles import (
 )
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.occupations import log_binomials
+from netket_qsntk.entanglement.orders import check_whole
 from netket_qsntk.entanglement.replica_sums import norm_exponent
 from netket_qsntk.entanglement.replicas import fillings, site_classes
-from netket_qsntk.errors import EnsembleError, EntropyOrderError
+from netket_qsntk.errors import EnsembleError
 
 # An average of Σ|ψ|^{2n} whose standard deviation over networks is its mean has parted from the typical one.
 _PARTED = math.log(2)
@@ -68,6 +69,7 @@ def parting(ensemble: LogNormalEnsemble, n: int = 2) -> Parting:
 
     Raises:
         EnsembleError: A Gaussian ensemble.
+        EntropyOrderError: ``n`` is no whole number >= 1.
 
     Example:
         >>> parting(LogNormalEnsemble.hamming(0.02 * 0.9 ** np.arange(101))).parted
@@ -77,9 +79,7 @@ def parting(ensemble: LogNormalEnsemble, n: int = 2) -> Parting:
         raise EnsembleError(
             "parting is a question to log-normal ensembles: |ψ|² of Gaussian ones has fluctuations of order one only."
         )
-    if n != int(n) or n < 1:
-        raise EntropyOrderError(f"n={n!r}: expected a whole number >= 1.")
-    n = int(n)
+    n = check_whole(n, "parting")
     fluctuation = _Fluctuation(ensemble, n)
     now = fluctuation(1.0)
     if fluctuation.own <= 0:

@@ -1,7 +1,7 @@
 """Which sites belong to A, and where each basis state goes in the A × B table of amplitudes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,11 +18,11 @@ from netket_qsntk.errors import PartitionError, SystemTooLargeError
 from netket_qsntk.tracing import on_host
 
 
-def check_partition(partition: Sequence[int], n_sites: int) -> tuple[int, ...]:
+def check_partition(partition: Collection[int], n_sites: int) -> tuple[int, ...]:
     """The sites of A in increasing order.
 
     Args:
-        partition: Indices of the sites of A, in any order; B is the rest.
+        partition: Indices of the sites of A in any order: a list, a set, a range or an array. B is the rest.
         n_sites: Number of sites of the whole system.
 
     Raises:
@@ -35,7 +35,7 @@ def check_partition(partition: Sequence[int], n_sites: int) -> tuple[int, ...]:
     """
     example = f"partition={list(range(max(1, n_sites // 2)))}"
     try:
-        given = np.asarray(partition)
+        given = np.asarray(list(partition) if isinstance(partition, Set) else partition)
     except ValueError:  # lists of unequal lengths
         given = np.array(None)
     if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):

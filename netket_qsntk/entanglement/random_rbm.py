@@ -19,9 +19,9 @@ import numpy as np
 from scipy.special import logsumexp
 
 from netket_qsntk.entanglement.occupations import log_binomials
+from netket_qsntk.entanglement.orders import check_log_base
 from netket_qsntk.entanglement.partition import check_partition
 from netket_qsntk.entanglement.saddle import EntropyDensity, check_fraction
-from netket_qsntk.entanglement.spectrum import check_log_base
 from netket_qsntk.entanglement.two_replicas import peaks_of_one, peaks_of_two
 from netket_qsntk.errors import EnsembleError
 

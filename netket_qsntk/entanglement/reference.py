@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jax.typing import ArrayLike
 
-from netket_qsntk.entanglement.spectrum import check_log_base
+from netket_qsntk.entanglement.orders import check_log_base
 from netket_qsntk.errors import PartitionError
 
 

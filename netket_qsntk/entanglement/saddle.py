@@ -19,6 +19,7 @@ import numpy as np
 from netket_qsntk.entanglement.ensembles import HammingEnsemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.mean_field import saddles
+from netket_qsntk.entanglement.orders import check_replicas
 from netket_qsntk.entanglement.overlap_kernel import (
     OverlapKernel,
     OverlapSource,
@@ -29,7 +30,6 @@ from netket_qsntk.entanglement.overlap_sampling import Joint, potential_of
 from netket_qsntk.entanglement.replica_sums import moment_terms, norm_terms
 from netket_qsntk.entanglement.replicas import site_classes
 from netket_qsntk.entanglement.two_replicas import Peak, peaks_of_one, peaks_of_two
-from netket_qsntk.entanglement.wick import check_replicas
 from netket_qsntk.errors import EnsembleError
 
 # Densities below this are rounding of the saddle point.

@@ -6,6 +6,7 @@ from functools import reduce
 import jax.numpy as jnp
 import numpy as np
 
+from netket_qsntk.entanglement.covariances import check_positive
 from netket_qsntk.entanglement.dense_moments import real_spectrum
 from netket_qsntk.entanglement.ensembles import (
     DenseEnsemble,
@@ -13,7 +14,6 @@ from netket_qsntk.entanglement.ensembles import (
     HammingEnsemble,
     ProductEnsemble,
     ProductKernel,
-    check_positive,
 )
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.errors import EnsembleError, SystemTooLargeError

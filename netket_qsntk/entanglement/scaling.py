@@ -14,11 +14,17 @@ from netket_qsntk.entanglement.annealed import annealed_renyi
 from netket_qsntk.entanglement.drawn_members import draw_members
 from netket_qsntk.entanglement.finite_width import finite_width_purity
 from netket_qsntk.entanglement.from_models import ensemble
+from netket_qsntk.entanglement.orders import check_log_base, orders_of
 from netket_qsntk.entanglement.partition import bipartition, check_partition
 from netket_qsntk.entanglement.reference import VolumeLaw, fit_volume_law, page_entropy
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
-from netket_qsntk.entanglement.spectrum import check_log_base, check_order, entropies
-from netket_qsntk.errors import EnsembleError, PartitionError, UnknownKernelError
+from netket_qsntk.entanglement.spectrum import entropies
+from netket_qsntk.errors import (
+    EnsembleError,
+    PartitionError,
+    SystemTooLargeError,
+    UnknownKernelError,
+)
 from netket_qsntk.progress import bar
 from netket_qsntk.text import summary
 
@@ -38,7 +44,7 @@ class ScalingRow:
         maximum: Largest entropy that the Hilbert space allows.
         page: Average von Neumann entropy of random states, nan for constrained spaces.
         annealed: Annealed Rényi entropy in closed form (normalisation "ratio") for orders 2 to 6 at
-            infinite width and order 2 at finite width, nan where there is none.
+            infinite width and order 2 at finite width (networks of ψ), nan where there is none or it takes too long.
     """
 
     size: int
@@ -145,9 +151,7 @@ def entropy_scaling(
         >>> bool(np.all(table.column("mean") < table.column("maximum")))
         True
     """
-    orders: list[Any] = [n] if np.ndim(n) == 0 else list(n)  # type: ignore[arg-type]
-    for order in orders:
-        check_order(order)
+    orders = orders_of(n)
     check_log_base(log_base)
     make = model if _is_factory(model) else lambda size, width: _with_width(model, width)
     rows: list[ScalingRow] = []
@@ -230,6 +234,6 @@ def _closed_form(
             )
         if not math.isinf(width) and order == 2:
             return -math.log(finite_width_purity(network, space, sites))
-    except (EnsembleError, UnknownKernelError):
+    except (EnsembleError, UnknownKernelError, SystemTooLargeError):
         return math.nan
     return math.nan

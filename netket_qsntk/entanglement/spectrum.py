@@ -7,9 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
-from scipy.special import xlogy
 
+from netket_qsntk.entanglement.orders import check_log_base, orders_of
 from netket_qsntk.entanglement.partition import bipartition, check_partition
+from netket_qsntk.entanglement.probabilities import renyi_entropy, tsallis_entropy
 from netket_qsntk.entanglement.threads import in_threads
 from netket_qsntk.errors import AmplitudesError, EntropyOrderError
 
@@ -156,101 +157,15 @@ def _singular_values(table: np.ndarray) -> np.ndarray:
 
 
 def _scaled(psi: np.ndarray) -> np.ndarray:
-    """Members (members, n_states) whose norms neither overflow nor underflow when squared."""
+    """Members (members, n_states) whose norms neither overflow nor underflow to the power of twice an order."""
     numbers = psi.view(np.float64)
     scale = np.maximum(np.max(numbers, axis=-1), -np.min(numbers, axis=-1))[:, None]
     if not np.all(np.isfinite(scale)):
         raise AmplitudesError("amplitudes have nan or inf among them: no entropy is defined.")
     if not np.all(scale > 0):
         raise AmplitudesError("amplitudes are all zero: the state cannot be normalised.")
-    ordinary = np.all((scale > 1e-75) & (scale < 1e75))
+    ordinary = np.all((scale > 1e-30) & (scale < 1e30))
     return psi if ordinary else psi / scale
-
-
-def renyi_entropy(
-    probabilities: ArrayLike, n: float = 1.0, *, log_base: float = math.e
-) -> np.ndarray:
-    r"""Rényi entropies :math:`S_n = \log(\sum_i p_i^n)/(1-n)` of spectra.
-
-    n = 1 is the von Neumann entropy, n = ∞ the min-entropy -log max p. Close to n = 1 the sum is
-    taken as 1 + Σ p (p^{n-1} - 1), so nothing is lost to the small denominator.
-
-    Args:
-        probabilities: (…, rank), each row of sum 1.
-        n: Order, > 0, ``math.inf`` included.
-        log_base: Base of the logarithm; e gives nats, 2 gives bits.
-
-    Returns:
-        Entropies of shape (…).
-
-    Raises:
-        EntropyOrderError: n is not > 0, or ``log_base`` is not > 0 or is 1.
-
-    Example:
-        >>> float(renyi_entropy([0.5, 0.5], 2, log_base=2))
-        1.0
-    """
-    check_order(n)
-    check_log_base(log_base)
-    p = np.asarray(probabilities, dtype=np.float64)
-    if n == 1:
-        nats = -np.sum(xlogy(p, p), axis=-1)
-    elif math.isinf(n):
-        nats = -np.log(np.max(p, axis=-1))
-    elif n < 2:
-        nats = np.log1p(_power_excess(p, n)) / (1 - n)
-    else:
-        # Scaled by the largest p: at large n the sum itself underflows.
-        top = np.max(p, axis=-1, keepdims=True)
-        nats = (n * np.log(top[..., 0]) + np.log(np.sum((p / top) ** n, axis=-1))) / (1 - n)
-    return np.maximum(nats, 0.0) / math.log(log_base)
-
-
-def tsallis_entropy(probabilities: ArrayLike, q: float = 1.0) -> np.ndarray:
-    r"""Tsallis entropies :math:`(\sum_i p_i^q - 1)/(1-q)` of spectra.
-
-    q = 1 is the von Neumann entropy in nats.
-
-    Args:
-        probabilities: (…, rank), each row of sum 1.
-        q: Order, finite and > 0.
-
-    Returns:
-        Entropies of shape (…).
-
-    Example:
-        >>> float(tsallis_entropy([0.5, 0.5], 2))
-        0.5
-    """
-    check_order(q)
-    if math.isinf(q):
-        raise EntropyOrderError("The Tsallis entropy tends to zero at q=inf; ask for a finite q.")
-    p = np.asarray(probabilities, dtype=np.float64)
-    if q == 1:
-        return renyi_entropy(p, 1)
-    return np.maximum(_power_excess(p, q) / (1 - q), 0.0)
-
-
-def _power_excess(p: np.ndarray, n: float) -> np.ndarray:
-    """Σ pⁿ - 1 for rows of sum 1, accurate when n is near 1."""
-    positive = p > 0
-    logs = np.log(np.where(positive, p, 1.0))
-    return np.sum(np.where(positive, p * np.expm1((n - 1) * logs), 0.0), axis=-1)
-
-
-def check_order(n: Any) -> None:
-    """Raise :class:`EntropyOrderError` unless ``n`` is a number > 0."""
-    if not (np.isscalar(n) and np.isreal(n) and n > 0):  # type: ignore[operator]
-        raise EntropyOrderError(
-            f"entropy of order {n!r}: expected one number > 0 (1 is von Neumann, math.inf the "
-            "min-entropy)."
-        )
-
-
-def check_log_base(log_base: float) -> None:
-    """Raise :class:`EntropyOrderError` unless ``log_base`` is a number > 0 other than 1."""
-    if not (0 < log_base < math.inf and log_base != 1):
-        raise EntropyOrderError(f"log_base={log_base!r}: expected a number > 0 other than 1.")
 
 
 def entropies(
@@ -295,11 +210,9 @@ def entropies(
     """
     if kind not in ("renyi", "tsallis"):
         raise EntropyOrderError(f"kind={kind!r}: expected 'renyi' or 'tsallis'.")
-    orders: list[Any] = [n] if np.ndim(n) == 0 else list(n)  # type: ignore[arg-type]
-    for order in orders:
-        check_order(order)
+    orders = orders_of(n)
     check_log_base(log_base)
-    if orders and all(order in _PRODUCT_ORDERS for order in orders):
+    if all(order in _PRODUCT_ORDERS for order in orders):
         whole = [int(order) for order in orders]
         moments = _moments(amplitudes, hilbert, partition, whole)
         columns = [

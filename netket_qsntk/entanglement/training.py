@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from netket.hilbert import DiscreteHilbert
 
 from netket_qsntk.entanglement.spectrum import entropies
+from netket_qsntk.errors import AmplitudesError
 
 
 class Flow(Protocol):
@@ -47,6 +48,11 @@ def entropies_along(
     Returns:
         (steps,) or (members, steps).
 
+    Raises:
+        AmplitudesError: Another ``output``.
+        EntropyOrderError: ``n`` is no number > 0.
+        PartitionError: See :func:`~netket_qsntk.entanglement.check_partition`.
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> hi = nk.hilbert.Spin(0.5, 4)
@@ -59,6 +65,8 @@ def entropies_along(
         >>> entropies_along(flow, draws, [0, 20, 100], hi, [0, 1], output="log_psi", n=2).shape
         (3, 3)
     """
+    if output not in ("psi", "log_psi"):
+        raise AmplitudesError(f"output={output!r}: expected 'psi' or 'log_psi'.")
     start = np.asarray(initial)
     trained = np.stack([np.asarray(flow.run(one, steps)) for one in np.atleast_2d(start)])
     if output == "log_psi":

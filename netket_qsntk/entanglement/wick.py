@@ -15,10 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import permutations, product
 
-from netket_qsntk.errors import EntropyOrderError
-
-MAX_ORDER = 6
-
 Pair = tuple[int, int]
 Graph = tuple[tuple[int, int, bool], ...]
 
@@ -72,23 +68,6 @@ class Contraction:
                 field = partner(second if field == first else first)
             loops.append(tuple(loop))
         return tuple(loops)
-
-
-def check_replicas(n: object) -> int:
-    """``n`` as an int, or :class:`EntropyOrderError` unless it is one of 2, …, 6."""
-    if n == 1:
-        raise EntropyOrderError(
-            "n=1 is a pole of log(Tr ρⁿ)/(1-n), and Tr ρ = 1 tells nothing: the annealed average "
-            "exists for n >= 2. For the von Neumann entropy average "
-            "entropies(sample_wavefunctions(ensemble, …), …, n=1) over members."
-        )
-    if n not in range(2, MAX_ORDER + 1):
-        raise EntropyOrderError(
-            f"n={n!r}: sums over contractions are done for the integers 2, …, {MAX_ORDER}. For "
-            "other orders average over draws: entropies(sample_wavefunctions(ensemble, …), …, "
-            "n=n)."
-        )
-    return int(n)  # type: ignore[call-overload, no-any-return]
 
 
 @lru_cache

@@ -11,9 +11,9 @@ from jax.typing import ArrayLike
 from netket_qsntk.entanglement.annealed import annealed_renyi
 from netket_qsntk.entanglement.from_models import ensemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
+from netket_qsntk.entanglement.orders import MAX_ORDER
 from netket_qsntk.entanglement.sampling import sample_wavefunctions
 from netket_qsntk.entanglement.spectrum import entropies
-from netket_qsntk.entanglement.wick import MAX_ORDER
 from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
 from netket_qsntk.parallel.mesh import over_processes

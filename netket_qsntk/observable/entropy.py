@@ -8,8 +8,8 @@ from typing import Literal
 import netket as nk
 from netket.hilbert import DiscreteHilbert
 
+from netket_qsntk.entanglement.orders import check_log_base, check_order
 from netket_qsntk.entanglement.partition import check_partition
-from netket_qsntk.entanglement.spectrum import check_log_base, check_order
 from netket_qsntk.errors import EntropyOrderError, HilbertMismatchError, ObservableError
 
 Average = Literal["quenched", "annealed"]

@@ -8,7 +8,13 @@ import pytest
 
 import netket_qsntk as qs
 from netket_qsntk import entanglement as ent
-from netket_qsntk.errors import EntropyOrderError, PartitionError, SystemTooLargeError
+from netket_qsntk.errors import (
+    AmplitudesError,
+    EnsembleError,
+    EntropyOrderError,
+    PartitionError,
+    SystemTooLargeError,
+)
 from netket_qsntk.observable import EnsembleEntropy, EntanglementEntropy
 
 SITES = 4
@@ -86,6 +92,7 @@ PARTITIONS = {
     "nested": ([[0, 1]], "list of site indices"),
     "ragged": ([[0], [1, 2]], "list of site indices"),
     "nothing": (None, "list of site indices"),
+    "set of too many": ({0, 4}, r"sites \[4\] outside 0…3"),
 }
 
 
@@ -141,6 +148,60 @@ def test_orders_of_entropies_are_positive_numbers(order):
     ):
         with pytest.raises(EntropyOrderError, match="expected one number > 0"):
             call()
+
+
+def test_orders_are_one_or_a_list():
+    for order in ([], [[1, 2]]):
+        with pytest.raises(EntropyOrderError, match=r"one order or a list of them"):
+            ent.entropies(AMPLITUDES, HILBERT, [0], n=order)
+    assert ent.entropies(AMPLITUDES, HILBERT, [0], n=np.array(2.0)).shape == ()
+    with pytest.raises(EntropyOrderError, match="one at a time"):
+        ent.annealed_renyi(ENSEMBLES["product"], [0], np.array([2, 3]))
+
+
+@pytest.mark.parametrize("p", [[2.0, 2.0], [1.5, -0.5], [0.5, np.nan], 1.0])
+@pytest.mark.parametrize("entropy", [ent.renyi_entropy, ent.tsallis_entropy])
+def test_entropies_of_spectra_take_probabilities(entropy, p):
+    with pytest.raises(AmplitudesError, match="each row of sum 1"):
+        entropy(p, 2)
+
+
+@pytest.mark.parametrize("quenched", [ent.participation_entropy, ent.effective_samples])
+def test_quenched_averages_are_asked_for_by_name_and_need_two_draws(quenched):
+    calm = ENSEMBLES["log-normal"]
+    with pytest.raises(EntropyOrderError, match="expected 'annealed' or 'quenched'"):
+        quenched(calm, 2, average="typical")
+    for draws in (0, 1, 2.5):
+        with pytest.raises(EnsembleError, match=r"n_draws=.*integer >= 2"):
+            quenched(calm, 2, average="quenched", n_draws=draws)
+
+
+def test_samples_are_counted():
+    calm = ENSEMBLES["log-normal"]
+    with pytest.raises(EnsembleError, match="n_samples=0"):
+        ent.effective_samples(calm, 0)
+    with pytest.raises(EnsembleError, match="n_samples=1: expected an integer >= 2"):
+        ent.sampled_renyi(calm, [0], n_samples=1)
+
+
+@pytest.mark.parametrize("order", [0, 2.5, math.inf, math.nan, None])
+def test_moments_of_weights_take_whole_orders(order):
+    for call in (ent.log_participation_moment, ent.parting):
+        with pytest.raises(EntropyOrderError, match="whole number >= 1"):
+            call(ENSEMBLES["log-normal"], order)
+
+
+def test_functions_on_the_way_say_what_they_are():
+    with pytest.raises(AmplitudesError, match="expected 'psi' or 'log_psi'"):
+        ent.entropies_along(STILL, AMPLITUDES, [0], HILBERT, [0], output="logpsi")
+
+
+def test_covariances_of_parts_are_real():
+    matrix = np.eye(2**SITES) + 0.1j * (np.eye(2**SITES, k=1) - np.eye(2**SITES, k=-1))
+    with pytest.raises(EnsembleError, match=r"are real. Give a complex covariance"):
+        ent.DenseEnsemble.from_parts(matrix, matrix, HILBERT)
+    with pytest.raises(EnsembleError, match=r"HammingEnsemble got complex"):
+        ent.HammingEnsemble(np.array([1.0, 0.5j, 0.2]))
 
 
 @pytest.mark.parametrize("base", [0, 1, -2, math.inf, math.nan])

@@ -8,6 +8,7 @@ import netket as nk
 import numpy as np
 import pytest
 
+import netket_qsntk as qs
 from netket_qsntk.entanglement import (
     annealed_renyi,
     finite_width_purity,
@@ -148,3 +149,21 @@ def test_what_does_not_factorise_is_refused():
         width_expansion(model, HILBERT, [0]).width_within(0)
     with pytest.raises(PartitionError):
         finite_width_purity(model, HILBERT, [])
+
+
+@pytest.mark.parametrize(
+    "options", [{"output": "log_psi"}, {"reference": qs.readout.marshall(nk.graph.Chain(4))}]
+)
+def test_only_networks_whose_function_is_psi_have_the_closed_form(options):
+    model = qs.models.CosNet(5, **options)
+    with pytest.raises(EnsembleError, match="those of ψ = f.* Average over members"):
+        finite_width_purity(model, nk.hilbert.Spin(0.5, 4), [0, 1])
+
+
+def test_the_maximal_update_parametrisation_changes_the_norm_alone():
+    hilbert = nk.hilbert.Spin(0.5, 4)
+    plain, mup = (qs.models.CosNet(5, sigma_w=1.0, parametrization=name) for name in ("ntk", "mup"))
+    purity = finite_width_purity(mup, hilbert, [0, 1])
+    assert purity == finite_width_purity(plain, hilbert, [0, 1])
+    with pytest.raises(EnsembleError, match="square of the width"):
+        finite_width_purity(mup, hilbert, [0, 1], normalization="none")

@@ -54,3 +54,16 @@ def test_bad_input():
         draw_members(qs.models.CosNet(3), nk.hilbert.Spin(0.5, 3), 0)
     with pytest.raises(SystemTooLargeError, match="finite_width_purity"):
         draw_members(qs.models.CosNet(3), nk.hilbert.Spin(0.5, 200), 1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"output": "log_psi"}, {"reference": qs.readout.marshall(nk.graph.Chain(4))}]
+)
+@pytest.mark.thorough
+@pytest.mark.parametrize("network", [qs.models.CosNet, qs.models.GaussNet])
+def test_members_are_psi_whatever_the_network_computes(network, options):
+    hilbert = nk.hilbert.Spin(0.5, 4)
+    model = network(20, 1.5, 0.7, **options)
+    members = draw_members(model, hilbert, 3, seed=4)
+    state = qs.vqs.EnsembleState(hilbert, model, 3, seed=4)
+    np.testing.assert_allclose(members, state.to_array(normalize=False), rtol=1e-11, atol=1e-12)

@@ -180,3 +180,19 @@ def test_wrong_requests_are_named():
     with pytest.raises(EntropyOrderError, match="whole"):
         ent.parting(ensemble, 1.5)
     assert ent.participation_entropy(ensemble, np.int64(2)) == ent.participation_entropy(ensemble)
+
+
+def test_local_states_that_never_occur_are_no_configurations():
+    """A site in one state for certain: |ψ|⁴ of one Gaussian amplitude over (|ψ|²)² of it."""
+    one = ent.ProductKernel(np.diag([1.0, 0.0]), n_sites=4)
+    entropy = ent.participation_entropy(ent.ProductEnsemble(one), 2)
+    np.testing.assert_allclose(entropy, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("distance", [1e-13, -1e-13])
+def test_quenched_orders_close_to_one_are_continuous(distance):
+    calm = ent.LogNormalEnsemble.hamming(0.1 * 0.9 ** np.arange(7))
+    near, shannon = (
+        ent.participation_entropy(calm, n, average="quenched", n_draws=5) for n in (1 + distance, 1)
+    )
+    np.testing.assert_allclose(near, shannon, rtol=1e-10)

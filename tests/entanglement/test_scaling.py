@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import netket_qsntk as qs
+from netket_qsntk import entanglement as ent
 from netket_qsntk.entanglement import (
     annealed_renyi,
     draw_members,
@@ -92,3 +93,21 @@ def test_bad_input():
         entropy_scaling(nk.models.RBM(), [4], [10])
     with pytest.raises(PartitionError, match="two sites"):
         entropy_scaling(paper, [1], [10])
+
+
+@pytest.mark.thorough
+def test_what_takes_too_long_or_has_no_closed_form_leaves_the_rest_of_the_table():
+    """Six replicas of 12 spins overlap in too many ways; log-normal networks of finite width have no closed form."""
+    model = qs.models.CosNet(4, output="log_psi")
+    found = ent.entropy_scaling(
+        model, [12], [4, math.inf], n=[2, 6], n_members=2, show_progress=False
+    )
+    closed = [
+        math.isfinite(found.select(width=w, order=n)[0].annealed)
+        for w in (4, math.inf)
+        for n in (2, 6)
+    ]
+    assert closed == [False, False, True, False]
+    members = qs.vqs.EnsembleState(nk.hilbert.Spin(0.5, 12), model, 2, seed=0).to_array()
+    expected = ent.entropies(members, nk.hilbert.Spin(0.5, 12), range(6), n=2).mean()
+    np.testing.assert_allclose(found.select(width=4, order=2)[0].mean, expected, rtol=1e-10)

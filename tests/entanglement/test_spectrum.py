@@ -166,3 +166,12 @@ def test_bad_amplitudes_are_refused():
         entropies(np.ones(8), hilbert, [0], log_base=1)
     with pytest.raises(EntropyOrderError, match="finite q"):
         tsallis_entropy([1.0], math.inf)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, [2, 3, 4], [0.5, math.inf]])
+@pytest.mark.parametrize("scale", [1e-150, 1e-60, 1e-32, 1e32, 1e45, 1e60, 1e150])
+def test_amplitudes_of_any_size_have_the_same_entropies(scale, n):
+    hilbert = nk.hilbert.Spin(0.5, 4)
+    psi = random_states(hilbert, 3)
+    expected = entropies(psi, hilbert, [0, 2], n=n)
+    np.testing.assert_allclose(entropies(scale * psi, hilbert, [0, 2], n=n), expected, rtol=1e-12)

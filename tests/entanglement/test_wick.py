@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from netket_qsntk.entanglement import DenseEnsemble, log_average_moment
-from netket_qsntk.entanglement.wick import check_replicas, contractions, loop_graphs
+from netket_qsntk.entanglement.orders import check_replicas
+from netket_qsntk.entanglement.wick import contractions, loop_graphs
 from netket_qsntk.errors import EntropyOrderError, SystemTooLargeError
 from tests.entanglement.oracles import isserlis_moment
 
