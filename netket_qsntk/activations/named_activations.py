@@ -14,7 +14,7 @@ from netket_qsntk.activations import closed_forms
 from netket_qsntk.activations.gelu import gelu
 from netket_qsntk.activations.near_field import near_field
 from netket_qsntk.activations.pair import Dual
-from netket_qsntk.activations.trapezoid import REACH, Function, Trapezoid, on_grids
+from netket_qsntk.activations.trapezoid import REACH, Function, Trapezoid, is_mirrored, on_grids
 from netket_qsntk.alert import alert
 from netket_qsntk.errors import InaccurateKernelWarning, InvalidModelError
 from netket_qsntk.text import brief
@@ -22,10 +22,12 @@ from netket_qsntk.text import brief
 # What a kernel by quadrature may be wrong by, relative to its largest value.
 _ACCURACY = 1e-10
 # Nodes of the rule on the whole plane: their squares are the cost of one kernel value.
-_PLANE = (48, 72, 108, 162, 243, 365, 548)
+_PLANE = (48, 60, 72, 88, 108, 132, 162, 198, 243, 298, 365, 447, 548)
 _FINE = 8192
+# A function that oscillates may be integrated well by one rule that is too coarse for it, by none of many.
+_BETWEEN = tuple(round(48 * 1.04**k) for k in range(80))
 # How many of these are tried for a function that converges with none.
-_FEW = 4
+_FEW = 7
 # The least deviation that rules are made for, and the one they are made for where it is not known (under jax.grad).
 _SMALLEST, _UNKNOWN = 0.5, 4.0
 
@@ -147,16 +149,33 @@ def _rule(function: Function, deviation: float) -> tuple[Dual, float]:
     """The cheapest rule that is accurate up to this deviation, or the best one, and its error."""
     near = near_field(function)
     if near is not None:
-        return near.up_to(deviation), 0.0
-    grids = [np.linspace(-REACH, REACH, n) for n in (*_PLANE, _FINE)]
+        near = near.up_to(deviation)
+        # The plane has no more nodes at small deviations, and each costs less there.
+        plane, error, accurate = _on_plane(function, deviation)
+        return (plane, error) if accurate and plane.nodes <= near.nodes else (near, 0.0)
+    return _on_plane(function, deviation)[:2]
+
+
+def _on_plane(function: Function, deviation: float) -> tuple[Trapezoid, float, bool]:
+    """The rule on the plane with the fewest nodes that are enough, its error, and whether they are."""
+    nodes = sorted({*_PLANE, *_BETWEEN})
+    grids = [_symmetric(n) for n in (*nodes, _FINE)]
     values, slopes = on_grids(function, [deviation * z for z in grids])
     with np.errstate(over="ignore", invalid="ignore"):
         found = [_integrals(*t) for t in zip(grids, values, slopes, strict=True)]
-        errors = np.asarray([_distance(t, found[-1]) for t in found[:-1]])
+        each = np.asarray([_distance(t, found[-1]) for t in found[:-1]])
+    # Of a rule and all finer ones.
+    errors = np.maximum.accumulate(each[::-1])[::-1][np.searchsorted(nodes, _PLANE)]
     # The first that is accurate; where none is, more nodes would cost much and gain little.
     accurate = errors <= max(_ACCURACY / 100, 10 * _eps())
     best = int(np.argmax(accurate) if accurate.any() else np.argmin(errors[:_FEW]))
-    return Trapezoid(function, _PLANE[best]), float(errors[best])
+    rule = Trapezoid(function, _PLANE[best], is_mirrored(values[-1]))
+    return rule, float(errors[best]), bool(accurate.any())
+
+
+def _symmetric(nodes: int) -> np.ndarray:
+    z = np.linspace(-REACH, REACH, nodes)
+    return (z - z[::-1]) / 2
 
 
 def _integrals(z: np.ndarray, value: np.ndarray, slope: np.ndarray) -> np.ndarray:

@@ -241,7 +241,9 @@ def _smooth_enough(function: Function, far: FarField) -> NearField | None:
     odd = far.constant == far.bent == 0 and np.abs(rest + rest[::-1]).max() < rounding
     eps = float(jnp.finfo(jnp.zeros(()).dtype).eps)
     tolerance = max(_CONVERGED, 100 * eps) * max(1.0, np.abs(found[-1]).max())
-    for nodes, integrals in zip(NODES, found, strict=False):
-        if np.abs(integrals - found[-1]).max() < tolerance:
-            return NearField(function, far, nodes, _UNKNOWN, bool(even or odd))
-    return None
+    errors = [np.abs(integrals - found[-1]).max() for integrals in found[:-1]]
+    # By this rule and all finer ones: one alone may be right by chance.
+    accurate = np.maximum.accumulate(errors[::-1])[::-1] < tolerance
+    if not accurate.any():
+        return None
+    return NearField(function, far, NODES[int(np.argmax(accurate))], _UNKNOWN, bool(even or odd))

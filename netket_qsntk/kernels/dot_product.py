@@ -43,6 +43,7 @@ _BOTH: Wanted = ("nngp", "ntk")
 _EXACT = 2**24  # integer products are done in float32, exact up to here
 # Tables of up to this size cost nothing worth saving: both kernels are evaluated at once.
 _SMALL = 2**12
+_FEWEST = 16  # values of a table that programs are made for
 _TILE = 2**18  # entries of a tile evaluated at once
 
 
@@ -116,7 +117,7 @@ class DotProductKernel(KernelModule):
         formula = self._for_inputs(d, left, right)
         inner = np.atleast_1d(np.broadcast_to(inner, shape))
         n = inner.shape[-1]
-        padding = max(32, 1 << max(n - 1, 0).bit_length()) - n
+        padding = max(_FEWEST, 1 << max(n - 1, 0).bit_length()) - n
         moments = (
             np.pad(t, [(0, 0)] * (t.ndim - 1) + [(0, padding)], mode="edge" if n else "constant")
             if t.ndim and t.shape[-1] == n
@@ -211,7 +212,9 @@ class DotProductKernel(KernelModule):
             np.unique((t * t).sum(-1), return_inverse=True) for t in (u, v)
         )
         bound = np.floor(np.sqrt(norms_u.max() * norms_v.max()) + 0.5)
-        dots = np.arange(-bound, bound + 1)
+        step = _spacing(u, v)
+        first = (float(u[0] @ v[0]) + bound) % step - bound
+        dots = np.arange(first, bound + 1, step)
         grid = np.sqrt(np.outer(norms_u, norms_v))[..., None]
         s2 = float(scale * scale)
         tables = self._values(
@@ -224,13 +227,13 @@ class DotProductKernel(KernelModule):
         )
         if np.array_equal(norms_u, norms_v):
             # One value for (x, y) and (y, x), whatever the formula's rounding makes of their order.
-            first = (np.arange(len(norms_u))[:, None] <= np.arange(len(norms_u)))[..., None]
+            upper = (np.arange(len(norms_u))[:, None] <= np.arange(len(norms_u)))[..., None]
             where = jnp.where if is_traced(tables) else np.where
-            tables = tuple(on_host(where(first, t, t.swapaxes(0, 1))) for t in tables)
-        offset_u = (row * (len(norms_v) * len(dots)) + bound).astype(np.float32)
+            tables = tuple(on_host(where(upper, t, t.swapaxes(0, 1))) for t in tables)
+        offset_u = (row * (len(norms_v) * len(dots)) - first / step).astype(np.float32)
         offset_v = (column * len(dots)).astype(np.float32)
         # One extra coordinate on each side adds the offsets within the product.
-        left = np.column_stack([u, offset_u, np.ones(len(u))]).astype(np.float32)
+        left = np.column_stack([u / step, offset_u, np.ones(len(u))]).astype(np.float32)
         right = np.column_stack([v, np.ones(len(v)), offset_v]).astype(np.float32)
         return left, right, [table.ravel() for table in tables]
 
@@ -275,6 +278,14 @@ class DotProductKernel(KernelModule):
 
     def __repr__(self) -> str:
         return self._summary(self.description, "function of x·x, y·y, x·y")
+
+
+def _spacing(u: np.ndarray, v: np.ndarray) -> int:
+    """What inner products of rows of integers differ by multiples of: 2 for odd ones, as spins are, 4 for even."""
+    odd = [np.abs(t - 2 * np.rint(t / 2)) for t in (u, v)]
+    if all(t.all() for t in odd):
+        return 2
+    return 1 if any(t.any() for t in odd) else 4
 
 
 def _lattice_scale(u: np.ndarray, v: np.ndarray) -> int:

@@ -11,7 +11,7 @@ it holds 2nN numbers instead of nP.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeGuard
 
 import jax
@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from flax import errors, linen, traverse_util
 from flax import linen as nn
 from jax import Array
+from jax.tree_util import PyTreeDef
+from jax.typing import DTypeLike
 from netket.utils.types import PyTree
 
 from netket_qsntk.kernels.arguments import Trainable
@@ -65,39 +67,67 @@ def dense_alone(model: Factorised, parameters: PyTree, x: Array) -> bool:
         parameters: Of all its networks.
         x: Some configuration (1, sites).
     """
-    inside = networks(model)
     trained = set(traverse_util.flatten_dict(parameters, sep="/"))
+    inputs = jax.eval_shape(model.encode, jax.ShapeDtypeStruct(x.shape, x.dtype))
     expected: set[str] = set()
-    for prefix, (network, _) in inside.items():
-        layers: list[tuple[str, ...]] = []
-
-        def look(
-            call: Callable[..., PyTree],
-            arguments: tuple[PyTree, ...],
-            options: dict[str, PyTree],
-            context: linen.module.InterceptorContext,
-            layers: list[tuple[str, ...]] = layers,
-        ) -> PyTree:
-            if type(context.module) is Dense and context.method_name == "__call__":
-                layers.append(context.module.path)
-            return call(*arguments, **options)
-
-        own = subtree(parameters, prefix)
-        try:
-            with linen.intercept_methods(look):
-                jax.eval_shape(
-                    lambda p, v, network=network: network.apply({"params": p}, v),
-                    own,
-                    jax.eval_shape(model.encode, x),
-                )
-        except errors.FlaxError:
-            return False  # it wants variables that are not trained
-        if len(set(layers)) != len(layers):
+    for prefix, (network, _) in networks(model).items():
+        leaves, kind = jax.tree.flatten(subtree(parameters, prefix))
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if not _hashable(network):
+            return False  # programs for the layers are kept by network
+        names = _names_in_layers(network, kind, shapes, inputs.shape, inputs.dtype)
+        if names is None:
             return False
-        for path in layers:
-            names = subtree(own, "/".join(path)) if path else own
-            expected |= {"/".join((prefix, *path, name)) for name in names}
+        expected |= {f"{prefix}/{name}" for name in names}
     return trained == expected
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _names_in_layers(
+    network: nn.Module,
+    kind: PyTreeDef,
+    shapes: tuple[tuple[tuple[int, ...], DTypeLike], ...],
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+) -> frozenset[str] | None:
+    """The parameters of a network that this package's dense layers hold; None where they are not all there is."""
+    own = kind.unflatten([jax.ShapeDtypeStruct(*leaf) for leaf in shapes])
+    layers: list[tuple[str, ...]] = []
+
+    def look(
+        call: Callable[..., PyTree],
+        arguments: tuple[PyTree, ...],
+        options: dict[str, PyTree],
+        context: linen.module.InterceptorContext,
+    ) -> PyTree:
+        if type(context.module) is Dense and context.method_name == "__call__":
+            layers.append(context.module.path)
+        return call(*arguments, **options)
+
+    try:
+        with linen.intercept_methods(look):
+            jax.eval_shape(
+                lambda p, v: network.apply({"params": p}, v),
+                own,
+                jax.ShapeDtypeStruct(shape, dtype),
+            )
+    except errors.FlaxError:
+        return None  # it wants variables that are not trained
+    if len(set(layers)) != len(layers):
+        return None
+    return frozenset(
+        "/".join((*path, name))
+        for path in layers
+        for name in (subtree(own, "/".join(path)) if path else own)
+    )
 
 
 def _paths(tree: PyTree, leaf: str, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], PyTree]:

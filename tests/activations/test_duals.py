@@ -240,6 +240,30 @@ def test_an_inaccurate_kernel_warns_at_each_use():
         activation(jnp.exp).resolved(1e3).checked()
 
 
+def snake(z):
+    return z + jnp.sin(z) ** 2
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("sigma", [9.66, 25.0, 40.0])
+def test_a_rule_right_by_chance_is_not_taken(sigma):
+    """Of an oscillation a coarse rule sees a slower one, at some deviations none at all."""
+    model = qs.models.WideMLP(widths=(4,), activation=snake, sigma_w=sigma, parts="real")
+    x = np.where(np.arange(4) < np.arange(5)[:, None], -1.0, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = np.asarray(qs.kernels.infinite_width(model).nngp(x)[0])
+    a, c = sigma**2, sigma**2 * x @ x[0] / 4
+    both = (np.exp(4 * (c - a)) + np.exp(-4 * (a + c))) / 2
+    square = (1 - 2 * np.exp(-2 * a) + both) / 4  # E sin²u sin²v
+    np.testing.assert_allclose(found / a, c + square, rtol=1e-13, atol=1e-13 * a)
+
+
+def test_an_oscillation_too_fast_for_every_rule_warns():
+    with pytest.warns(qs.errors.InaccurateKernelWarning, match="snake"):
+        activation(snake).resolved(100.0).checked()
+
+
 def test_deviations_share_rules():
     tanh = activation("tanh")
     assert tanh.resolved(0.9) == tanh.resolved(1.0)
