@@ -129,6 +129,7 @@ def check(state, hamiltonian, run, cells, steps):
 def draw(axes, name, rates, shifts, bad, limit, chosen, plain):
     """One panel: cells that diverged, the predicted boundary, the recommended settings; last column: plain VMC."""
     axes.pcolormesh(shifts, rates, bad, shading="nearest", cmap="Greys", vmin=0, vmax=2)
+    axes.plot([], [], "s", color="0.6", label="diverged")
     axes.plot(shifts, limit, color="C3", label="predicted before the run")
     axes.plot(chosen[1], chosen[0], "o", color="C0", label="recommended")
     beside = shifts[-1] * np.array([4.0, 12.0])

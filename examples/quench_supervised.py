@@ -114,8 +114,9 @@ def main():
     print(f"\nafter infinitely many steps: training loss {limit[0]:.3e}, test loss {limit[1]:.3e}")
     if args.plot:
         axes = qs.plot.training_curves(predictions, {f"width {args.width}": log})
+        name = {"tfim": "quenched Ising lattice", "hubbard": "quenched Hubbard lattice"}[args.model]
         axes[0].figure.suptitle(
-            f"{args.model} {args.size}, {args.n_train} of {target.hilbert.n_states} amplitudes, "
+            f"{name}, {args.size} sites: {args.n_train} of {target.hilbert.n_states} amplitudes, "
             f"{args.members} networks"
         )
         axes[0].figure.savefig(args.plot, dpi=150)

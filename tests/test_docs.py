@@ -14,6 +14,8 @@ import netket_qsntk as qs
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TABLE_OR_PICTURE = re.compile(r"^(?:\|.*|!\[.*\]\(.*\))$", re.MULTILINE)
+SCREEN = 3000
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
 
@@ -35,6 +37,14 @@ def blocks(text: str) -> list[tuple[str, int, str | None]]:
             shown = after[2] if not between.strip() else None
         found.append((fence[2], text.count("\n", 0, fence.start()) + 1, shown))
     return found
+
+
+def stretches(text: str) -> list[str]:
+    """What lies between one block, table or picture of a page and the next: prose and formulas."""
+    text = re.sub(r"^```\{toctree\}\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for cut in (BLOCK, TABLE_OR_PICTURE):
+        text = cut.sub("\0", text)
+    return [stretch.strip() for stretch in text.split("\0")]
 
 
 def same(shown: str, printed: str) -> bool:
@@ -77,6 +87,24 @@ def test_comparison_of_output_sees_differences() -> None:
     assert not same("(16, 16)", "(16, 15)")
     assert not same("True", "False")
     assert not same("1.0", "1.0 1.0")
+
+
+@pytest.mark.parametrize(
+    "page",
+    sorted(
+        str(p.relative_to(DOCS))
+        for p in [*DOCS.rglob("*.md"), DOCS / "../README.md"]
+        if "_build" not in p.parts
+    ),
+)
+def test_no_page_has_a_screen_of_text_without_picture_table_or_block(page: str) -> None:
+    longest = max(stretches((DOCS / page).read_text("utf-8")), key=len)
+    assert len(longest) <= SCREEN, f"{page}: {len(longest)} characters from {longest[:60]!r} on"
+
+
+def test_stretches_end_at_blocks_tables_and_pictures() -> None:
+    page = "one\n\n```python\nx\n```\n\ntwo |x|\n\n| a |\n|---|\n\nthree\n\n![p](p.png)\n\nfour\n"
+    assert [s for s in stretches(page) if s] == ["one", "two |x|", "three", "four"]
 
 
 def test_every_page_of_code_is_found() -> None:

@@ -146,7 +146,8 @@ class Advice:
             f"variance of log|ψ| over the basis {_number(self.spread)}; "
             + _on_spread(self.spread, self.initial_scale),
         )
-        system = ("linear system", route, f"S matrix: {by_s}; kernel: {by_ntk}")
+        only = "; NetKet has the kernel for samples only" if self.n_samples is None else ""
+        system = ("linear system", route, f"S matrix: {by_s}; kernel: {by_ntk}{only}")
         if not self.options:
             nothing = ("settings", "none", "nothing can be trained from here: see the findings")
             return [nothing, spread, ("samples", samples, known), system]
@@ -178,8 +179,8 @@ class Advice:
             (
                 "laziness",
                 _number(self.laziness),
-                f"‖δθ‖/‖θ₀‖ of the way to the minimum, first step {off} off a straight line; small: the kernel "
-                "predicts the run",
+                f"‖δθ‖/‖θ₀‖ of the way to the minimum, first step {off} off a straight line; where both are "
+                "small the kernel predicts the run",
             ),
             (
                 "out of reach",
