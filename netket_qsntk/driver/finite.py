@@ -70,6 +70,7 @@ class QSNTKDriver(SupervisedDriver):
     summation: Summation = struct.field(pytree_node=False, serialize=False)
     preconditioner: Preconditioner | None = struct.field(pytree_node=False, serialize=False)
     _initial: PyTree = struct.field(pytree_node=True, serialize=True)
+    _many: bool = struct.field(pytree_node=False, serialize=False)
     _anchored: bool = struct.field(pytree_node=False, serialize=False)
     _pool: PyTree = struct.field(pytree_node=False, serialize=True)
     _target_state: nk.vqs.MCState | None = struct.field(pytree_node=False, serialize=True)
@@ -97,7 +98,7 @@ class QSNTKDriver(SupervisedDriver):
                 f"n_samples={n_samples} without sampling: this basis is summed over. Use sampling='target', "
                 "'state' or 'both', or n_train for the size of the training set."
             )
-        self._initial = jax.tree.map(jnp.array, state.parameters)
+        self._initial, self._many = jax.tree.map(jnp.array, state.parameters), members.many
         self._pool = self._target_state = None
         samples = None
         if sampled:
@@ -170,12 +171,12 @@ class QSNTKDriver(SupervisedDriver):
     @optimizer.setter
     def optimizer(self, optimizer: optax.GradientTransformation) -> None:
         self._optimizer = optimizer
-        members = Members.of(self.state)
-        self._anchored = decays_toward_start(optimizer, members[0].parameters)
+        one = Members.of(self.state)[0].parameters
+        self._anchored = decays_toward_start(optimizer, one)
         seen = self.state.parameters
         if self._anchored:
             seen = jax.tree.map(jnp.subtract, seen, self._initial)
-        self._optimizer_state = initial_state(optimizer, seen, members.many)
+        self._optimizer_state = initial_state(optimizer, seen, self._many)
 
     def compute_loss_and_update(self) -> tuple[nk.stats.Stats, PyTree]:
         """The training loss of this step (mean over members) and the gradients."""
@@ -213,7 +214,7 @@ class QSNTKDriver(SupervisedDriver):
             )
         parameters, self._optimizer_state = step(
             self._optimizer,
-            Members.of(self.state).many,
+            self._many,
             dp,
             self._optimizer_state,
             self.state.parameters,

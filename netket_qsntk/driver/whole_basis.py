@@ -42,9 +42,9 @@ class WholeBasis:
             lambda m: losses_and_gradients(m, loss, is_log, rows, x_b, target_b),
             (members.computed, members.parameters),
         )
-        logged = {}
+        of_step, logged = over_members(values), {}
         if index is None:
-            logged["loss/train"] = over_members(values)
+            logged["loss/train"] = of_step
         if driver.step_count % driver.evaluate_every == 0:
             if index is not None:
                 found = members.computed_at(x)
@@ -58,4 +58,4 @@ class WholeBasis:
         objective = None
         if members.is_real:
             objective = Objective(members.computed, loss, x_b, target_b, is_log, rows)
-        return Evaluation(over_members(values), values, gradient, logged, objective)
+        return Evaluation(of_step, values, gradient, logged, objective)

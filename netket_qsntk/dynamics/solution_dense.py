@@ -106,9 +106,10 @@ class DenseSolution(Solution):
         basis, elsewhere = self.modes.time_basis(steps), self._elsewhere(test)
         here, there = self._train_sums(steps), elsewhere.sums(basis)
         overlap, variance = elsewhere.overlap(basis)
-        # E|ψ - ψ_T|² = E⟨ψ|ψ⟩ + 1 - 2 Re E⟨ψ_T|ψ⟩
-        norm = here.total + there.total - 1 + 2 * overlap.real
-        fidelity = (np.abs(overlap) ** 2 + variance) / norm
+        unit = sum(np.vdot(data.amplitudes, data.amplitudes).real for data in (self.train, test))
+        # E|ψ - ψ_T|² = E⟨ψ|ψ⟩ + ⟨ψ_T|ψ_T⟩ - 2 Re E⟨ψ_T|ψ⟩
+        norm = here.total + there.total - unit + 2 * overlap.real
+        fidelity = (np.abs(overlap) ** 2 + variance) / (norm * unit)
         return Curves(averages(here, self.train), averages(there, test), fidelity)
 
     def _train_sums(self, steps: np.ndarray) -> Losses:

@@ -1,6 +1,5 @@
 """Training on a whole basis where Θ and K share known modes: nothing is diagonalised, and nothing is stored."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import equinox as eqx
@@ -49,10 +48,8 @@ class LevelSolution(Solution):
         self.prior = np.maximum(np.asarray(prior.levels()[0]), 0.0)
         self.largest = float(self.levels.max())
         self._amplitudes = np.asarray(train.amplitudes)
-        self._weights = [
-            self._level_products(part, part)
-            for part in (self._amplitudes.real, self._amplitudes.imag)
-        ]
+        parts = np.stack([self._amplitudes.real, self._amplitudes.imag])
+        self._weights = self._level_products(parts, parts)
 
     @classmethod
     def find(
@@ -117,15 +114,16 @@ class LevelSolution(Solution):
         trained = sum(self._weights[:parts])
         left = float(sum((w.sum() for w in self._weights[parts:]), start=0.0))
         here = Losses(r**2 @ trained + left, parts * r**2 @ (self.counts * self.prior))
-        there = self._elsewhere(steps, test)
+        there = here if test is self.train else self._elsewhere(steps, test)
         # ψ_T on both sets is one vector u over the basis: ⟨u|μ⟩ = Σ (1 - r) ⟨u|ψ_T⟩ over levels, spread by K.
         psi, total = self._amplitudes, self._amplitudes
         if len(test.states):
             others = self._at(test.states).rows.scatter(jnp.asarray(test.amplitudes))
             total = psi + np.asarray(self._modes.rows.gather(others))
         reached = psi if parts == 2 else psi.real
-        overlap = (1 - r) @ self._level_products(total, reached)
-        spread = parts * r**2 @ (self.prior * self._level_products(total, total).real)
+        products = self._level_products(total, np.stack([reached, total]))
+        overlap = (1 - r) @ products[0]
+        spread = parts * r**2 @ (self.prior * products[1].real)
         unit = float(np.vdot(psi, psi).real + np.vdot(test.amplitudes, test.amplitudes).real)
         norm = here.total + there.total - unit + 2 * overlap.real
         fidelity = (np.abs(overlap) ** 2 + spread) / (norm * unit)
@@ -135,16 +133,14 @@ class LevelSolution(Solution):
         """n L_μ and n L_γ on another data set, amplitude by amplitude."""
         if not len(data.states):
             return Losses(np.zeros(len(steps)), np.zeros(len(steps)))
-        psi = np.asarray(data.amplitudes)
-        l_mu = np.array(
-            [np.sum(np.abs(np.asarray(mu) - psi) ** 2) for mu in self._each(steps, data)]
-        )
-        return Losses(l_mu, np.asarray(self.variance(steps, data.states).sum(-1)))
-
-    def _each(self, steps: np.ndarray, data: Data) -> Iterator[Array]:
-        size = max(1, _AT_ONCE // len(self._amplitudes))
-        for i in range(0, len(steps), size):
-            yield from self.mean(steps[i : i + size], data.states)
+        size, psi = max(1, _AT_ONCE // len(self._amplitudes)), np.asarray(data.amplitudes)
+        some = (steps[i : i + size] for i in range(0, len(steps), size))
+        l_mu = [
+            np.sum(np.abs(np.asarray(self.mean(here, data.states)) - psi) ** 2, axis=-1)
+            for here in some
+        ]
+        l_gamma = self.variance(steps, data.states).sum(-1)
+        return Losses(np.concatenate(l_mu), np.asarray(l_gamma))
 
     def _moved(self, steps: np.ndarray, x: ArrayLike, v: np.ndarray) -> Array:
         """U (1 - r) Uᵀ v at x: (steps, n)."""
@@ -166,11 +162,16 @@ class LevelSolution(Solution):
         return eqx.tree_at(lambda modes: modes.rows, self._modes, rows, is_leaf=_is_none)
 
     def _level_products(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Σ (Uᵀu)* (Uᵀv) over the modes of each level: (levels,)."""
-        return np.asarray(self._modes.level_products(jnp.asarray(u), jnp.asarray(v)))
+        """Σ (Uᵀu)* (Uᵀv) over the modes of each level: (…, levels)."""
+        return np.asarray(_level_products(self._modes, jnp.asarray(u), jnp.asarray(v)))
 
     def __repr__(self) -> str:
         return f"{len(self.levels)} levels of {len(self._amplitudes)} modes, nothing diagonalised"
+
+
+@eqx.filter_jit
+def _level_products(modes: BasisModes, u: Array, v: Array) -> Array:
+    return modes.level_products(u, v)
 
 
 def _is_none(leaf: object) -> bool:

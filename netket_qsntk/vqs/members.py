@@ -129,7 +129,7 @@ class Members:
     @property
     def is_real(self) -> bool:
         """Whether all trained parameters are real."""
-        return not any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(self.parameters))
+        return not any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(self.parameters))
 
     def _evaluate(self, function: Psi, x: ArrayLike) -> Array:
         x = jnp.asarray(x)

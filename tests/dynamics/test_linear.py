@@ -130,6 +130,36 @@ def test_fidelity_is_the_ratio_of_averages_over_the_whole_basis(case):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("parts", ["independent", "real"])
+@pytest.mark.parametrize("solver", ["levels", "dense", "products"])
+def test_fidelity_is_that_of_amplitudes_of_any_norm(solver, parts):
+    """Data that are made by hand have the norm that they have."""
+    whole = solver == "levels"
+    train, test = random_target(SPINS).split(SPINS.n_states if whole else 10, seed=1)
+    train, test = (qs.targets.Dataset(d.states, 3 * d.amplitudes) for d in (train, test))
+    kernel = qs.kernels.infinite_width(cosnet(SPINS, parts))
+    rate = 0.6 * qs.kernels.max_learning_rate(kernel, train.states)
+    dynamics = qs.dynamics.LinearDynamics(
+        kernel, train, learning_rate=rate, solver=solver, n_draws=400
+    )
+    x, psi = (
+        np.concatenate([getattr(d, name) for d in (train, test)])
+        for name in ("states", "amplitudes")
+    )
+    expected = []
+    for step in STEPS:
+        mean, part = dynamics.moments(step, x)
+        part = kernel.n_parts * np.asarray(part)
+        reached = abs(psi.conj() @ mean) ** 2 + (psi.conj() @ part @ psi).real
+        norm = np.sum(np.abs(mean) ** 2) + np.trace(part)
+        expected.append(reached / (norm * np.vdot(psi, psi).real))
+    found = dynamics.curves(STEPS, test).fidelity
+    # The squared overlap of a draw scatters by √2 of its mean: four standard errors.
+    np.testing.assert_allclose(found, expected, rtol=0.28 if solver == "products" else 1e-9)
+    assert found[-1] > found[0]
+
+
+@pytest.mark.thorough
 def test_moments_at_one_step_are_mean_and_covariance(case):
     x = np.asarray(case.target.hilbert.all_states())[case.index]
     mean, part = case.dynamics.moments(int(STEPS[-1]), x)
