@@ -34,9 +34,10 @@ def restored(template: PyTree, saved: PyTree, into: str) -> PyTree:
 
 def check_alike(old: PyTree, new: PyTree, what: str, error: type[QSNTKError]) -> None:
     """Raise ``error`` unless two pytrees of one structure have leaves of the same shapes."""
-    if jax.tree.structure(old) == jax.tree.structure(new):
+    structures: list[object] = [jax.tree.structure(tree) for tree in (old, new)]
+    if structures[0] == structures[1]:
         pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
-        if all(np.shape(one) == np.shape(other) for one, other in pairs):
+        if all(np.shape(one) == np.shape(two) for one, two in pairs):
             return
     before, after = (
         {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
