@@ -153,25 +153,42 @@ def steps_to(args, hi, hamiltonian, exact, reference, optimizer):
 
 def draw(args, curves, reached):
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    figure, axes = plt.subplots(1, len(args.models) + 1, figsize=(4 * len(args.models) + 4, 3.5))
+    titles = {"tfim": "Ising ring, h = 1", "heisenberg": "Heisenberg ring, Marshall's signs"}
+    panels = len(args.models) + 1
+    figure, axes = plt.subplots(1, panels, figsize=(4.2 * panels, 3.8), layout="constrained")
     for axis, name in zip(axes, args.models, strict=False):
-        for i, width in enumerate(args.widths):
+        for width, colour, marker in zip(args.widths, qs.plot.COLOURS, "os^vDPX", strict=False):
             measured, theory, noisy = curves[name, width]
-            axis.semilogy(measured, "o", ms=3, color=f"C{i}", label=f"width {width}")
+            axis.semilogy(theory, "-", color=colour)
+            every = slice(None, None, max(1, args.steps // 20))
+            at = np.arange(args.steps)[every]
+            axis.plot(at, measured[every], marker, ms=5, color=colour, label=f"width {width}")
             # Sampled energies scatter about E₀ in the end.
-            axis.semilogy(abs(noisy), "x", ms=3, alpha=0.5, color=f"C{i}")
-            axis.semilogy(theory, "-", color=f"C{i}")
-        axis.set(title=name, xlabel="step", ylabel="E - E₀")
-        axis.legend(title="lines: predicted\ncrosses: samples")
-    for i, name in enumerate(args.models):
+            axis.plot(at, abs(noisy[every]), "x", ms=4, alpha=0.5, color=colour)
+        axis.plot([], [], "k-", label="predicted")
+        if args.samples:
+            axis.plot([], [], "kx", alpha=0.5, label="from samples")
+        title = f"{titles[name]}, {args.sites} spins, λ = {args.diag_shift:g}"
+        axis.set(title=title, xlabel="step of VMC_SR", ylabel="$E - E_0$")
+        axis.legend(frameon=False, fontsize="small")
+    for name, colour, marker in zip(args.models, qs.plot.COLOURS, "os", strict=False):
         if len(reached[name]):
             shifts, predicted, measured = reached[name].T
-            axes[-1].loglog(shifts, predicted, "-", color=f"C{i}", label=f"{name}, predicted")
-            axes[-1].loglog(shifts, measured, "o", color=f"C{i}", label="VMC_SR")
-    axes[-1].set(xlabel="diag_shift", ylabel=f"steps to {args.accuracy:.0%}")
-    axes[-1].legend()
-    figure.tight_layout()
+            axes[-1].loglog(shifts, predicted, "-", color=colour, label=f"{name}, predicted")
+            label = f"{name}, width {max(args.widths)}"
+            axes[-1].plot(shifts, measured, marker, ms=5, color=colour, label=label)
+    axes[-1].set(
+        title="what the shift does",
+        xlabel="diag_shift λ",
+        ylabel=f"steps to {args.accuracy:.0%} of the initial $E - E_0$",
+    )
+    axes[-1].yaxis.set_major_formatter(ScalarFormatter())
+    axes[-1].yaxis.set_minor_formatter(NullFormatter())
+    axes[-1].legend(frameon=False, fontsize="small")
+    for axis in axes:
+        axis.grid(alpha=0.3)
     figure.savefig(args.plot, dpi=150)
     print(f"\nfigure: {args.plot}")
 

@@ -54,6 +54,15 @@ class Advice:
         modes: The modes themselves.
         options: All shifts that were looked at.
         call: The lines to type.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> H = nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0)
+        >>> mlp = nk.models.MLP(hidden_dims=(8,), param_dtype=float)
+        >>> advice = qs.advise(nk.vqs.FullSumState(hi, mlp, seed=0), H)
+        >>> advice.learning_rate < advice.max_learning_rate, advice.has("flat start")
+        (True, False)
     """
 
     learning_rate: float

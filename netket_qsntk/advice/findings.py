@@ -33,6 +33,14 @@ class Finding:
     Attributes:
         name: What it is called: ``"odd network"``, ``"frozen parameters"``, …
         message: What was seen, what it does to a run, and what to do.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> H = nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0)
+        >>> advice = qs.advise(nk.vqs.FullSumState(hi, nk.models.RBM(), seed=0), H)
+        >>> [finding.name for finding in advice.findings]
+        ['flat start']
     """
 
     name: str

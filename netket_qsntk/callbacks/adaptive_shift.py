@@ -18,6 +18,7 @@ from netket_qsntk._compat.netket_drivers import (
     rewind,
     update_direction,
 )
+from netket_qsntk._compat.signatures import ConstructorSignature
 from netket_qsntk.callbacks.energy_modes import gradient_of_sr
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.text import summary
@@ -66,6 +67,8 @@ class AdaptiveShift(nk.callbacks.AbstractCallback):
         >>> driver.diag_shift < 1.0
         True
     """
+
+    __signature__ = ConstructorSignature()
 
     low: float = struct.field(pytree_node=False, serialize=False)
     high: float = struct.field(pytree_node=False, serialize=False)

@@ -14,6 +14,7 @@ from netket.utils import struct
 from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_drivers import loss_gradient, update_direction
+from netket_qsntk._compat.signatures import ConstructorSignature
 from netket_qsntk.advice.batch import present_samples
 from netket_qsntk.alert import alert, once
 from netket_qsntk.callbacks.along_steps import (
@@ -48,17 +49,15 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
       ``n_modes`` top modes;
     - ``gradient_alignment``: the share of the loss gradient, ‖∇L‖² in parameter space, that lies in the same modes
       uᵢ = Jᵀvᵢ/√λᵢ, that is Σ (vᵢ·J∇L)²/λᵢ / ‖∇L‖², where the driver has a gradient to give;
-    - ``decoupling_error``: ‖Θ₁₂‖/√(‖Θ₁₁‖‖Θ₂₂‖), zero if the parts of the function train apart (0 if one part
-      is constant);
+    - ``decoupling_error``: ‖Θ₁₂‖/√(‖Θ₁₁‖‖Θ₂₂‖), 0 if the parts of the function train apart or one is constant;
     - ``sharpness``: 2λ_max/m, the curvature of the mean square error; gradient descent is stable while
       η · sharpness < 2 (kernel of ψ only);
     - ``prediction_error``: ‖f_t - f_s - J_s(θ_t - θ_s)‖/‖f_t - f_s‖ on the batch, s the evaluation before: how
       wrong the kernel frozen at s was about the steps since (0: lazy; order one: useless);
-    - one step after each of these, ``predicted_decrease`` of the loss, -Re⟨∇L, Δθ⟩ to first order, and
-      ``realised_decrease``, where the driver has a gradient to give (VMC, VMC_SR, QSNTKDriver).
+    - one step later, ``predicted_decrease`` of the loss, -Re⟨∇L, Δθ⟩ to first order, and ``realised_decrease``,
+      where the driver has a gradient to give (VMC, VMC_SR, QSNTKDriver).
 
-    With drivers of an energy (VMC, VMC_SR) and a discrete Hamiltonian, from present samples
-    (:mod:`netket_qsntk.advice`):
+    With drivers of an energy and a discrete Hamiltonian, from present samples (:mod:`netket_qsntk.advice`):
 
     - ``edge``: distance to the edge of stability for the driver's own optimiser, rate and diag_shift, 1 at the edge
       and above 1 stable: its largest stable curvature (2/η for sgd, more with momentum) over µ_max, the largest
@@ -70,8 +69,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
       stands above its noise, and with ``eigenvalues`` ``mode_signal_to_noise`` (samples only);
     - ``effective_samples``: independent samples that the chains are worth; over a whole basis 1/Σp².
 
-    A run that continues one (the same driver, at the step where this callback left it) goes on; any other run starts
-    afresh, so that one callback serves many runs.
+    A run that continues one (the same driver, at the step where this callback left it) goes on; others start afresh.
 
     The kernel is that of ψ where this package's drivers sum over the basis and of log ψ otherwise: sampled
     configurations carry the weight |ψ|², and J_logψ = J_ψ/ψ does not depend on the norm of ψ.
@@ -79,9 +77,7 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
     Cost of one evaluation: the Jacobian of m configurations (m backward passes for each part of the function),
     2(2m)²P operations for the kernel with P parameters and about 10(2m)³ for its eigendecomposition, with m for 2m
     where the function is real; for the energy keys the Jacobian of m local energies and as many operations again;
-    with VMC_SR one product with S; ``sampled`` batches need the kernel at the initial parameters too. With the
-    defaults this is below a tenth of a VMC run with a thousand samples (``examples/vmc_diagnostics.py`` measures
-    it).
+    with VMC_SR one product with S. With the defaults 1 to 8 % of a VMC run (``benchmarks/diagnostics.py``).
 
     Args:
         every: Steps between evaluations.
@@ -97,6 +93,9 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         energy_modes: Whether to look at the energy where the driver has one.
         memory: Bytes that Jacobians may take; beyond, they are computed in chunks, again for each pair of chunks.
 
+    Raises:
+        InvalidTrainingError: An option out of range.
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> hi = nk.hilbert.Spin(0.5, 4)
@@ -109,6 +108,8 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
         >>> log.data["ntk/drift"].iters
         array([ 0,  5, 10])
     """
+
+    __signature__ = ConstructorSignature()
 
     every: int = struct.field(pytree_node=False, serialize=False)
     n_samples: int = struct.field(pytree_node=False, serialize=False)

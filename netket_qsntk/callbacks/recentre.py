@@ -6,6 +6,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from netket.utils import struct
 
+from netket_qsntk._compat.signatures import ConstructorSignature
 from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.models import InfiniteWidth
 from netket_qsntk.models.refit import Refit, refit
@@ -53,6 +54,8 @@ class Recentre(nk.callbacks.AbstractCallback):
         >>> log.data["recentre/misfit"].iters
         array([ 5, 10])
     """
+
+    __signature__ = ConstructorSignature()
 
     every: int = struct.field(pytree_node=False, serialize=False)
     n_centres: int | None = struct.field(pytree_node=False, serialize=False)

@@ -15,6 +15,7 @@ from netket.utils import struct
 from netket.utils.types import PyTree
 
 from netket_qsntk._compat.netket_drivers import refuse_chunk_tuning
+from netket_qsntk._compat.signatures import ConstructorSignature
 from netket_qsntk.alert import alert, once
 from netket_qsntk.errors import HilbertMismatchError, InvalidTrainingError, NotANumberWarning
 from netket_qsntk.losses import MSE, Energy, Infidelity, Loss
@@ -57,6 +58,8 @@ class SupervisedDriver(nk.driver.AbstractOptimizationDriver):
     Attributes:
         train, test: The :class:`~netket_qsntk.targets.Dataset` of the split; together the whole basis.
     """
+
+    __signature__ = ConstructorSignature(passed_on=True)
 
     target: Target | None = struct.field(pytree_node=False, serialize=False)
     loss: Loss = struct.field(pytree_node=False, serialize=False)

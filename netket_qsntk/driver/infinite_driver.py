@@ -204,6 +204,18 @@ class FunctionSpaceDriver(InfiniteWidthDriver):
     """The same for drawn wave functions whatever the loss: the mean square error is integrated, too.
 
     Args and errors are those of :class:`InfiniteWidthDriver`.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs, optax
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> vs = qs.vqs.InfiniteState(hi, qs.models.CosNet(1, 0.2, 2.0))
+        >>> options = {"variational_state": vs, "n_members": 8}
+        >>> drawn = qs.driver.FunctionSpaceDriver(target, optax.sgd(0.5), **options)
+        >>> exact = qs.driver.InfiniteWidthDriver(target, optax.sgd(0.5), variational_state=vs)
+        >>> ratio = drawn.predict(20)["loss/train"] / exact.predict(20)["loss/train"]
+        >>> bool(0.5 < ratio[0] < 2)
+        True
     """
 
     def _solves(self, loss: str | Loss) -> bool:

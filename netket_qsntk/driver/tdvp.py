@@ -14,6 +14,7 @@ from netket.experimental.driver.tdvp_common import odefun
 from netket.utils import struct
 from netket.utils.types import PyTree
 
+from netket_qsntk._compat.signatures import ConstructorSignature
 from netket_qsntk.driver.function_table import (
     check_hilbert,
     initial_log_psi,
@@ -66,6 +67,8 @@ class InfiniteWidthTDVP(nk.experimental.TDVP):
         >>> bool(abs(driver.state.expect(H).mean - energy) < 1e-6)
         True
     """
+
+    __signature__ = ConstructorSignature()
 
     _flow: NaturalGradientFlow = struct.field(pytree_node=False, serialize=False)
     _initial: Array = struct.field(pytree_node=False, serialize=False)

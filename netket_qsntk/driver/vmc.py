@@ -12,6 +12,7 @@ from netket.operator import DiscreteOperator
 from netket.utils import struct
 from netket.utils.types import PyTree
 
+from netket_qsntk._compat.signatures import ConstructorSignature
 from netket_qsntk.driver.function_table import (
     check_hilbert,
     initial_log_psi,
@@ -41,6 +42,8 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
 
     Logged is ``Energy``: exact, with the variance of H, for one network; mean and standard error over several.
     """
+
+    __signature__ = ConstructorSignature()
 
     _flow: NaturalGradientFlow = struct.field(pytree_node=False, serialize=False)
     _start: Array = struct.field(pytree_node=False, serialize=False)

@@ -35,6 +35,15 @@ class Ranking:
         L_mu: Loss of the ensemble's mean, (architectures, steps).
         L_gamma: Loss from the fluctuations between initial networks, (architectures, steps).
         zero: Test loss of ψ = 0, which an architecture worth training stays below.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> nets = {"smooth": qs.models.CosNet(1, 0.1, 0.5), "rough": qs.models.CosNet(1, 0.1, 5.0)}
+        >>> ranking = qs.dynamics.compare_architectures(nets, target, n_train=10, steps=100)
+        >>> ranking.names, bool(ranking.loss("smooth") < ranking.zero < ranking.loss("rough"))
+        (('smooth', 'rough'), True)
     """
 
     names: tuple[str, ...]
@@ -215,7 +224,14 @@ def _ranking(
 
 
 class RankCorrelation(NamedTuple):
-    """Spearman's correlation of predicted and trained losses, and how well it is known."""
+    """Spearman's correlation of predicted and trained losses, and how well it is known.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> found = qs.dynamics.rank_correlation([1, 2, 3, 4], [[1.0, 1.1], [3, 3.1], [2, 2.1], [4, 4.1]])
+        >>> round(float(found.correlation), 3)
+        0.8
+    """
 
     correlation: float
     """Between the predictions and the averages over trained members."""

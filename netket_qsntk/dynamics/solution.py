@@ -28,7 +28,13 @@ class Data(Protocol):
 
 
 class Losses(NamedTuple):
-    """Average losses of the ensemble at given steps, each (steps,) (arXiv:2112.00723, Eqs. 16-18)."""
+    """Average losses of the ensemble at given steps, each (steps,) (arXiv:2112.00723, Eqs. 16-18).
+
+    Example:
+        >>> losses = Losses(np.array([0.5, 0.1]), np.array([0.25, 0.02]))
+        >>> losses.total
+        array([0.75, 0.12])
+    """
 
     L_mu: Numbers
     """Of the mean: (1/n) Σ_x |μ_x - ψ_T(x)|²."""
@@ -49,10 +55,23 @@ class Losses(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """A whole training run of the ensemble, each (steps,)."""
+    """A whole training run of the ensemble, each (steps,).
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> train, test = target.split(n_train=12, seed=0)
+        >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(1, 1.0, 2.0))
+        >>> curves = qs.dynamics.LinearDynamics(kernel, train, learning_rate=0.5).curves([0, 100], test)
+        >>> bool(curves.train.total[1] < curves.train.total[0]), curves.fidelity.shape
+        (True, (2,))
+    """
 
     train: Losses
+    """On the training set."""
     test: Losses
+    """On the rest of the basis."""
     fidelity: Numbers
     """E|⟨ψ_T|ψ⟩|² / E⟨ψ|ψ⟩ over the whole basis: the ratio of averages, not the average ratio."""
 

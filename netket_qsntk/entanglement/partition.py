@@ -73,6 +73,13 @@ def fermion_modes(hilbert: DiscreteHilbert, sites: Sequence[int]) -> list[int]:
     orbitals with the lowest s_z, then the next. An entropy between *lattice sites* takes every
     spin of a site.
 
+    Args:
+        hilbert: The fermions.
+        sites: Lattice sites of A.
+
+    Raises:
+        PartitionError: No fermions, or sites outside the lattice.
+
     Example:
         >>> fermion_modes(nk.hilbert.SpinOrbitalFermions(4, s=1 / 2), [0, 1])
         [0, 1, 4, 5]

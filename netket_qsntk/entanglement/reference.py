@@ -18,6 +18,10 @@ def maximum_entropy(dim_a: int, dim_b: int, *, log_base: float = math.e) -> floa
         dim_b: Hilbert dimension of B.
         log_base: Base of the logarithm; e gives nats.
 
+    Raises:
+        PartitionError: A dimension that is no positive integer.
+        EntropyOrderError: A base of logarithms that is none.
+
     Example:
         >>> maximum_entropy(2**6, 2**6, log_base=2)
         6.0
@@ -43,6 +47,10 @@ def page_entropy(
         dim_b: Hilbert dimension of B.
         approximate: Take the approximation on the right.
         log_base: Base of the logarithm; e gives nats.
+
+    Raises:
+        PartitionError: A dimension that is no positive integer.
+        EntropyOrderError: A base of logarithms that is none.
 
     Example:
         >>> round(page_entropy(2, 2), 12)
@@ -120,6 +128,9 @@ def fit_volume_law(
         entropies: One entropy for each size.
         errors: Standard errors of the entropies. Without them the scatter around the line gives
             the errors of the fit, which then needs three points; with two they are nan.
+
+    Raises:
+        PartitionError: Fewer than two sizes, arrays of different lengths, or errors that are not positive.
 
     Example:
         >>> law = fit_volume_law([2, 3, 4], [1.3, 2.0, 2.7], [0.1, 0.1, 0.1])

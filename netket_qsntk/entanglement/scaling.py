@@ -64,7 +64,18 @@ class ScalingRow:
 
 @dataclass(frozen=True)
 class ScalingTable(Sequence[ScalingRow]):
-    """Rows of :func:`entropy_scaling`: a sequence with columns, readable when printed."""
+    """Rows of :func:`entropy_scaling`: a sequence with columns, readable when printed.
+
+    Attributes:
+        rows: One :class:`ScalingRow` for each size, width and order.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> table = qs.entanglement.entropy_scaling(
+        ...     lambda size, width: qs.models.CosNet(width), [4, 6], widths=[50], n_members=4, seed=0)
+        >>> table.column("size").tolist(), len(table.select(size=6)), sorted(table.as_dict())[:2]
+        ([4, 6], 1, ['annealed', 'error'])
+    """
 
     rows: tuple[ScalingRow, ...]
 

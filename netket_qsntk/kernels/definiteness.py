@@ -36,6 +36,13 @@ class DefinitenessReport:
             Π_{i∈S} x_i with |S| = w, over the whole hypercube. A network cannot learn them.
         parity_eigenvalues: On ±1 spins: (d + 1,) λ_w/2^d, the eigenvalue of the parities of weight w over
             the whole hypercube; None for other inputs.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> relu = qs.kernels.infinite_width(qs.models.WideMLP(widths=(1,), activation="relu"))
+        >>> report = qs.kernels.positive_definiteness(relu, nk.hilbert.Spin(0.5, 4).all_states())
+        >>> report.is_positive_definite, report.null_weights, report.null_space
+        (False, (3,), 'parities of odd weight > 1: 4 of 16 dimensions')
     """
 
     spectrum: Spectrum

@@ -32,6 +32,16 @@ class Spectrum:
         shares: (modes,) part of the loss in each mode, |⟨v_k, ψ_T - ψ⟩|²/|B|; None without a residual.
         loss: The loss ‖ψ_T - ψ‖²/|B|; None without a residual. What the shares do not add up to (the
             imaginary part for a real network) never trains.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> hi = nk.hilbert.Spin(0.5, 4)
+        >>> target = qs.targets.ground_state(nk.operator.Ising(hi, nk.graph.Chain(4), h=1.0))
+        >>> kernel = qs.kernels.infinite_width(qs.models.CosNet(1, 1.0, 2.0))
+        >>> found = qs.kernels.spectrum(kernel, hi.all_states(), residual=target.amplitudes)
+        >>> rate = 0.5 * found.max_learning_rate
+        >>> found.rank(), bool(found.steps_to_loss(0.01 * found.loss, rate) < found.mode_steps(rate)[-1] * 5)
+        (16, True)
     """
 
     eigenvalues: np.ndarray

@@ -35,6 +35,13 @@ def max_stochastic_rate(
 
     between b/k(x,x) for few samples and the limit N/λ_max of the whole basis for many.
 
+    Args:
+        levels: From :func:`netket_qsntk.learning.levels`.
+        batch_size: b.
+        method: ``"sgd"`` or ``"minsr"``; the rates of minSR are at most 2.
+        ridge: δ of minSR.
+        replace: For SGD, whether samples may repeat within a batch.
+
     Raises:
         NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
 

@@ -36,6 +36,13 @@ class Levels(eqx.Module):
         configurations: What the configurations are, in words.
         site_functions: For sites of more than two states the eigenvectors of one site, (q, q) as columns.
         sites: (d,) for all configurations of d spins, (d, up) for a sector, () for anything else.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(1,), sigma_b=0.1))
+        >>> found = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 8))
+        >>> found.multiplicities.tolist(), bool(found.eigenvalues[0] > found.eigenvalues[2])
+        ([1.0, 8.0, 28.0, 56.0, 70.0, 56.0, 28.0, 8.0, 1.0], True)
     """
 
     eigenvalues: Array

@@ -31,6 +31,13 @@ class TargetPower(np.ndarray):
     Attributes:
         participation: 1/Σ p², p = |f|²/Σ|f|²: over how many configurations the target is spread, effectively; nan
             where that is not known.
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> target = qs.targets.Target(nk.hilbert.Spin(0.5, 2), [1, 1, 1, 1])
+        >>> power = qs.learning.target_power(target)
+        >>> power.tolist(), float(power.participation)
+        ([0.25, 0.0, 0.0], 4.0)
     """
 
     participation: float

@@ -31,6 +31,12 @@ class Measurement:
         basis: One letter of ``"XYZ"`` for each site.
         outcomes: Different outcomes (k, sites), each ±1.
         counts: How often each was seen, (k,).
+
+    Example:
+        >>> import netket as nk, netket_qsntk as qs
+        >>> seen = qs.losses.Measurement("ZX", [[1, 1], [-1, 1]], [60, 40])  # from an experiment
+        >>> qs.losses.Tomography(nk.hilbert.Spin(0.5, 2), [seen]).value(np.array([0.6, 0.6, 0.4, 0.4]))
+        Array(0.6921, dtype=float64)
     """
 
     basis: str
@@ -67,7 +73,17 @@ def measure(target: Any, basis: str, n_shots: int, seed: int) -> Measurement:
 
 
 def rotate(psi: Array, basis: str, adjoint: bool = False) -> Array:
-    """U ψ, where row x of U is the outcome x in that basis: (2^sites,). ``adjoint`` gives U†ψ. O(sites 2^sites)."""
+    """U ψ, where row x of U is the outcome x in that basis: (2^sites,). ``adjoint`` gives U†ψ. O(sites 2^sites).
+
+    Args:
+        psi: (2^sites,) in the order of ``hilbert.all_states()``.
+        basis: One letter of ``"XYZ"`` for each site.
+        adjoint: Whether U† takes the place of U.
+
+    Example:
+        >>> rotate(jnp.array([1.0, 1.0]) / 2**0.5, "X").round(12).real
+        Array([0., 1.], dtype=float64)
+    """
     sites = len(basis)
     psi = psi + 0j
     for site, letter in enumerate(basis):

@@ -26,7 +26,14 @@ _PATIENCE = 3
 
 
 class Solution(NamedTuple):
-    """x with A x ≈ b, and how well it solves."""
+    """x with A x ≈ b, and how well it solves.
+
+    Example:
+        >>> import jax.numpy as jnp, netket_qsntk as qs
+        >>> found = qs.operators.conjugate_residuals(qs.operators.Hypercube([2.0, 0.5, 0.1]), jnp.ones(4))
+        >>> found.converged, bool(found.residual < 1e-10)
+        (True, True)
+    """
 
     value: Array
     """(n,) or (n, columns)."""

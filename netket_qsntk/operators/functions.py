@@ -21,7 +21,15 @@ from netket_qsntk.text import summary
 
 
 class FunctionResult(NamedTuple):
-    """f(A)v with its estimated error."""
+    """f(A)v with its estimated error.
+
+    Example:
+        >>> import jax.numpy as jnp, netket_qsntk as qs
+        >>> table = qs.operators.Hypercube([2.0, 0.5, 0.1])
+        >>> found = qs.operators.apply_function(table, jnp.eye(4)[0], jnp.exp)
+        >>> found.value.shape, bool(found.error < 1e-8)
+        ((4,), True)
+    """
 
     value: Array
     """(…, n), or (…, n, columns)."""

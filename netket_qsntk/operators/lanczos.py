@@ -155,6 +155,11 @@ def largest_eigenvalue(
 
     Exact, without a product, where the operator has a cheap spectrum.
 
+    Args:
+        operator: Symmetric.
+        steps: Of Lanczos, one product each.
+        show_progress: Whether a bar counts the products.
+
     Example:
         >>> import netket_qsntk as qs
         >>> value, error = qs.operators.largest_eigenvalue(qs.operators.Hypercube([1.0, 0.5, 0.25]))

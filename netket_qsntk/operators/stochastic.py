@@ -23,11 +23,21 @@ from netket_qsntk.text import summary
 
 
 class Estimate(NamedTuple):
-    """A mean over probes and its standard error."""
+    """A mean over probes and its standard error.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> found = Estimate(jnp.array(2.0), jnp.array(0.5), 4)
+        >>> found
+        Estimate(mean=2.0, error_of_mean=0.5, n_samples=4)
+    """
 
     mean: Array
+    """What is estimated."""
     error_of_mean: Array
+    """Its standard error."""
     n_samples: int
+    """Probes."""
 
     def __repr__(self) -> str:
         return summary(self, self._fields)
@@ -189,6 +199,18 @@ def top_modes(operator: KernelOperator, count: int, *, steps: int | None = None)
 
     A basis for :func:`estimate_trace`. One starting vector finds one vector of each degenerate level: for the
     hypercube ask :func:`parities` for whole levels.
+
+    Args:
+        operator: Symmetric.
+        count: How many.
+        steps: Of Lanczos, one product each; None is four for each vector and 16 more.
+
+    Example:
+        >>> import netket_qsntk as qs
+        >>> table = qs.operators.Hypercube([1.0, 0.5, 0.25, 0.1])
+        >>> top = top_modes(table, 2)
+        >>> top.shape, bool(jnp.isclose(top[0] @ table.mv(top[0]), jnp.max(table.levels)))
+        ((2, 8), True)
     """
     n = operator.shape[0]
     start = jnp.ones(n) + 0.1 * jax.random.normal(jax.random.key(1), (n,))
@@ -201,6 +223,10 @@ def parities(x: ArrayLike, weight: int) -> Array:
 
     The top modes of a function of the Hamming distance, whole levels of them: q = Σ_{w <= weight} C(d, w), the
     basis that variance reduction wants on a batch of spins.
+
+    Args:
+        x: Configurations (n, d) of ±1.
+        weight: Spins in a parity at most.
 
     Example:
         >>> import netket as nk

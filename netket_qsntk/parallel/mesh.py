@@ -81,8 +81,16 @@ class Shares:
 def share(x: PyTree) -> PyTree:
     """A pytree of arrays (n, …), the same on every process, with the leading axes in parts on the devices.
 
+    Args:
+        x: Arrays (n, …).
+
     Returns:
         Arrays (padded, …): :class:`Shares` says how they are filled up.
+
+    Example:
+        >>> shared = share(np.arange(3.0))
+        >>> len(shared) == Shares(3, n_devices()).padded
+        True
     """
 
     def one(leaf: PyTree) -> Array:
@@ -154,7 +162,16 @@ def map_shared(function: Callable[..., PyTree], shared: PyTree, *same: PyTree) -
 
 
 def collect(x: PyTree, n: int) -> PyTree:
-    """A pytree of arrays in parts as whole arrays (n, …) on every device of every process, without the filling."""
+    """A pytree of arrays in parts as whole arrays (n, …) on every device of every process, without the filling.
+
+    Args:
+        x: What :func:`share` or :func:`map_shared` returned.
+        n: Length of the leading axes before they were filled up.
+
+    Example:
+        >>> collect(share(np.arange(3.0)), 3)
+        Array([0., 1., 2.], dtype=float64)
+    """
     return _whole(x, n)
 
 
@@ -169,6 +186,15 @@ def map_members(function: Callable[..., PyTree], members: PyTree, *same: PyTree)
 
     Inside ``jax.jit``. On one device, or for one member, this is ``jax.lax.map``. Results stay in parts where the
     devices of one process divide the members, and are whole on every device elsewhere.
+
+    Args:
+        function: Of one member, traceable.
+        members: Arrays (members, …).
+        *same: What all members share.
+
+    Example:
+        >>> jax.jit(lambda x: map_members(lambda member, shift: member + shift, x, 1.0))(np.arange(3.0))
+        Array([1., 2., 3.], dtype=float64)
     """
     n = len(jax.tree.leaves(members)[0])
     if n_devices() == 1 or n == 1:

@@ -61,6 +61,14 @@ class MarshallSign(_Summable):
     Args:
         sublattice: Sites of the sublattice.
         spacing: Difference of neighbouring values of a coordinate: 2 for NetKet's spins, 1 for particle numbers.
+
+    Raises:
+        InvalidModelError: A spacing that is neither.
+
+    Example:
+        >>> signs = jnp.exp(MarshallSign((0, 2))(jnp.array([[1, 1, -1, 1], [1, -1, 1, -1]])))
+        >>> signs.real.round(12)
+        Array([-1.,  1.], dtype=float64)
     """
 
     sublattice: tuple[int, ...]
@@ -171,6 +179,15 @@ class NetworkReference(_Summable):
 
 def as_reference(reference: object) -> Reference | None:
     """What a user gives for a reference, as one that is hashable: a bound flax module with its variables.
+
+    Args:
+        reference: A function of configurations, a bound flax module, a :class:`Reference`, or None.
+
+    Example:
+        >>> import netket as nk
+        >>> vs = nk.vqs.FullSumState(nk.hilbert.Spin(0.5, 4), nk.models.Jastrow(), seed=0)
+        >>> as_reference(vs.model.bind(vs.variables))
+        NetworkReference(Jastrow)
 
     Raises:
         InvalidModelError: It cannot be called, is a module without variables, or cannot be hashed.
