@@ -187,6 +187,11 @@ def _shift_of(qgt: object) -> float:
             f"qgt={qgt!r}: there is one geometric tensor here, and of yours its shift alone is used. Give "
             "diag_shift=λ, or nk.optimizer.qgt.QGTJacobianDense(diag_shift=λ)."
         )
+    if qgt.keywords.get("diag_scale") is not None:
+        raise InvalidTrainingError(
+            f"qgt with diag_scale={qgt.keywords['diag_scale']!r} shifts each parameter by its own variance, and an "
+            "infinitely wide network has no parameters: give diag_shift=λ."
+        )
     return float(qgt.keywords.get("diag_shift", 0.0) or 0.0)
 
 

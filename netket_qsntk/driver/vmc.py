@@ -64,7 +64,6 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
         seed: int | Array = 0,
         **options: Any,
     ) -> None:
-        check_linear(optimizer)
         check_hilbert(hamiltonian, variational_state)
         kernel, readout = self._kernel_and_readout(variational_state)
         self._flow = NaturalGradientFlow(
@@ -82,7 +81,21 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
         self._displacement = jnp.zeros_like(self._place.f)
         state = table_state(variational_state.hilbert, self._flow.log_psi(self._place.f))
         super().__init__(state, optimizer, minimized_quantity_name="Energy")
-        # The optimiser sees α, which is complex where f is.
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optax optimiser of α; a new one takes over from the present place with a fresh state.
+
+        Raises:
+            NonLinearOptimizerError: It cannot be followed in function space.
+        """
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: optax.GradientTransformation) -> None:
+        check_linear(optimizer)
+        self._optimizer = optimizer
+        # It sees α, which is complex where f is.
         self._optimizer_state = optimizer.init({"logstate": self._displacement})
 
     def _kernel_and_readout(
@@ -124,7 +137,7 @@ class FunctionSpaceVMC(nk.driver.AbstractOptimizationDriver):
         self.state.parameters = {"logstate": self._flow.log_psi(self._place.f)}
 
     def predict(self, steps: ArrayLike) -> dict[str, np.ndarray]:
-        """What ``run`` would log at these steps, without a run.
+        """What a run from the start with the present optimiser would log at these steps, without a run.
 
         Args:
             steps: Numbers of optimiser steps, increasing. The energy at step t is that after t updates.
@@ -212,6 +225,11 @@ class InfiniteWidthVMC(FunctionSpaceVMC):
     ) -> None:
         shift = None
         if isinstance(preconditioner, nk.optimizer.SR):
+            if preconditioner.diag_scale is not None:
+                raise InvalidTrainingError(
+                    f"SR(diag_scale={preconditioner.diag_scale!r}) shifts each parameter by its own variance, and an "
+                    "infinitely wide network has no parameters: use nk.optimizer.SR(diag_shift=λ)."
+                )
             shift = preconditioner.diag_shift
         elif preconditioner is not None:
             raise InvalidTrainingError(

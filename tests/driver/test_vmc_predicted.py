@@ -165,6 +165,25 @@ def test_tdvp_without_a_shift_is_exact_evolution_in_netkets_integrators(propagat
     np.testing.assert_allclose(driver.predict(times[:-1])["Generator"], logged, atol=1e-8)
 
 
+def test_another_optimizer_takes_over_and_one_that_cannot_be_followed_is_refused():
+    driver = qs.driver.InfiniteWidthVMC(H, optax.sgd(0.05), variational_state=full(network()))
+    first, _ = energies(driver, 3)
+    with pytest.raises(qs.errors.NonLinearOptimizerError):
+        driver.optimizer = optax.adam(0.05)
+    driver.optimizer = optax.sgd(0.02, momentum=0.5)
+    second, _ = energies(driver, 4)
+    # By hand: f ← f - η_t m_t, m_t = g_t + μ_t m_{t-1}, the memory empty after the exchange.
+    flow, place = driver.flow, driver.flow.start(full(network()).log_value(HI.all_states()))
+    by_hand, memory = [], jnp.zeros(16)
+    for t in range(7):
+        step = flow.direction(place, t)
+        by_hand.append(float(step.value))
+        rate, mu = (0.05, 0.0) if t < 3 else (0.02, 0.5)
+        memory = step.place.alpha + (mu * memory if t > 3 else 0)
+        place = place._replace(f=place.f - rate * flow.apply(memory))
+    np.testing.assert_allclose(np.concatenate([first, second]), by_hand, atol=1e-12)
+
+
 @pytest.mark.thorough
 def test_tdvp_of_members_and_of_generators_that_change():
     net = qs.models.CosNet(16, 0.4, 2.5, output="log_psi")
@@ -227,6 +246,26 @@ def test_tdvp_of_members_and_of_generators_that_change():
             ),
             "InvalidTrainingError",
             "preconditioner",
+        ),
+        (
+            lambda: qs.driver.InfiniteWidthVMC(
+                H,
+                optax.sgd(0.1),
+                variational_state=full(network()),
+                preconditioner=nk.optimizer.SR(diag_shift=0.1, diag_scale=0.1),
+            ),
+            "InvalidTrainingError",
+            "diag_scale",
+        ),
+        (
+            lambda: qs.driver.InfiniteWidthTDVP(
+                H,
+                full(network()),
+                nk.experimental.dynamics.RK4(dt=0.1),
+                qgt=nk.optimizer.qgt.QGTJacobianDense(diag_shift=0.1, diag_scale=0.1),
+            ),
+            "InvalidTrainingError",
+            "diag_scale",
         ),
         (
             lambda: qs.driver.InfiniteWidthTDVP(
