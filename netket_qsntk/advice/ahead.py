@@ -32,7 +32,10 @@ Look = Callable[[PureWaveFunction, Batch], tuple[Tangent, TangentModes]]
 def log_psi_of(network: PureWaveFunction) -> LogPsi:
     """log ψ, or an error that says there is none."""
     if network.log_psi is None:
-        raise NotANetworkError("this state has no log ψ to examine")
+        raise NotANetworkError(
+            "This state gives amplitudes ψ and no log ψ, which advise is about. Give a NetKet state of a "
+            "network: nk.vqs.FullSumState(hilbert, model) or nk.vqs.MCState(sampler, model)."
+        )
     return network.log_psi
 
 

@@ -87,7 +87,9 @@ def direction(
 ) -> tuple[Array, np.ndarray]:
     """The step of SR (None: of gradient descent) for rate one: δ in real coordinates, and DCJδ on the batch."""
     if modes.force is None:
-        raise ValueError("modes without energies have no force")
+        raise ValueError(
+            "These modes were made without a Hamiltonian and have no force: there is no step to try."
+        )
     filtered = modes.force / (1.0 if diag_shift is None else modes.eigenvalues + diag_shift)
     a = (modes.vectors @ filtered).reshape(len(batch), parts)
     cotangent = np.sqrt(batch.weights) * (a[:, 0] + (1j * a[:, 1] if parts == 2 else 0))

@@ -98,7 +98,7 @@ class Recentre(nk.callbacks.AbstractCallback):
         if not isinstance(driver.state.model, InfiniteWidth):
             raise InvalidTrainingError(
                 f"Recentre replaces the centres of qs.models.InfiniteWidth, but the state's model is a "
-                f"{type(driver.state.model).__name__}."
+                f"{type(driver.state.model).__name__}. Expected qs.models.InfiniteWidth(network, centres)."
             )
         self._samples = None
 

@@ -91,7 +91,8 @@ class FunctionSpaceFlow:
             raise InvalidTrainingError(f"mode={mode!r}: expected 'gd' or 'flow'.")
         if (learning_rate is None) == (optimizer is None):
             raise InvalidTrainingError(
-                "Expected exactly one of learning_rate=η and optimizer=optax.sgd(η, …)."
+                "Expected exactly one of learning_rate=η and optimizer=optax.sgd(η, …), got "
+                + ("neither." if optimizer is None else "both.")
             )
         if optimizer is None:
             rate = float(learning_rate or 0.0)

@@ -146,7 +146,9 @@ class LinearDynamics:
             return self.solution.modes
         if isinstance(self.solution, LevelSolution):
             return self.solution
-        raise SystemTooLargeError(f"{self.solution!r} know no modes: use solver='dense'.")
+        raise SystemTooLargeError(
+            f"The modes are not known where training is solved by {self.solution!r}: use solver='dense'."
+        )
 
     def mean(self, steps: ArrayLike, x: ArrayLike) -> Array:
         """μ_x: (steps, n) complex, at configurations x (n, sites)."""

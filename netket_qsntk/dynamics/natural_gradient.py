@@ -271,7 +271,10 @@ class NaturalGradientFlow:
         shift = self.diag_shift
         energy = self.loss
         if not isinstance(energy, Energy) or self.propagation == "real":
-            raise InvalidTrainingError("late_rate is for energies that are minimised.")
+            raise InvalidTrainingError(
+                f"late_rate is for energies that are minimised, got {type(energy).__name__} with "
+                f"propagation={self.propagation!r}."
+            )
         if callable(shift) or self.momentum is not None:
             raise InvalidTrainingError(
                 "late_rate has a formula for constant diag_shift without momentum: measure the rate of a run instead."

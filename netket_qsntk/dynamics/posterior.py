@@ -222,7 +222,9 @@ def _inverse(
     if isinstance(operator, Hypercube | Kronecker) and operator.has_cheap_spectrum:
         return _Levels(kernel, train, noise, operator)
     if solver == "levels":
-        raise InvalidTrainingError(f"solver='levels': {operator!r} has no known modes.")
+        raise InvalidTrainingError(
+            f"solver='levels': the modes of {operator!r} are not known. Use solver='auto'."
+        )
     if solver == "products" or large:
         return _Products(kernel, train, noise, tolerance, operator)
     del operator  # it may hold the matrix

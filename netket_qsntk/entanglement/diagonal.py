@@ -33,8 +33,9 @@ def local_spectrum(ensemble: object, sites: tuple[int, ...]) -> LocalSpectrum:
             rounding.
     """
     raise EnsembleError(
-        f"A {type(ensemble).__name__} is not known to be diagonal in a basis of products over "
-        "sites."
+        f"A {type(ensemble).__name__} is not known to be diagonal in a basis of products over sites. Expected a "
+        "ProductEnsemble or a HammingEnsemble, as qs.entanglement.ensemble(model, hilbert) makes of CosNet, GaussNet "
+        "and WideMLP."
     )
 
 

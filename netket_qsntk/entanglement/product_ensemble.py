@@ -105,13 +105,16 @@ class ProductEnsemble:
         """Independent parts with these covariances; ``imag=None`` is a real wave function."""
         parts = (real,) if imag is None else (real, imag)
         if any(np.iscomplexobj(kappa) for part in parts for kappa in part.sites):
-            raise EnsembleError("The covariances of real and imaginary parts are real matrices.")
+            raise EnsembleError(
+                "The covariances of real and imaginary parts are real matrices, got complex ones. A complex "
+                "covariance E ψψ* goes in as it is: ProductEnsemble(covariance)."
+            )
         if imag is None:
             return cls(None, parts)
         shapes = [[kappa.shape for kappa in part.sites] for part in parts]
         if shapes[0] != shapes[1]:
             raise EnsembleError(
-                "The two parts have different numbers of sites or local dimensions."
+                f"The two parts have different numbers of sites or local dimensions: {shapes[0]} and {shapes[1]}."
             )
         if real.scale == imag.scale and all(
             a is b or np.array_equal(a, b) for a, b in zip(real.sites, imag.sites, strict=True)

@@ -100,7 +100,8 @@ def columns(
         orbit = _orbit(kernel, symmetry)
         if orbit is None:
             raise SymmetryError(
-                "The patches are no images of one another under the symmetry group."
+                "The patches are no images of one another under the symmetry group. Take a group that holds the "
+                "translations of the lattice, or qs.kernels.patches(…, sites=…) of one orbit."
             )
         size = kernel.sites.shape[1]
         count = _counts(orbit, up)

@@ -54,7 +54,10 @@ class ChainState:
                     f"Tensor {i} has shape {t.shape}: expected finite numbers (2, {ends[i]}, right)."
                 )
         if not made or ends[-1] != 1:
-            raise TargetPowerError("Expected one tensor or more, and one column in the last.")
+            raise TargetPowerError(
+                f"Expected one tensor or more, and one column in the last: got {len(made)} tensors, the last of "
+                f"{ends[-1]} columns."
+            )
         object.__setattr__(self, "tensors", _normalised(made))
 
     @property
@@ -109,7 +112,9 @@ def _normalised(tensors: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         new = sum((a.conj().T @ environment @ a for a in t), start=np.zeros(()))
         norm = np.linalg.norm(new)
         if norm == 0:
-            raise TargetPowerError("The state is zero everywhere.")
+            raise TargetPowerError(
+                "These tensors multiply to zero: the state has no norm to divide by."
+            )
         out.append(t / np.sqrt(norm))
         environment = new / norm
     last = environment[0, 0].real

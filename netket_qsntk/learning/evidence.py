@@ -66,7 +66,9 @@ def log_evidence(
     if scale not in ("fixed", "best"):
         raise InvalidTrainingError(f"scale={scale!r}: expected 'fixed' or 'best'.")
     if np.shape(power) != (len(levels),):
-        raise TargetPowerError(f"power has shape {np.shape(power)}: expected ({len(levels)},).")
+        raise TargetPowerError(
+            f"power has shape {np.shape(power)}: expected ({len(levels)},), as target_power(target) gives."
+        )
     if not np.all((sizes > 0) & (sizes < levels.n_states)):
         raise InvalidTrainingError(
             f"n_train={sizes}: expected numbers above 0 and below the {levels.n_states:g} configurations."

@@ -189,7 +189,9 @@ def levels(
     if isinstance(table, DistanceTable):
         return _of_distances(table, kernel.n_parts, symmetry)
     if symmetry is not None:
-        raise NoLevelsError("Symmetric levels are known for sites of two states only.")
+        raise NoLevelsError(
+            f"Symmetric levels are known for sites of two states only, got {len(table.ntk)}: leave group out."
+        )
     return Levels(
         *product_levels(table),
         n_parts=kernel.n_parts,

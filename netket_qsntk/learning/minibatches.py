@@ -190,9 +190,11 @@ def _check(
     if method not in ("sgd", "minsr"):
         raise InvalidTrainingError(f"method={method!r}: expected 'sgd' or 'minsr'.")
     if np.shape(power) != (len(levels),):
-        raise TargetPowerError(f"power has shape {np.shape(power)}: expected ({len(levels)},).")
+        raise TargetPowerError(
+            f"power has shape {np.shape(power)}: expected ({len(levels)},), as target_power(target) gives."
+        )
     if not (np.all(steps >= 0) and np.all(np.isinf(steps) | (steps == np.rint(steps)))):
-        raise InvalidTrainingError("steps: expected whole numbers >= 0, or ∞.")
+        raise InvalidTrainingError(f"steps={steps}: expected whole numbers >= 0, or ∞.")
     if not float(rate) > 0 or not float(ridge) >= 0:
         raise InvalidTrainingError(
             f"learning_rate={rate!r}, ridge={ridge!r}: expected a positive number, and one >= 0."

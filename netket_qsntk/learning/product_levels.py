@@ -53,8 +53,8 @@ def product_levels(table: SiteTable) -> tuple[Array, Array, np.ndarray, float, n
     nngp = vectors.T @ np.asarray(table.nngp) @ vectors
     if np.abs(nngp - np.diag(np.diag(nngp))).max() > 1e-9 * np.abs(nngp).max():
         raise NoLevelsError(
-            "NNGP and NTK have different functions on a site, and no common levels. trainable='readout' makes one a "
-            "multiple of the other."
+            "NNGP and NTK have different functions on a site, and no common levels. With "
+            "qs.kernels.infinite_width(model, trainable='readout') one is a multiple of the other."
         )
     numbers = occupations(table.d, q)
     logs = [math.lgamma(n + 1) for n in range(table.d + 1)]

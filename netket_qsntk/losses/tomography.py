@@ -140,7 +140,8 @@ class Tomography(Loss):
                 )
             if not (np.abs(outcomes) == 1).all() or (counts < 0).any():
                 raise InvalidConfigurationsError(
-                    f"Measurement in {m.basis!r}: outcomes are ±1 and counts are not negative."
+                    f"Measurement in {m.basis!r}: expected outcomes ±1 and counts >= 0, got outcomes "
+                    f"{np.unique(outcomes)[:5].tolist()} and a least count of {counts.min():g}."
                 )
             total = np.zeros(hilbert.n_states)
             np.add.at(total, np.asarray(hilbert.states_to_numbers(outcomes)), counts)

@@ -201,4 +201,7 @@ class InfiniteWidth(nn.Module):
 
 
 def _missing() -> Array:
-    raise InvalidModelError("InfiniteWidth: its collection 'centres' has lost a variable.")
+    raise InvalidModelError(
+        "InfiniteWidth: its collection 'centres' has lost a variable. Make it anew: model.init(key, x), or "
+        "model.made_of(configurations)."
+    )

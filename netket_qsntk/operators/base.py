@@ -159,7 +159,8 @@ class ScaledIdentity(KernelOperator):
         rows = np.asarray(rows)
         if columns is not None or len(np.unique(rows)) != len(rows):
             raise StructureError(
-                "A multiple of the identity is restricted to the same rows and columns, each once."
+                f"A multiple of the identity is restricted to the same rows and columns, each once; got {len(rows)}, "
+                f"{len(np.unique(rows))} of them different, and columns={'None' if columns is None else 'given'}."
             )
         return ScaledIdentity(self.factor, len(rows), self.dtype, positive=self.positive)
 

@@ -113,7 +113,10 @@ def conjugate_residuals(
     if start is not None:
         first, form = real_rows(start, operator.shape[0])
         if form.is_complex != columns.is_complex or first.shape != rows.shape:
-            raise OperatorShapeError("start must have the shape and the kind of b.")
+            raise OperatorShapeError(
+                f"start has shape {jnp.shape(start)} and dtype {jnp.asarray(start).dtype}: expected those of b, "
+                f"{jnp.shape(b)} and {jnp.asarray(b).dtype} (real or complex alike)."
+            )
     with bar(max_steps, "conjugate residuals", show=show_progress, unit="product") as done:
         x, steps = _iterate(
             operator, preconditioner, rows, first.astype(rows.dtype), tol, max_steps, done

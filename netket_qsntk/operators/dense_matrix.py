@@ -112,7 +112,9 @@ class Dense(KernelOperator):
     def add_diagonal(self, value: ArrayLike) -> "Dense":
         """The matrix plus ``value`` times the identity."""
         if not self.symmetric:
-            raise OperatorShapeError("add_diagonal needs a symmetric operator.")
+            raise OperatorShapeError(
+                f"add_diagonal needs the same rows and columns; {self!r} is a block between different batches."
+            )
         i = jnp.arange(self.shape[0])
         positive = self.positive and is_nonnegative(value)
         return Dense(

@@ -161,7 +161,9 @@ class Hypercube(OnBasis):
         rounding (:mod:`netket_qsntk.spectral`) as λ_max: the operator has nothing there, and noise is not magnified.
         """
         if not self.symmetric:
-            raise OperatorShapeError("Only a symmetric operator has a preconditioner.")
+            raise OperatorShapeError(
+                f"Only an operator with the same rows and columns has a preconditioner; {self!r} is a block."
+            )
         top = jnp.max(self.levels)
         rounding = 16 * self.rows.size * jnp.finfo(self.dtype).eps * jnp.abs(self.values[0])
 
@@ -192,7 +194,9 @@ class Hypercube(OnBasis):
         drawn on any batch.
         """
         if not self.symmetric:
-            raise OperatorShapeError("A block between two batches has no modes.")
+            raise OperatorShapeError(
+                f"{self!r} is a block between two batches and has no modes: take kernel.operator(x) of one batch."
+            )
         return ParityModes(level_values=self.levels, rows=self.rows)
 
     def _plus(self, other: KernelOperator) -> KernelOperator | None:

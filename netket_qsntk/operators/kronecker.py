@@ -171,7 +171,9 @@ class Kronecker(OnBasis):
         the product alone.
         """
         if not self.symmetric:
-            raise OperatorShapeError("Only a symmetric operator has a preconditioner.")
+            raise OperatorShapeError(
+                f"Only an operator with the same rows and columns has a preconditioner; {self!r} is a block."
+            )
         values, vectors = jnp.linalg.eigh(self.factor)
         floor = cutoff ** (1 / self.n_sites) * values[-1]
         inverse = (vectors / jnp.maximum(values, floor)) @ vectors.T
@@ -200,9 +202,14 @@ class Kronecker(OnBasis):
             OperatorShapeError: A block between two batches.
         """
         if self.insertion is not None:
-            raise StructureError("A product with an insertion has no modes that are products.")
+            raise StructureError(
+                "A product with an insertion (the NTK of CosNet or GaussNet) has no modes that are products. Take "
+                "which='nngp', or Dense(operator.as_matrix()).eigh()."
+            )
         if not self.symmetric:
-            raise OperatorShapeError("A block between two batches has no modes.")
+            raise OperatorShapeError(
+                f"{self!r} is a block between two batches and has no modes: take kernel.operator(x) of one batch."
+            )
         values, vectors = jnp.linalg.eigh(self.factor)
         others = self.n_sites - 1
         return ProductModes(

@@ -151,7 +151,9 @@ def projection(
 def _permutations(group: PermutationGroup | None, sites: int | None) -> np.ndarray:
     if group is None:
         if sites is None:
-            raise SymmetryError("group=None is the identity alone: the number of sites is needed.")
+            raise SymmetryError(
+                "group=None is the identity alone, of which the number of sites is not known: give sites=…"
+            )
         return np.arange(sites, dtype=np.int32)[None]
     if not isinstance(group, PermutationGroup):
         raise SymmetryError(
