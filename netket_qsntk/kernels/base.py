@@ -157,6 +157,7 @@ class InfiniteWidthKernel(abc.ABC):
 
         Raises:
             StructureError: The structure of ``hint`` does not hold for this kernel on these configurations, and why.
+            InvalidModelError: Its matrices are complex.
 
         Example:
             >>> import netket as nk, netket_qsntk as qs
@@ -166,11 +167,19 @@ class InfiniteWidthKernel(abc.ABC):
             positive, memory=176 B (as a matrix 8.39 MB), because the kernel depends on the Hamming distance alone;
             on the whole basis its spectrum is exact)
         """
+        check_real(self, "kernel.operator")
         return operator_of(self, x, y, which, hint)
 
     def qsntk(self, x: ArrayLike, y: ArrayLike | None = None) -> QSNTK:
-        """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0."""
+        """The quantum-state NTK (Eqs. 6-12): deterministic, with Θ₁₂ = 0.
+
+        Of a complex character ψ₁ and ψ₂ mix, Θ₁₁ = Θ₂₂ = Re Θ, Θ₁₂ = -Im Θ (half of each for one real network, whose
+        projection is complex).
+        """
         ntk = self.ntk(x, y)
+        if jnp.iscomplexobj(ntk):
+            half = ntk if self.n_parts == 2 else ntk / 2
+            return QSNTK(theta_11=half.real, theta_22=half.real, theta_12=-half.imag)
         zero = jnp.zeros_like(ntk)
         return QSNTK(theta_11=ntk, theta_22=ntk if self.n_parts == 2 else zero, theta_12=zero)
 

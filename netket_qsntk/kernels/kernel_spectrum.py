@@ -239,7 +239,11 @@ def _blocks(kernel: Given, states: ArrayLike | None) -> list[tuple[np.ndarray, s
             )
         x = check_configurations(states, "states")
         if isinstance(kernel, InfiniteWidthKernel):
-            return [(np.asarray(kernel.ntk(x)), "each" if kernel.n_parts == 2 else "real")]
+            matrix = np.asarray(kernel.ntk(x))
+            if not kernel.is_real:
+                # The parts of a projection with a complex character share the kernel of one real network.
+                return [(matrix if kernel.n_parts == 2 else matrix / 2, "each")]
+            return [(matrix, "each" if kernel.n_parts == 2 else "real")]
         kernel = kernel.qsntk(x)
     if isinstance(kernel, QSNTK):
         shape = kernel.theta_11.shape

@@ -17,7 +17,7 @@ _DENSE = 4096
 
 
 def largest_eigenvalue(matrix: ArrayLike) -> float:
-    """λ_max of a symmetric positive semidefinite matrix (n, n), by Lanczos for all but the smallest n."""
+    """λ_max of a positive semidefinite matrix (n, n), by Lanczos for all but the smallest n."""
     a = np.asarray(matrix)
     if not a.any():
         return 0.0
@@ -55,7 +55,10 @@ def max_learning_rate(kernel: InfiniteWidthKernel | EmpiricalKernel, states: Arr
         raise InvalidConfigurationsError(
             "states is empty: expected training configurations (n, sites)."
         )
-    if isinstance(kernel, InfiniteWidthKernel):
+    if isinstance(kernel, InfiniteWidthKernel) and not kernel.is_real:
+        # The parts of a projection with a complex character share the kernel of one real network.
+        top = largest_eigenvalue(kernel.ntk(x)) * kernel.n_parts / 2
+    elif isinstance(kernel, InfiniteWidthKernel):
         operator = kernel.operator(x)
         if operator.has_cheap_spectrum:
             top = float(jnp.max(operator.eigh().levels()[0]))

@@ -14,11 +14,12 @@ from jax.typing import ArrayLike, DTypeLike
 from netket_qsntk.errors import InvalidConfigurationsError, InvalidModelError
 from netket_qsntk.kernels import patterns
 from netket_qsntk.kernels.base import InfiniteWidthKernel
-from netket_qsntk.kernels.symmetrized import SymmetrizedKernel, hamming_table, two_states
+from netket_qsntk.kernels.group_sums import hamming_table, two_states
+from netket_qsntk.kernels.symmetrized import SymmetrizedKernel
 from netket_qsntk.spectral import rounding_floor
 from netket_qsntk.symmetry.orbits import distinct, folded, orbit_sums, orbit_words, words
 from netket_qsntk.symmetry.projection import Projection
-from netket_qsntk.tracing import on_host
+from netket_qsntk.tracing import is_traced, on_host
 
 Which = Literal["ntk", "nngp"]
 Variables = dict[str, Array]
@@ -75,7 +76,7 @@ def evaluator(
                 "InfiniteWidth: the kernel's character is complex, which mixes log-amplitude and phase. Use a real "
                 "one (χ = 1 makes ψ invariant) and put the momentum into a reference."
             )
-    states = two_states(y)
+    states = two_states(y, symmetry=symmetry)
     if states is None:
         return made
     middle = (states[0] + states[1]) / 2
@@ -106,18 +107,38 @@ def evaluator(
 
 
 def rows(made: Variables, kernel: InfiniteWidthKernel | None, x: Array, which: Which) -> Array:
-    """k(x, Y) between configurations (n, d) and the centres: (n, M)."""
+    """k(x, Y) between configurations (n, d) and the centres: (n, M); no numbers where :func:`_ups` says so."""
     if "middle" not in made and kernel is not None:
         y = made["configurations"]
         return kernel.ntk(x, y) if which == "ntk" else kernel.nngp(x, y)
-    up = x > made["middle"].astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
+    up, known = _ups(made, x)
     values = []
     if "columns" in made:
         counts = pattern_places(made).counts(up, made["columns"].shape[0])
         values.append(counts @ made["columns"])
     if "table" in made:
         values.append(orbit_sums(words(up), made["orbits"], made["table"], made.get("weights")))
-    return sum(values[1:], values[0])
+    return jnp.where(known[:, None], sum(values[1:], values[0]), jnp.nan)
+
+
+def _ups(made: Variables, x: Array) -> tuple[Array, Array]:
+    """Configurations as booleans, and whether all their sites have one of the two states of the centres' (n,).
+
+    Where they have not (centres of only two of three local states, 0 and 1 for ±1), tables say nothing.
+
+    Raises:
+        InvalidConfigurationsError: They have not, and their values are known.
+    """
+    middle = made["middle"].astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
+    half = jnp.abs(made["configurations"][0, 0].astype(middle.dtype) - middle)
+    known = jnp.all(jnp.abs(jnp.abs(x - middle) - half) < 1e-3 * half, axis=-1)
+    if not is_traced((x, known)) and not bool(known.all()):
+        strange = np.asarray(x)[~np.asarray(known)][0]
+        raise InvalidConfigurationsError(
+            f"Sites of the centres are {float(middle - half):g} or {float(middle + half):g}, and a configuration is "
+            f"{strange.tolist()}: expected centres with all local states, such as vs.samples of more configurations."
+        )
+    return x > middle, known
 
 
 def products(
@@ -126,8 +147,9 @@ def products(
     """k(x, Y) w for weights (M, k): (n, k). Of patches alone it costs one look-up a patch, whatever M is."""
     if "columns" not in made or "table" in made:
         return rows(made, kernel, x, which) @ weights
-    up = x > made["middle"].astype(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
-    return pattern_places(made).sums(up, made["columns"] @ weights)
+    up, known = _ups(made, x)
+    found = pattern_places(made).sums(up, made["columns"] @ weights)
+    return jnp.where(known[:, None], found, jnp.nan)
 
 
 def pattern_places(made: Variables) -> patterns.Patterns:

@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 
 from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.base import InfiniteWidthKernel
+from netket_qsntk.kernels.group_sums import two_states
 from netket_qsntk.kernels.registry import infinite_width
-from netket_qsntk.kernels.symmetrized import two_states
 from netket_qsntk.models import centres as centre
 from netket_qsntk.symmetry.orbits import distinct, words
 

@@ -58,6 +58,25 @@ def test_kernels_without_structure_are_summed_element_by_element():
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("flip", [None, 1])
+@pytest.mark.parametrize(
+    "hilbert", [nk.hilbert.Spin(1, 3), nk.hilbert.Fock(1, 3), nk.hilbert.Spin(0.5, 3)], ids=str
+)
+def test_other_local_states_are_no_spins(hilbert, flip):
+    """On the diagonal, and under jax.jit, where values are known only as the program runs."""
+    kernel = qs.kernels.infinite_width(qs.models.CosNet(4, 1.0, 1.5))
+    x, group = np.asarray(hilbert.all_states(), float), nk.graph.Chain(3).space_group()
+    made = qs.kernels.symmetrized(kernel, group, spin_flip=flip)
+    expected = brute_force(kernel, group, None, flip, x, x, "ntk")
+    np.testing.assert_allclose(made.diagonals(x)[1], np.diag(expected), atol=1e-13)
+    np.testing.assert_allclose(made.diagonal(x), np.diag(expected), atol=1e-13)
+    np.testing.assert_allclose(jax.jit(made.ntk)(x), expected, atol=1e-13)
+    np.testing.assert_allclose(jax.jit(lambda t: made.ntk(t, x))(x), expected, atol=1e-13)
+    nngp = brute_force(kernel, group, None, flip, x, x, "nngp")
+    np.testing.assert_allclose(made.nngp(x), nngp, atol=1e-13)
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_levels_stay_and_multiplicities_are_burnsides(name):
     group, character, flip = CASES[name]
@@ -78,6 +97,27 @@ def test_complex_characters_mix_the_two_parts():
     assert not q.is_decoupled()
     np.testing.assert_allclose(q.phi, 2 * hermitian, atol=1e-12)
     np.testing.assert_allclose(q.theta, 0, atol=1e-12)
+
+
+def test_multiples_and_sums_of_complex_kernels_mix_them_too():
+    one = qs.kernels.symmetrized(qs.kernels.infinite_width(ERF), *CASES["momentum"][:2])
+    x = STATES[::31]
+    expected = one.qsntk(x).omega_ri
+    for made, factor in ((2.0 * one, 2.0), (one + one, 2.0)):
+        np.testing.assert_allclose(made.qsntk(x).omega_ri, factor * expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("parts", ["real", "independent"])
+def test_the_spectrum_of_a_complex_kernel_is_that_of_the_quantum_state_kernel(parts):
+    kernel = qs.kernels.infinite_width(ERF.clone(parts=parts))
+    made, x = qs.kernels.symmetrized(kernel, *CASES["momentum"][:2]), STATES[::31]
+    both = qs.kernels.spectrum(made.qsntk(x))
+    # Each mode twice, for ψ and iψ.
+    np.testing.assert_allclose(
+        qs.kernels.spectrum(made, x).eigenvalues, both.eigenvalues[::2], atol=1e-12
+    )
+    limit = qs.kernels.max_learning_rate(made, x)
+    assert abs(limit / both.max_learning_rate - 1) < 1e-10
 
 
 @pytest.mark.thorough

@@ -113,6 +113,20 @@ def test_kernels_without_tables(hilbert):
     )
 
 
+@pytest.mark.thorough
+def test_centres_of_two_of_three_local_states_say_nothing_of_the_third():
+    net = NET.clone(encoding=None)
+    made = qs.models.InfiniteWidth(net, [[2, -2, 2, -2], [2, 2, -2, -2]])
+    x = jnp.asarray([[2, -2, 2, 2], [2, 0, 2, -2]])
+    variables = made.init(jax.random.key(0), x[:1])
+    known = qs.kernels.infinite_width(net).ntk(x[:1], np.asarray(made.centres))
+    found = jax.jit(lambda v, x: made.apply(v, x, method="rows"))(variables, x)
+    np.testing.assert_allclose(found[0], known[0], atol=1e-12)
+    assert np.isnan(found[1]).all()
+    with pytest.raises(qs.errors.InvalidConfigurationsError, match=r"\[2, 0, 2, -2\]"):
+        made.apply(variables, x, method="rows")
+
+
 def random_variables(model, dtype=float):
     variables = model.init(jax.random.key(0), STATES[:1])
     theta = jax.tree.map(
