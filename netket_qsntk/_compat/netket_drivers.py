@@ -61,14 +61,27 @@ def hamiltonian_of(driver: nk.driver.AbstractDriver) -> nk.operator.AbstractOper
 
 
 def diag_shift_of(driver: nk.driver.AbstractDriver) -> float | None:
-    """λ of natural gradient descent at this step, None for plain gradients."""
+    """λ of natural gradient descent at this step, None for other steps."""
     if isinstance(driver, nk.driver.VMC_SR):
         shift = driver.diag_shift
-    elif isinstance(driver, nk.driver.VMC) and isinstance(driver.preconditioner, nk.optimizer.SR):
+    elif isinstance(driver, nk.driver.VMC) and is_plain_sr(driver.preconditioner):
         shift = driver.preconditioner.diag_shift
     else:
         return None
     return float(shift(driver.step_count) if callable(shift) else shift)
+
+
+def is_plain_sr(preconditioner: object) -> bool:
+    """Whether it is SR with the same shift of every parameter."""
+    return isinstance(preconditioner, nk.optimizer.SR) and preconditioner.diag_scale is None
+
+
+def is_gradient_or_sr(driver: nk.driver.AbstractDriver) -> bool:
+    """Whether the optimiser is given the gradient itself, or SR's solution with one shift for all parameters."""
+    if not isinstance(driver, nk.driver.VMC):
+        return isinstance(driver, nk.driver.VMC_SR)
+    own = driver.preconditioner
+    return own is nk.optimizer.identity_preconditioner or is_plain_sr(own)
 
 
 def next_change(driver: nk.driver.AbstractDriver, update: PyTree) -> PyTree:

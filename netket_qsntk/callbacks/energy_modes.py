@@ -8,7 +8,12 @@ import optax
 from jax import Array
 from netket.utils.types import PyTree
 
-from netket_qsntk._compat.netket_drivers import diag_shift_of, hamiltonian_of, next_change
+from netket_qsntk._compat.netket_drivers import (
+    diag_shift_of,
+    hamiltonian_of,
+    is_gradient_or_sr,
+    next_change,
+)
 from netket_qsntk.advice.batch import Batch, connect, draw_batch
 from netket_qsntk.advice.modes import TangentModes, tangent_modes
 from netket_qsntk.advice.rows import LogPsi, real_view
@@ -123,14 +128,18 @@ def _trained(driver: nk.driver.AbstractDriver, modes: TangentModes, shift: float
 def optimizer_limit(optimizer: optax.GradientTransformation) -> float | None:
     """The largest curvature at which a linear optimiser is stable: 2/η of gradient descent, more with momentum.
 
-    None where steps change with time or depend on more than the gradient (schedules, adam).
+    None where steps change with time (schedules), are not linear in the gradient (adam, rmsprop, clipping), or tell
+    parameters apart.
 
     Example:
         >>> import optax
         >>> round(optimizer_limit(optax.sgd(0.1)), 6), round(optimizer_limit(optax.sgd(0.1, momentum=0.9)), 6)
         (20.0, 38.0)
     """
-    step = AffineStep.of(optimizer)
+    try:
+        step = AffineStep.of(optimizer)
+    except Exception:  # it wants the parameters of the network, by name
+        return None
     if step is None:
         return None
     low, high = 0.0, 1e-6
@@ -153,10 +162,11 @@ def _edge(
     shift: float | None,
 ) -> float:
     """Distance to the edge of stability: 1 at it, above 1 stable."""
-    limit = optimizer_limit(driver.optimizer)
-    change = next_change(driver, update)
-    if limit is None and change is not None and _parallel(change, update):
-        limit = 2 / _rate(change, update)
+    limit, change = None, next_change(driver, update)
+    if is_gradient_or_sr(driver):
+        limit = optimizer_limit(driver.optimizer)
+        if limit is None and change is not None and _parallel(change, update):
+            limit = 2 / _rate(change, update)
     if limit is not None:
         rates = modes.rates(shift)
         top = float(rates[-1]) if rates is not None and rates.size else 0.0

@@ -61,8 +61,8 @@ class NTKDiagnostics(nk.callbacks.AbstractCallback):
 
     - ``edge``: distance to the edge of stability for the driver's own optimiser, rate and diag_shift, 1 at the edge
       and above 1 stable: its largest stable curvature (2/η for sgd, more with momentum) over µ_max, the largest
-      eigenvalue of (S+λ)⁻¹G, G the second variation of the energy; for optimisers that are not linear (adam) along
-      the step itself;
+      eigenvalue of (S+λ)⁻¹G, G the second variation of the energy; for optimisers that are not linear (adam) and
+      preconditioners other than SR with a diag_shift along the step itself;
     - ``sr_trained_modes``: Σ s/(s+λ), the effective number of modes that SR trains (from all samples where the
       driver's solver returns its eigenvalues), and with ``eigenvalues`` the filter ``sr_filter`` itself;
     - ``signal_to_noise`` of the energy's force on all modes together, ``resolved_modes``, those whose own force

@@ -22,6 +22,8 @@ from netket_qsntk import spectral
 from netket_qsntk.errors import NonLinearOptimizerError
 
 _STEPS = 5
+# Sizes of gradients and states at which a step must be the same linear function: clipping and signs are not.
+_SIZES = (1e-4, 1.0, 1e4)
 
 
 class _Trial:
@@ -121,7 +123,7 @@ class AffineStep(NamedTuple):
 
     @classmethod
     def of(cls, optimizer: optax.GradientTransformation) -> "AffineStep | None":
-        """The step of a linear optimiser, or None if its steps differ (a counter, a schedule)."""
+        """The step, or None if steps differ (a counter, a schedule) or are not linear in gradient and state."""
         zero = jnp.zeros(1)
         leaves, treedef = jax.tree.flatten(optimizer.init(zero))
         for leaf in leaves:
@@ -137,7 +139,14 @@ class AffineStep(NamedTuple):
 
         k = 1 + len(leaves)
         columns = [step(row, 0.0) for row in np.eye(k)]
-        return cls(np.stack(columns, axis=1), step(np.zeros(k), 1.0))
+        found = cls(np.stack(columns, axis=1), step(np.zeros(k), 1.0))
+        sample, eps = np.random.default_rng(0).normal(size=k + 1), float(jnp.finfo(zero.dtype).eps)
+        for size in _SIZES:
+            z, gradient = size * sample[:k], float(size * sample[k])
+            expected = found.from_state @ z + found.from_gradient * gradient
+            if not np.allclose(step(z, gradient), expected, rtol=0, atol=1e3 * eps * size):
+                return None
+        return found
 
     @property
     def from_position(self) -> np.ndarray:

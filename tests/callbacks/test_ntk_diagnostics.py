@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import netket_qsntk as qs
+from netket_qsntk.callbacks.energy_modes import optimizer_limit
 from netket_qsntk.errors import InvalidTrainingError
 
 HI = nk.hilbert.Spin(0.5, 5)
@@ -307,6 +308,61 @@ def test_long_steps_are_beyond_the_edge_for_every_optimiser():
             driver = nk.driver.VMC(H, make(rate), variational_state=state)
             edges.append(run(driver, steps=1)["ntk/edge"][0])
         assert edges[0] > 1 > edges[1]
+
+
+def test_optimisers_that_are_not_linear_have_no_limit_of_their_own():
+    assert optimizer_limit(optax.sgd(0.1, momentum=0.9)) == pytest.approx(38)
+    assert optimizer_limit(optax.sgd(1e-6)) == pytest.approx(2e6)
+    labels = {"Dense": "fast", "visible_bias": "slow"}
+    for optimizer in (
+        optax.rmsprop(0.01),
+        nk.optimizer.AdaGrad(0.01),
+        optax.sign_sgd(0.1),
+        optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.1)),
+        optax.chain(optax.clip_by_global_norm(1e3), optax.sgd(0.1)),
+        optax.multi_transform({"fast": optax.sgd(0.1), "slow": optax.sgd(0.01)}, labels),
+    ):
+        assert optimizer_limit(optimizer) is None
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["tenfold", "scaled shift", "clipped"])
+def test_the_edge_is_that_of_the_step_that_is_made(kind):
+    """Steps that are no gradient and no plain SR are judged by the energy along them; clipped ones by their rate."""
+    clip = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.1))
+    optimizer, preconditioner = {
+        "tenfold": (optax.sgd(0.1), lambda _, g, step: jax.tree.map(lambda x: 10 * x, g)),
+        "scaled shift": (optax.sgd(0.1), nk.optimizer.SR(diag_shift=1e-3, diag_scale=1.0)),
+        "clipped": (clip, nk.optimizer.identity_preconditioner),
+    }[kind]
+    # Log ψ is linear in the parameters: the second variation along a step is the second derivative.
+    jastrow = nk.models.Jastrow(param_dtype=float, kernel_init=jax.nn.initializers.normal(0.3))
+
+    def logged(optimizer, preconditioner):
+        state = nk.vqs.FullSumState(HI, jastrow, seed=1)
+        driver = nk.driver.VMC(H, optimizer, variational_state=state, preconditioner=preconditioner)
+        start = state.parameters
+        found = run(driver, steps=1)
+        change = jax.tree.map(jnp.subtract, driver.state.parameters, start)
+        assert "ntk/sr_trained_modes" not in found
+        return found["ntk/edge"][0], start, change, driver._loss_grad
+
+    found, start, change, gradient = logged(optimizer, preconditioner)
+    if kind == "clipped":
+        plain = logged(optax.sgd(0.1), nk.optimizer.identity_preconditioner)[0]
+        norm = float(jnp.linalg.norm(jax.flatten_util.ravel_pytree(gradient)[0]))
+        assert norm > 2e-3
+        assert found == pytest.approx(plain * norm / 1e-3, rel=1e-6)
+        return
+    dense = jnp.asarray(H.to_dense())
+
+    def energy(t):
+        moved = jax.tree.map(lambda p, d: p + t * d, start, change)
+        psi = jnp.exp(jastrow.apply({"params": moved}, jnp.asarray(HI.all_states())))
+        return (psi @ dense @ psi) / (psi @ psi)
+
+    slope, curve = jax.grad(energy)(0.0), jax.grad(jax.grad(energy))(0.0)
+    assert found == pytest.approx(float(-2 * slope / curve), rel=1e-6)
 
 
 @pytest.mark.thorough
