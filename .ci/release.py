@@ -59,6 +59,7 @@ def check_sdist(sdist: Path) -> None:
         "docs/index.md",
         "examples/quench_supervised.py",
         "benchmarks/__init__.py",
+        ".ci/versions.py",
     }
     expect(wanted <= names, f"the sdist lacks {sorted(wanted - names)}")
     built = [name for name in names if "_build/" in name or "__pycache__" in name]

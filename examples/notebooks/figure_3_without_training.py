@@ -63,8 +63,8 @@ drawn = np.rint(fractions * n_states).astype(int)
 warnings.simplefilter("ignore", qs.errors.FiniteSizeWarning)
 sizes = np.unique(np.rint(np.geomspace(0.02, 0.95, 60) * n_states))
 curves = {
-    "pairs": qs.learning.learning_curve(levels, power, sizes),
-    "single configurations": qs.learning.learning_curve(levels, power, sizes, method="single"),
+    "predicted, x with -x": qs.learning.learning_curve(levels, power, sizes),
+    "predicted, each x alone": qs.learning.learning_curve(levels, power, sizes, method="single"),
 }
 SPLITS = 6 if QUICK else 3
 losses = np.zeros((2, len(drawn), SPLITS))
@@ -81,7 +81,7 @@ for ax, part, values in zip(axes, ("L_mu", "L_gamma"), losses):
         "loss": values.mean(1),
         "error": values.std(1, ddof=1) / SPLITS**0.5,
     }
-    qs.plot.learnability(curves, {"training sets": points}, part=part, ax=ax)
+    qs.plot.learnability(curves, {"drawn training sets": points}, part=part, ax=ax)
 plt.show()
 
 predicted = qs.learning.learning_curve(levels, power, drawn)
