@@ -3,7 +3,18 @@
 What a wide network will do (its ensemble, its entanglement, its whole training curve), before and beside
 training it. After Luo & Halverson, *Infinite neural network quantum states*, arXiv:2112.00723.
 
->>> import netket_qsntk as qs
+- A VMC run predicted: ``driver.InfiniteWidthVMC_SR``; its settings: ``advise``; watched: ``callbacks.NTKDiagnostics``.
+- An infinitely wide network that NetKet trains, on any number of sites: ``models.InfiniteWidth``.
+- Networks and their limit: ``models``, ``readout``, ``kernels``, ``symmetry``, ``vqs``.
+- Supervised training, trained and in closed form: ``targets``, ``losses``, ``driver``, ``dynamics``.
+- Learning curves without a training set: ``learning``.
+- Entanglement of states and of whole ensembles: ``entanglement``, ``observable``.
+- Large kernels, devices, figures: ``operators``, ``parallel``, ``plot``.
+
+>>> import netket as nk, netket_qsntk as qs
+>>> kernel = qs.kernels.infinite_width(qs.models.CosNet(width=100, sigma_a=1.0, sigma_w=1.0))
+>>> kernel.nngp(nk.hilbert.Spin(0.5, 3).all_states()).shape
+(8, 8)
 """
 
 from types import ModuleType

@@ -81,6 +81,21 @@ def test_blocks_of_page_run_and_print_what_is_shown(
         )
 
 
+@pytest.mark.thorough
+def test_first_block_of_the_readme_predicts_what_it_says() -> None:
+    code, _, _ = blocks((DOCS.parent / "README.md").read_text("utf-8"))[0]
+    namespace: dict[str, Any] = {}
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(code, namespace)
+    said = re.search(r"Energy.*#(.*)$", code, re.MULTILINE)
+    assert said is not None
+    printed = NUMBER.findall(out.getvalue().partition("]")[0])
+    assert len(printed) == 3
+    assert all(map(_close, NUMBER.findall(said[1]), printed))
+    assert "nk.driver.VMC_SR(" in out.getvalue()
+
+
 def test_comparison_of_output_sees_differences() -> None:
     assert same("loss 1.25e-03\n", "loss   1.2504e-03")
     assert not same("loss 1.25e-03", "loss 1.28e-03")

@@ -42,8 +42,9 @@ def main():
     unknown = sorted(set(args.names) - set(NOTEBOOKS))
     if unknown:
         parser.error(f"no notebook {', '.join(unknown)}: expected some of {', '.join(NOTEBOOKS)}")
-    # The kernels inherit it; no notebook has a progress bar.
+    # The kernels inherit both; no notebook has a progress bar, and pictures belong into the notebook.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+    os.environ.pop("MPLBACKEND", None)
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.names or NOTEBOOKS:
         print(f"{name:28}{execute(name, args.out):7.1f} s", flush=True)
