@@ -3,7 +3,7 @@
 What a wide network will do (its ensemble, its entanglement, its whole training curve), before and beside
 training it. After Luo & Halverson, *Infinite neural network quantum states*, arXiv:2112.00723.
 
-- A VMC run predicted: ``driver.InfiniteWidthVMC_SR``; its settings: ``advise``; watched: ``callbacks.NTKDiagnostics``.
+- A VMC run predicted: ``driver.InfiniteWidthVMC_SR``; its settings: ``advise``; watched: ``callbacks``.
 - An infinitely wide network that NetKet trains, on any number of sites: ``models.InfiniteWidth``.
 - Networks and their limit: ``models``, ``readout``, ``kernels``, ``symmetry``, ``vqs``.
 - Supervised training, trained and in closed form: ``targets``, ``losses``, ``driver``, ``dynamics``.

@@ -1,8 +1,8 @@
 """Drivers: train finite networks, linearise them, or take them infinitely wide.
 
-:class:`QSNTKDriver`, :class:`LinearizedDriver` and :class:`InfiniteWidthDriver` take the same arguments and log the same keys.
-:class:`InfiniteWidthVMC`, :class:`InfiniteWidthVMC_SR` and :class:`InfiniteWidthTDVP` are NetKet's drivers of those names at
-infinite width.
+:class:`QSNTKDriver`, :class:`LinearizedDriver` and :class:`InfiniteWidthDriver` take the same arguments and log the
+same keys. :class:`InfiniteWidthVMC`, :class:`InfiniteWidthVMC_SR` and :class:`InfiniteWidthTDVP` are NetKet's drivers
+of those names at infinite width.
 """
 
 from netket_qsntk.driver.finite import QSNTKDriver

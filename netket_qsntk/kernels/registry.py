@@ -60,12 +60,14 @@ def infinite_width(model: object, trainable: Trainable = "all") -> InfiniteWidth
     is another function, and needs a registration of its own.
 
     Args:
-        model: One of :mod:`netket_qsntk.models`, or an instance of a registered type; a kernel is returned as it is.
+        model: One of :mod:`netket_qsntk.models`; NetKet's ``MLP``, ``RBM``, ``RBMModPhase`` or ``Jastrow`` with real
+            parameters, at the width it has; or an instance of a registered type. A kernel is returned as it is.
         trainable: ``"all"`` parameters, or the ``"readout"`` alone: then the NTK is the NNGP (divided by the
             readout's variance in the standard parametrisation), the paper's Case 1.
 
     Raises:
-        UnknownKernelError: No kernel is registered for this type.
+        UnknownKernelError: No kernel is registered for this type, or the model has no kernel limit
+            (``parametrization="mup"``, complex parameters).
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
