@@ -23,6 +23,7 @@ import netket as nk
 import numpy as np
 import optax
 import scipy.linalg
+from matplotlib.ticker import LogFormatter
 
 import netket_qsntk as qs
 
@@ -68,12 +69,13 @@ def trained(hamiltonian, state, steps=STEPS, shift=SHIFT):
 
 def compare(axis, axis_of_drift, hamiltonian, make_state):
     """Three widths: lines are predicted, dots measured; below, the drift of each."""
-    for width, colour in zip(WIDTHS, qs.plot.COLOURS):
+    for width, colour, marker in zip(WIDTHS, qs.plot.COLOURS, "os^"):
         predicted, measured, drift = trained(hamiltonian, make_state(width))
         # Sampled energies scatter about E₀ in the end.
-        axis.semilogy(np.abs(measured), ".", color=colour, label=f"width {width}")
+        shown = {"marker": marker, "ms": 3.5, "markevery": max(1, len(measured) // 20)}
+        axis.semilogy(np.abs(measured), ls="", color=colour, label=f"width {width}", **shown)
         axis.semilogy(predicted, "-", color=colour)
-        axis_of_drift.plot(drift.iters, drift.values, "o-", ms=3, color=colour)
+        axis_of_drift.plot(drift.iters, drift.values, "-", marker=marker, ms=4, color=colour)
         final = abs(measured[-1] / predicted[-1] - 1)
         print(
             f"width {width:4d}: last energies differ by {final:.0%}, drift {drift.values[-1]:.0%}"
@@ -149,6 +151,8 @@ figure, axes = plt.subplots(1, 3, figsize=(10.2, 3.4), layout="constrained")
 axes[0].loglog(shifts, predicted_steps, "-", color="C0", label="predicted")
 axes[0].loglog(shifts, measured_steps, "o", color="C1", label=f"VMC_SR, width {middle}")
 axes[0].set(xlabel="diag_shift", ylabel="steps to a fifth of $E - E_0$")
+axes[0].yaxis.set_major_formatter(LogFormatter())
+axes[0].yaxis.set_minor_formatter(LogFormatter())
 axes[0].legend(frameon=False)
 axes[1].semilogx(shifts, drifts, "o-", color="C1")
 axes[1].set(xlabel="diag_shift", ylabel="drift at the end of the run")

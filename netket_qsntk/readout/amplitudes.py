@@ -66,7 +66,7 @@ class Readout:
     r"""What the functions f = f₁ + i f₂ of a network are.
 
     .. math:: \psi(x) = f(x)\, e^{r(x)} \quad (\text{output "psi"}),\qquad
-        \psi(x) = e^{r(x) + f(x)} \quad (\text{output "log_psi"}),
+        \psi(x) = e^{r(x) + f(x)} \quad (\text{output "log\_psi"}),
 
     with a fixed reference log ψ, r, that is not trained. f has the same kernels either way; what differs is how a
     gradient with respect to ψ becomes one with respect to f (:meth:`f_gradient`). It has no arrays that JAX traces:
