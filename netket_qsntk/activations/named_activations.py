@@ -28,8 +28,12 @@ _FINE = 8192
 _BETWEEN = tuple(round(48 * 1.04**k) for k in range(80))
 # How many of these are tried for a function that converges with none.
 _FEW = 7
-# The least deviation that rules are made for, and the one they are made for where it is not known (under jax.grad).
-_SMALLEST, _UNKNOWN = 0.5, 4.0
+# The least deviation that rules are made for.
+_SMALLEST = 0.5
+# Where it is not known (under jax.grad and jax.jit), the first of these that there is an accurate rule for.
+_UNKNOWN = (16.0, 8.0, 4.0, 1.0)
+# Parts of a deviation at which the mean square is looked at: it may be largest at a smaller one.
+_PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,12 @@ class Activation:
         return replace(self, dual=dual, error=error, deviation=rounded)
 
     def mean_square(self, deviation: float) -> float:
-        """E φ(u)² for u of this standard deviation, by a fine rule: how large the next layer's inputs are."""
+        """The largest E φ(u)² for u of up to this deviation, by a fine rule: the size of the next layer's inputs."""
         grid = np.linspace(-REACH, REACH, _FINE)
         weights = np.exp(-(grid**2) / 2)
         with np.errstate(over="ignore", invalid="ignore"):
-            (value,), _ = on_grids(self.function, [deviation * grid])
-            return float(np.sum(weights * value**2) / np.sum(weights))
+            values, _ = on_grids(self.function, [part * deviation * grid for part in _PARTS])
+            return float(np.max(np.stack(values) ** 2 @ weights) / np.sum(weights))
 
     def checked(self) -> "Activation":
         """This activation, with a warning if its dual is not accurate.
@@ -230,9 +234,18 @@ _ACTIVATIONS = {
 
 
 def _unresolved(known: Activation) -> Activation:
+    """The activation with a dual for deviations that are not known: not a number where it does not reach."""
     if known.closed:
         return known
-    return replace(known, dual=near_field(known.function) or _rule(known.function, _UNKNOWN)[0])
+    near = near_field(known.function)
+    if near is not None:
+        return replace(known, dual=near)
+    for deviation in _UNKNOWN:
+        rule, _, accurate = _on_plane(known.function, deviation)
+        if accurate:
+            limit = math.inf if _is_polynomial(known.function) else deviation
+            return replace(known, dual=replace(rule, limit=limit))
+    return replace(known, dual=rule)
 
 
 @lru_cache(maxsize=64)

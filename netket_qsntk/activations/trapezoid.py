@@ -7,6 +7,7 @@ with them the cost, as a: functions that become straight lines far out go throug
 :mod:`netket_qsntk.activations.near_field`, whose cost does not depend on a.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -113,11 +114,13 @@ class Trapezoid:
         function: φ, elementwise and differentiable by JAX.
         nodes: Nodes in each direction; the cost is nodes² evaluations for each different kernel value.
         mirrored: Whether φ is odd or even: u > 0 is then half of the integral.
+        limit: The largest standard deviation it is meant for; beyond there are no numbers.
     """
 
     function: Function
     nodes: int
     mirrored: bool = False
+    limit: float = math.inf
 
     def __call__(self, p: Pair) -> tuple[Pair, Array]:
         """The moments of (φ(u), φ(v)) and τ̇."""
@@ -148,5 +151,5 @@ class Trapezoid:
             value = total[0] + w1 * value_u * (value_v @ w)
             return (value, total[1] + w1 * slope_u * (slope_v @ w)), None
 
-        zero = jnp.zeros_like(std)
+        zero = jnp.where(std <= self.limit * (1 + 1e-9), 0.0, jnp.nan).astype(std.dtype)
         return jax.lax.scan(add, (zero, zero), outer)[0]

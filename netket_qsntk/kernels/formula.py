@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -33,6 +33,15 @@ class Formula(eqx.Module):
         return self
 
 
+@runtime_checkable
+class FollowsInputs(Protocol):
+    """A function with quadratures that follow the size of its inputs."""
+
+    def for_inputs(self, largest: float) -> Callable[[int, Pair], tuple[Array, Array]]:
+        """The same, accurate for inputs with x·x/d up to ``largest``."""
+        ...
+
+
 class Given(Formula):
     """A function from elsewhere; its numbers are compile-time constants, and so is d."""
 
@@ -41,6 +50,12 @@ class Given(Formula):
     def __call__(self, d: ArrayLike, pair: Pair) -> tuple[Array, Array]:
         """What the function gives."""
         return self.function(cast(int, d), pair)
+
+    def for_inputs(self, largest: float) -> Formula:
+        """The same, see :class:`Formula`, where the function has such a method."""
+        if not isinstance(self.function, FollowsInputs):
+            return self
+        return Given(self.function.for_inputs(largest))
 
     def __repr__(self) -> str:
         return repr(self.function)

@@ -9,7 +9,7 @@ deeper networks up to 1/width), and as NNGP the covariance of log ψ.
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import cast
 
@@ -26,9 +26,6 @@ from netket_qsntk.kernels.arguments import Trainable, check_configurations
 from netket_qsntk.kernels.base import KernelModule
 from netket_qsntk.kernels.dot_product import DotProductKernel
 from netket_qsntk.kernels.registry import infinite_width
-
-# Quadratures are accurate for inputs with x·x/d up to here: spins to 2, four bosons a site.
-_LARGEST = 16.0
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,20 @@ class HiddenSum:
     bias: Variance | None
     visible: Variance | None
     activation: Activation
+    largest: float | None = None
+
+    def for_inputs(self, largest: float) -> "HiddenSum":
+        """The same with a quadrature for inputs with x·x/d up to ``largest``."""
+        return replace(self, largest=_rounded(largest))
 
     def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
         """(NNGP, NTK) for inputs of length d with these inner products."""
         units = int(self.alpha * d)
         weight = self.weight(d, units)
         bias = 0.0 if self.bias is None else self.bias(d, units)
-        phi = self.activation.resolved(math.sqrt(weight * _LARGEST * d + bias))
+        phi = self.activation
+        if self.largest is not None:
+            phi = phi.resolved(math.sqrt(weight * self.largest * d + bias)).checked()
         moments = pair.affine(weight, bias)
         tau, slope = phi.dual(moments)
         # Inputs without correlation: the product of the means.
@@ -96,11 +100,17 @@ class DenseLayers:
     biased: tuple[bool, ...]
     activations: tuple[Activation, ...]
     trainable: Trainable
+    largest: float | None = None
+
+    def for_inputs(self, largest: float) -> "DenseLayers":
+        """The same with quadratures for inputs with x·x/d up to ``largest``."""
+        return replace(self, largest=_rounded(largest))
 
     def __call__(self, d: int, pair: Pair) -> tuple[Array, Array]:
         """(NNGP, NTK) for inputs of length d with these inner products."""
         widths = (*self.widths, *(int(a * d) for a in self.alphas), 1)
-        moments, ntk, fan_in, square = pair, jnp.zeros_like(pair.c), d, _LARGEST * d
+        moments, ntk, fan_in = pair, jnp.zeros_like(pair.c), d
+        square = None if self.largest is None else self.largest * d
         for i, fan_out in enumerate(widths):
             weight = self.weight(fan_in, fan_out)
             bias = self.bias(fan_in, fan_out) if self.biased[i] else 0.0
@@ -109,13 +119,16 @@ class DenseLayers:
             moments = moments.affine(weight, bias)
             if i == len(widths) - 1:
                 break
-            deviation = math.sqrt(weight * square + bias)
-            phi = self.activations[i].resolved(deviation)
+            phi = self.activations[i]
+            if square is not None:
+                deviation = math.sqrt(weight * square + bias)
+                phi = phi.resolved(deviation).checked()
+                square = fan_out * phi.mean_square(deviation)
             moments, slope = phi.dual(moments)
             moments = moments.affine(fan_out, 0.0)
             next_weight = self.weight(fan_out, widths[i + 1])
             ntk = next_weight * fan_out * slope * ntk
-            square, fan_in = fan_out * deviation**2, fan_out
+            fan_in = fan_out
         return moments.c, ntk
 
     def __repr__(self) -> str:
@@ -174,6 +187,18 @@ def initial_variance(initializer: Callable[..., Array], what: str) -> Variance:
     )
 
 
+def _rounded(largest: float) -> float:
+    """Up to a power of four, so that few programs serve all inputs."""
+    return 4.0 ** math.ceil(math.log(largest, 4)) if 0 < largest < math.inf else 1.0
+
+
+def _known(function: Callable[[Array], Array] | str) -> Activation:
+    """The activation; one that no quadrature is accurate for warns now."""
+    found = activation(function)
+    found.resolved(1.0).checked()
+    return found
+
+
 def _real(model: nk.models.RBM | nk.models.RBMModPhase | nk.models.MLP) -> None:
     if jnp.issubdtype(model.param_dtype, jnp.complexfloating):
         raise UnknownKernelError(
@@ -204,7 +229,7 @@ def _hidden_sum(
         initial_variance(model.kernel_init, "kernel_init"),
         bias if model.use_hidden_bias else None,
         visible,
-        activation(model.activation),
+        _known(model.activation),
     )
     return DotProductKernel(formula, n_parts=n_parts)
 
@@ -246,7 +271,7 @@ def _mlp(model: nk.models.MLP, trainable: Trainable = "all") -> DotProductKernel
         initial_variance(model.kernel_init, "kernel_init"),
         initial_variance(model.bias_init, "bias_init"),
         (model.use_hidden_bias,) * depth + (model.use_output_bias,),
-        tuple(activation("identity" if f is None else f) for f in functions),
+        tuple(_known("identity" if f is None else f) for f in functions),
         trainable,
     )
     return DotProductKernel(formula, n_parts=1, trainable=trainable)

@@ -264,6 +264,22 @@ def test_an_oscillation_too_fast_for_every_rule_warns():
         activation(snake).resolved(100.0).checked()
 
 
+@pytest.mark.thorough
+def test_inputs_not_known_give_no_number_where_no_rule_reaches():
+    model = qs.models.WideMLP(widths=(4,), activation=snake, sigma_w=3.0, parts="real")
+    kernel, x = qs.kernels.infinite_width(model), np.asarray([[1.0, 1], [1, -1], [9, 2]])
+    known, traced = np.asarray(kernel.ntk(x)), np.asarray(jax.jit(kernel.ntk)(x))
+    np.testing.assert_allclose(traced[:2, :2], known[:2, :2], rtol=1e-12, atol=1e-12)
+    assert np.isnan(traced[2]).all()
+    slope = jax.grad(lambda k: k.ntk(x[:2]).sum())(kernel).formula.sigma_w
+    assert np.isfinite(slope).all()
+
+
+def test_the_mean_square_is_the_largest_up_to_a_deviation():
+    # E cos²(2u) = (1 + e^{-8 a})/2 falls with the variance.
+    assert abs(activation(lambda z: jnp.cos(2 * z)).mean_square(5.0) - 1) < 1e-12
+
+
 def test_deviations_share_rules():
     tanh = activation("tanh")
     assert tanh.resolved(0.9) == tanh.resolved(1.0)

@@ -190,3 +190,31 @@ def test_any_framework_can_be_drawn(model):
 def test_what_has_no_limit_is_an_error_that_says_why(call, error, words):
     with pytest.raises(getattr(qs.errors, error), match=words):
         call()
+
+
+@pytest.mark.thorough
+def test_many_bosons_are_as_accurate_as_spins():
+    model = nk.models.RBM(alpha=2, kernel_init=jax.nn.initializers.normal(0.1))
+    kernel = qs.kernels.infinite_width(model)
+    x = np.asarray([[0, 20, 3, 50], [50, 0, 0, 1], [1, 1, 0, 0]])
+    z = np.linspace(-9, 9, 40001)
+    weights = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
+    square = (x * x).sum(-1)
+    slopes = [weights @ np.tanh(np.sqrt(0.01 * q + 1e-4) * z) ** 2 for q in square]
+    exact = 8 * np.asarray(slopes) * (square + 1) + square
+    np.testing.assert_allclose(kernel.diagonal(x), exact, rtol=1e-13)
+    np.testing.assert_allclose(jax.jit(kernel.diagonal)(x), exact, rtol=1e-13)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "model",
+    [
+        nk.models.RBM(activation=jax.nn.selu),
+        nk.models.MLP(hidden_dims=(4,), hidden_activations=jax.nn.leaky_relu),
+    ],
+    ids=["RBM", "MLP"],
+)
+def test_activations_without_an_accurate_quadrature_warn(model):
+    with pytest.warns(qs.errors.InaccurateKernelWarning, match="relu|selu"):
+        qs.kernels.infinite_width(model)
