@@ -23,8 +23,9 @@ from netket_qsntk.driver.importance import SampledObjective
 from netket_qsntk.errors import InvalidTrainingError, NonFiniteError
 from netket_qsntk.wavefunction import Psi
 
-# Steps of the trial (a schedule may begin with zero), and its parameters next to gradients of order 1.
-_TRIED = 3
+# Steps of the trial, more where nothing moves (a schedule may begin with zeros, gradients may be collected first), and
+# its parameters next to gradients of order 1.
+_TRIED = (3, 30, 130)
 _SCALES = (0.01, 0.1)
 
 
@@ -57,24 +58,30 @@ def decays_toward_start(optimizer: optax.GradientTransformation, like: PyTree) -
     rng = np.random.default_rng(0)
     gradient, place = (unravel(jnp.asarray(rng.normal(size=flat.size), flat.dtype)) for _ in "gp")
 
-    def moved(position: PyTree | None) -> Array:
+    def moved(position: PyTree | None, steps: int) -> Array:
         state, total = optimizer.init(zero), jnp.zeros_like(flat)
-        for _ in range(_TRIED):
-            update, state = optimizer.update(gradient, state, position)
+        for _ in range(steps):
+            update, state = make(gradient, state, position)
             total = total + ravel_pytree(update)[0]
         return total
 
+    make = optimizer.update
     try:
-        moved(None)
+        moved(None, _TRIED[0])
         return False  # it does not read them
     except Exception:
         pass
     try:
-        even, size = [], 0.0
-        for scale in _SCALES:
-            sides = [moved(jax.tree.map(lambda p, s=s * scale: s * p, place)) for s in (1, -1)]
-            even.append(float(jnp.linalg.norm(sides[0] + sides[1])))
-            size = float(jnp.linalg.norm(sides[0]))
+        for steps in _TRIED:
+            even, size = [], 0.0
+            for scale in _SCALES:
+                here = [jax.tree.map(lambda p, s=s * scale: s * p, place) for s in (1, -1)]
+                sides = [moved(position, steps) for position in here]
+                even.append(float(jnp.linalg.norm(sides[0] + sides[1])))
+                size = float(jnp.linalg.norm(sides[0]))
+            if size > 0:
+                break
+            make = jax.jit(optimizer.update)  # for many steps
     except Exception:  # it wants more than parameters
         return False
     grows = even[1] > 3 * even[0] and even[1] > 1e-6 * size

@@ -168,6 +168,11 @@ def test_weight_decay_pulls_toward_the_start_and_scaled_steps_do_not():
     assert all(decays_toward_start(optimizer, like) for optimizer in decays)
     assert not any(decays_toward_start(optimizer, like) for optimizer in OPTIMIZERS.values())
     assert not decays_toward_start(optax.adam(0.1), like)
+    # Nothing moves for some steps: what does then tells.
+    late = optax.join_schedules([optax.constant_schedule(0.0), optax.constant_schedule(0.1)], [9])
+    for wait in (lambda make: make(late), lambda make: optax.MultiSteps(make(0.1), 4)):
+        assert decays_toward_start(wait(optax.adamw), like)
+        assert not decays_toward_start(wait(optax.lamb), like)
 
 
 @pytest.mark.thorough

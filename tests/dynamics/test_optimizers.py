@@ -48,6 +48,7 @@ def test_linear_optimizers_pass(optimizer, like):
         "adam that begins late": optax.adam(LATE),
         "rmsprop": optax.rmsprop(0.1),
         "clipping": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
+        "clipping that begins late": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(LATE)),
         "signs": optax.sign_sgd(0.1),
         "line search": optax.lbfgs(),
     }.items(),
