@@ -63,10 +63,7 @@ def sample_wavefunctions(
         (3, 1024)
     """
     if isinstance(ensemble, LogNormalEnsemble):
-        log_psi = sample_wavefunctions(ensemble.fields, n_members, seed)
-        if ensemble.reference is not None:
-            log_psi = log_psi + ensemble.reference
-        return np.exp(log_psi - np.max(log_psi.real, axis=1, keepdims=True))
+        return sample_scaled(ensemble, n_members, seed)[0]
     rng = np.random.default_rng(seed)
     n_states = _number_of_states(ensemble)
     if n_states * n_members > _MAX_STATES:
@@ -85,6 +82,28 @@ def sample_wavefunctions(
         # Re and Im each have half of Γ.
         return draws[0] * np.sqrt(0.5)
     return draws[0].real + (1j * draws[1].real if len(draws) > 1 else 0j)
+
+
+def sample_scaled(
+    ensemble: GaussianEnsemble | LogNormalEnsemble,
+    n_members: int,
+    seed: int | np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What :func:`sample_wavefunctions` draws, and the logarithm of what each member was divided by, (n_members,).
+
+    Example:
+        >>> ensemble = LogNormalEnsemble.hamming([2000.0, 1000.0, 500.0])
+        >>> psi, shift = sample_scaled(ensemble, 3, seed=0)
+        >>> np.max(np.abs(psi), axis=1).tolist(), bool(np.all(np.abs(shift) > 1))
+        ([1.0, 1.0, 1.0], True)
+    """
+    if not isinstance(ensemble, LogNormalEnsemble):
+        return sample_wavefunctions(ensemble, n_members, seed), np.zeros(n_members)
+    log_psi = sample_wavefunctions(ensemble.fields, n_members, seed)
+    if ensemble.reference is not None:
+        log_psi = log_psi + ensemble.reference
+    shift = np.max(log_psi.real, axis=1)
+    return np.exp(log_psi - shift[:, None]), shift
 
 
 def _number_of_states(ensemble: GaussianEnsemble) -> int:

@@ -13,6 +13,7 @@ from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.learning.coherent import Clusters, level_transfer, solve
 from netket_qsntk.learning.curve import clusters, effective_ridge, is_paired
 from netket_qsntk.learning.levels import Levels, check_levels
+from netket_qsntk.learning.requests import check_batch, check_ridge
 
 __all__ = ["max_stochastic_rate", "minsr_map", "noise_of_batch", "samples_needed", "sgd_map"]
 
@@ -44,6 +45,7 @@ def max_stochastic_rate(
 
     Raises:
         NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
+        InvalidTrainingError: A batch size or ridge out of range, or another method.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -54,6 +56,8 @@ def max_stochastic_rate(
         ['0.20', '0.97', '1.00']
     """
     check_levels(levels, "max_stochastic_rate")
+    check_batch(levels, batch_size, method, replace)
+    check_ridge(ridge)
     if method == "sgd":
         spectrum, counts = np.asarray(levels.spectrum), levels.multiplicities
         noise = noise_of_batch(levels, batch_size, replace)
@@ -96,7 +100,7 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
 
     Raises:
         NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
-        InvalidTrainingError: A share that is not between 0 and 1.
+        InvalidTrainingError: A share that is not between 0 and 1, or a ridge that is negative or infinite.
 
     Returns:
         (levels,) float64; N where all other configurations do not suffice, for levels that are zero for example.
@@ -111,6 +115,7 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
     check_levels(levels, "samples_needed")
     if not 0 < share < 1:
         raise InvalidTrainingError(f"share={share!r}: expected a number between 0 and 1.")
+    check_ridge(ridge)
     n_states = levels.n_states
     kernel, delta = (
         clusters(levels, is_paired(levels)),

@@ -143,8 +143,9 @@ def _warn_of_scatter(
         return
     n, total = np.asarray(curve.n_train), levels.n_states
     delta = np.asarray([cavities(kernel, np.exp(u))[0] for u in log_kappa])
-    one = n * (total - n) / (total * (total - 1))
-    none = (total - n) * (total - n - 1) / (total * (total - 1))
+    # Shares of numbers whose squares may be no float64.
+    one = n / total * ((total - n) / (total - 1))
+    none = (total - n) / total * ((total - n - 1) / (total - 1))
     left = weights[None, 0] * (1 - np.asarray(curve.learnability)) ** 2
     parts = left @ np.asarray(kernel.members).T
     other = np.where(parts[:, 0] > parts[:, 1], delta[:, 1], delta[:, 0])

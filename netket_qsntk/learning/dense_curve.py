@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from netket_qsntk.alert import alert
 from netket_qsntk.errors import InvalidTrainingError, NotConvergedWarning, TargetPowerError
-from netket_qsntk.kernels.base import InfiniteWidthKernel
+from netket_qsntk.kernels.base import InfiniteWidthKernel, check_real
 from netket_qsntk.learning.curve import LearningCurve
 from netket_qsntk.learning.tables import check_kernel
 from netket_qsntk.targets import Target, all_states
@@ -49,7 +49,7 @@ def dense_curve(
         matrix for each size.
 
     Raises:
-        InvalidModelError: ``kernel`` is no kernel, but its model for example.
+        InvalidModelError: ``kernel`` is no kernel, but its model for example, or it is of a complex character.
         TargetPowerError: ``target`` is no Target.
         InvalidTrainingError: Sizes that are not between 0 and N.
         InvalidTrainingError: A basis too large, or more than 64 classes of configurations.
@@ -67,6 +67,7 @@ def dense_curve(
         ('single', True)
     """
     check_kernel(kernel, "dense_curve")
+    check_real(kernel, "dense_curve")
     if not isinstance(target, Target):
         raise TargetPowerError(
             f"target is a {type(target).__name__}: expected a qs.targets.Target, whose configurations are listed."

@@ -9,10 +9,11 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
-from netket_qsntk.errors import InvalidTrainingError, TargetPowerError
+from netket_qsntk.errors import InvalidTrainingError
 from netket_qsntk.learning.coherent import Clusters, log_determinant, solve
 from netket_qsntk.learning.curve import clusters, effective_ridge, effective_sizes, is_paired
 from netket_qsntk.learning.levels import Levels, check_levels
+from netket_qsntk.learning.requests import check_power, check_ridge, check_sizes
 
 __all__ = ["log_evidence"]
 
@@ -47,7 +48,7 @@ def log_evidence(
 
     Raises:
         NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
-        InvalidTrainingError: Sizes that are not between 0 and N.
+        InvalidTrainingError: Sizes that are not between 0 and N, a ridge that is negative or infinite, another scale.
         TargetPowerError: Powers that do not fit the levels.
 
     Example:
@@ -62,17 +63,11 @@ def log_evidence(
         True
     """
     check_levels(levels, "log_evidence")
-    sizes = np.atleast_1d(np.asarray(n_train, dtype=float))
     if scale not in ("fixed", "best"):
         raise InvalidTrainingError(f"scale={scale!r}: expected 'fixed' or 'best'.")
-    if np.shape(power) != (len(levels),):
-        raise TargetPowerError(
-            f"power has shape {np.shape(power)}: expected ({len(levels)},), as target_power(target) gives."
-        )
-    if not np.all((sizes > 0) & (sizes < levels.n_states)):
-        raise InvalidTrainingError(
-            f"n_train={sizes}: expected numbers above 0 and below the {levels.n_states:g} configurations."
-        )
+    check_power(levels, power)
+    sizes = check_sizes(levels, n_train)
+    check_ridge(ridge)
     order = np.argsort(sizes)
     given = jnp.asarray(np.asarray(power)) if isinstance(power, np.ndarray) else jnp.asarray(power)
     found = _evidence(

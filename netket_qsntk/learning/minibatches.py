@@ -13,7 +13,6 @@ from netket_qsntk.alert import alert
 from netket_qsntk.errors import (
     InvalidTrainingError,
     NotConvergedWarning,
-    TargetPowerError,
     UnstableLearningRateWarning,
 )
 from netket_qsntk.learning.batch_sizes import (
@@ -24,12 +23,13 @@ from netket_qsntk.learning.batch_sizes import (
 )
 from netket_qsntk.learning.curve import is_paired
 from netket_qsntk.learning.levels import Levels, check_levels
+from netket_qsntk.learning.requests import check_batch, check_power, check_rate, check_ridge
 
 __all__ = ["StochasticCurve", "stochastic_curve"]
 
 Method = Literal["sgd", "minsr"]
 
-# Steps are counted in binary; infinitely many are 2^62.
+# Steps are counted in binary; 2^62 and more are infinitely many.
 _BITS = 62
 _CONVERGED = 1e-8
 
@@ -111,7 +111,7 @@ def stochastic_curve(
 
     Raises:
         NoLevelsError: ``levels`` are none: :func:`netket_qsntk.learning.levels` makes them.
-        InvalidTrainingError: A batch size, rate or ridge out of range.
+        InvalidTrainingError: Steps, a batch size, rate or ridge out of range, or another method.
         TargetPowerError: Powers that do not fit the levels.
 
     Warns:
@@ -130,7 +130,12 @@ def stochastic_curve(
     """
     check_levels(levels, "stochastic_curve")
     steps = np.atleast_1d(np.asarray(steps, dtype=float))
-    _check(levels, power, steps, learning_rate, batch_size, method, ridge)
+    if not (np.all(steps >= 0) and np.all(np.isinf(steps) | (steps == np.rint(steps)))):
+        raise InvalidTrainingError(f"steps={steps}: expected whole numbers >= 0, or ∞.")
+    check_power(levels, power)
+    check_rate(learning_rate)
+    check_ridge(ridge)
+    check_batch(levels, batch_size, method, replace)
     given = jnp.asarray(np.asarray(power)) if isinstance(power, np.ndarray) else jnp.asarray(power)
     starts = jnp.stack([given, levels.n_parts * levels.multiplicities * levels.nngp_spectrum])
     noise = noise_of_batch(levels, batch_size, replace)
@@ -155,7 +160,7 @@ def stochastic_curve(
             f"{batch_size} stays finite.",
             UnstableLearningRateWarning,
         )
-    counts = np.where(np.isfinite(steps), steps, 2.0**_BITS).astype(np.uint64)
+    counts = np.minimum(steps, 2.0**_BITS).astype(np.uint64)
     powers = _advanced(step, starts, jnp.asarray(counts))
     sums = powers.sum(-1)
     return StochasticCurve(
@@ -176,31 +181,3 @@ def _advanced(step: Array, starts: Array, counts: Array) -> Array:
 
     (state, _), _ = jax.lax.scan(double, (state, step), jnp.arange(_BITS + 1, dtype=jnp.uint64))
     return state
-
-
-def _check(
-    levels: Levels,
-    power: ArrayLike,
-    steps: np.ndarray,
-    rate: float,
-    batch_size: float,
-    method: str,
-    ridge: float,
-) -> None:
-    if method not in ("sgd", "minsr"):
-        raise InvalidTrainingError(f"method={method!r}: expected 'sgd' or 'minsr'.")
-    if np.shape(power) != (len(levels),):
-        raise TargetPowerError(
-            f"power has shape {np.shape(power)}: expected ({len(levels)},), as target_power(target) gives."
-        )
-    if not (np.all(steps >= 0) and np.all(np.isinf(steps) | (steps == np.rint(steps)))):
-        raise InvalidTrainingError(f"steps={steps}: expected whole numbers >= 0, or ∞.")
-    if not float(rate) > 0 or not float(ridge) >= 0:
-        raise InvalidTrainingError(
-            f"learning_rate={rate!r}, ridge={ridge!r}: expected a positive number, and one >= 0."
-        )
-    most = levels.n_states if method == "minsr" else np.inf
-    if not (batch_size >= 1 and batch_size < most):
-        raise InvalidTrainingError(
-            f"batch_size={batch_size!r}: expected a number from 1 up, below {most:g}."
-        )

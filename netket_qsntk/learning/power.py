@@ -31,6 +31,7 @@ class TargetPower(np.ndarray):
     Attributes:
         participation: 1/Σ p², p = |f|²/Σ|f|²: over how many configurations the target is spread, effectively; nan
             where that is not known.
+        n_states: How many configurations the target has; None where that is not known.
 
     Example:
         >>> import netket as nk, netket_qsntk as qs
@@ -41,9 +42,12 @@ class TargetPower(np.ndarray):
     """
 
     participation: float
+    n_states: float | None
 
-    def __new__(cls, values: ArrayLike, participation: float = np.nan) -> "TargetPower":
-        """Values (levels,) and the participation."""
+    def __new__(
+        cls, values: ArrayLike, participation: float = np.nan, n_states: float | None = None
+    ) -> "TargetPower":
+        """Values (levels,), the participation, and the number of configurations."""
         try:
             made = np.asarray(values, dtype=float).view(cls)
         except (TypeError, ValueError) as error:
@@ -52,16 +56,20 @@ class TargetPower(np.ndarray):
                 "qs.learning.target_power(target) makes them of a target."
             ) from error
         made.participation = float(participation)
+        made.n_states = None if n_states is None else float(n_states)
         return made
 
     def __array_finalize__(self, other: object) -> None:
-        self.participation = other.participation if isinstance(other, TargetPower) else np.nan
+        if isinstance(other, TargetPower):
+            self.participation, self.n_states = other.participation, other.n_states
+        else:
+            self.participation, self.n_states = np.nan, None
 
     def __repr__(self) -> str:
         return f"TargetPower({self.size} levels, total={self.sum():.6g}, participation={self.participation:.6g})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TargetPower, (np.asarray(self), self.participation)
+        return TargetPower, (np.asarray(self), self.participation, self.n_states)
 
 
 def target_power(
@@ -108,7 +116,7 @@ def target_power(
             raise TargetPowerError(
                 "The powers of a chain's state are those of ψ without a reference: for log ψ give a Target."
             )
-        return TargetPower(target.powers(), target.participation())
+        return TargetPower(target.powers(), target.participation(), 2.0**target.n_sites)
     if not isinstance(target, Target):
         raise TargetPowerError(
             f"target is a {type(target).__name__}: expected a qs.targets.Target (Target.from_state(vs) makes one of "
@@ -120,8 +128,8 @@ def target_power(
     if group is not None:
         _check_symmetry(target, values, group)
     if levels is not None and levels.site_functions is not None:
-        return TargetPower(_of_sites(values, target, levels), participation)
-    return TargetPower(_of_spins(values, target), participation)
+        return TargetPower(_of_sites(values, target, levels), participation, target.n_states)
+    return TargetPower(_of_spins(values, target), participation, target.n_states)
 
 
 def _function(target: Target, readout: Readout) -> np.ndarray:
@@ -222,8 +230,11 @@ def _of_sites(values: np.ndarray, target: Target, levels: Levels) -> np.ndarray:
             f"levels are of sites of {q} states, and {target.hilbert} has {len(values)} configurations, not {q}^{d}."
         )
     states = all_states(target.hilbert)
-    kinds = np.unique(states)
-    places = np.searchsorted(kinds, states) @ (q ** np.arange(d - 1, -1, -1, dtype=np.int64))
+    # Sites' functions are in the order of their states, which is not always a rising one.
+    kinds = np.asarray(target.hilbert.states_at_index(0), dtype=states.dtype)
+    rising = np.argsort(kinds)
+    digits = rising[np.searchsorted(kinds, states, sorter=rising)]
+    places = digits @ (q ** np.arange(d - 1, -1, -1, dtype=np.int64))
     powers = np.zeros(q**d)
     for part in (values.real, values.imag):
         whole = np.empty(q**d)

@@ -12,7 +12,7 @@ from netket_qsntk.entanglement.annealed import annealed_renyi
 from netket_qsntk.entanglement.from_models import ensemble
 from netket_qsntk.entanglement.log_normal import LogNormalEnsemble
 from netket_qsntk.entanglement.orders import MAX_ORDER
-from netket_qsntk.entanglement.sampling import sample_wavefunctions
+from netket_qsntk.entanglement.sampling import sample_scaled
 from netket_qsntk.entanglement.spectrum import entropies
 from netket_qsntk.errors import SystemTooLargeError
 from netket_qsntk.observable.entropy import EnsembleEntropy, EntanglementEntropy
@@ -63,8 +63,8 @@ def _infinite_ensemble(state: InfiniteState, entropy: EnsembleEntropy) -> nk.sta
             log_base=entropy.log_base,
         )
         return nk.stats.Stats(mean=value, error_of_mean=0.0, variance=0.0)
-    drawn = sample_wavefunctions(initial, entropy.n_draws, entropy.seed)
-    return _average_of_draws(drawn, entropy)
+    drawn, shift = sample_scaled(initial, entropy.n_draws, entropy.seed)
+    return _average_of_draws(drawn, entropy, shift)
 
 
 def _amplitudes(state: EnsembleState) -> tuple[np.ndarray, np.ndarray]:
@@ -95,9 +95,12 @@ def _entropies(psi: object, entropy: EntanglementEntropy | EnsembleEntropy) -> n
     return over_processes(of_some, members)
 
 
-def _average_of_draws(drawn: ArrayLike, entropy: EnsembleEntropy) -> nk.stats.Stats:
+def _average_of_draws(
+    drawn: ArrayLike, entropy: EnsembleEntropy, shift: np.ndarray | float = 0.0
+) -> nk.stats.Stats:
+    """The average over draws, each of which was divided by e^shift."""
     psi = np.asarray(drawn)
-    return _average(psi, np.log(np.linalg.norm(psi, axis=1)), entropy)
+    return _average(psi, np.log(np.linalg.norm(psi, axis=1)) + shift, entropy)
 
 
 def _average(psi: np.ndarray, log_norms: np.ndarray, entropy: EnsembleEntropy) -> nk.stats.Stats:

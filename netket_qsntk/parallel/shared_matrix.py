@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from netket_qsntk._units import human_bytes
 from netket_qsntk.alert import alert
-from netket_qsntk.errors import GatheredMatrixWarning, OperatorShapeError
+from netket_qsntk.errors import GatheredMatrixWarning, InvalidModelError, OperatorShapeError
 from netket_qsntk.parallel.mesh import (
     collect,
     n_devices,
@@ -84,7 +84,11 @@ class SharedMatrix:
     def of_kernel(
         cls, kernel: Any, x: ArrayLike, y: ArrayLike | None = None
     ) -> tuple["SharedMatrix", "SharedMatrix"]:
-        """(NNGP, NTK) between configurations x (n, sites) and y (m, sites); every process computes its own rows."""
+        """(NNGP, NTK) between configurations x (n, sites) and y (m, sites); every process computes its own rows.
+
+        Raises:
+            InvalidModelError: A kernel of a complex character.
+        """
         x = np.asarray(x)
         columns = x if y is None else np.asarray(y)
         n, m = len(x), len(columns)
@@ -93,7 +97,13 @@ class SharedMatrix:
         def part(which: int, here: slice) -> Any:
             # Both kernels come in one pass: the other is kept until it is asked for.
             if here.start not in known:
-                known[here.start] = list(map(np.asarray, kernel.both(x[here], columns)))
+                both = list(map(np.asarray, kernel.both(x[here], columns)))
+                if any(np.iscomplexobj(matrix) for matrix in both):
+                    raise InvalidModelError(
+                        "SharedMatrix holds real matrices, and those of a kernel of a complex character are none: "
+                        "kernel.qsntk(x) has their real and imaginary parts, whole."
+                    )
+                known[here.start] = both
             pair = known[here.start]
             found, pair[which] = pair[which], None
             return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netket_qsntk.errors import EntropyOrderError
 from netket_qsntk.plot.style import COLOURS, MARKERS, finish, new_axes
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def entropy_scaling(
     Returns:
         The axes. Bars are standard errors over members.
 
+    Raises:
+        EntropyOrderError: No rows, or rows of several orders.
+
     Example:
         >>> import netket_qsntk as qs
         >>> table = qs.entanglement.entropy_scaling(
@@ -40,8 +44,13 @@ def entropy_scaling(
         >>> qs.plot.entropy_scaling(table).get_ylabel()
         'von Neumann entropy (nats)'
     """
-    ax = new_axes(ax)
-    order = table[0].order
+    orders = sorted({row.order for row in table})
+    if len(orders) != 1:
+        raise EntropyOrderError(
+            f"entropy_scaling: the table has rows of the orders {orders}, and one figure shows one: "
+            "table.select(order=2)."
+        )
+    ax, order = new_axes(ax), orders[0]
     rows_of = {width: [r for r in table if r.width == width] for width in _widths(table)}
     sizes, page, maximum = np.array(
         sorted({(r.size, r.page, r.maximum) for r in table}, key=lambda row: row[0])

@@ -6,6 +6,7 @@ from numbers import Integral
 import jax
 import jax.numpy as jnp
 import netket as nk
+import numpy as np
 from flax import serialization
 from jax import Array
 from jax.typing import ArrayLike
@@ -194,13 +195,21 @@ class EnsembleState(nk.vqs.VariationalState):
         """Amplitudes of every member on the whole basis: (n_members, n_states), each of norm 1 if ``normalize``.
 
         Raises:
-            AmplitudesError: Amplitudes as they are (``normalize=False``) exceed the range of floating point.
+            AmplitudesError: Members whose amplitudes are all zero or not finite; amplitudes as they are
+                (``normalize=False``) beyond the range of floating point.
         """
         if self._states is None:
             check_summable(self.hilbert, task="EnsembleState.to_array()")
             self._states = jnp.asarray(self.hilbert.all_states())
         if normalize:
-            return self.members().normalized(self._states)[0]
+            psi, log_norms = self.members().normalized(self._states)
+            if not isinstance(psi, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(log_norms))):
+                wrong = np.flatnonzero(~np.isfinite(log_norms)).tolist()
+                raise AmplitudesError(
+                    f"Members {wrong} have amplitudes that are all zero or are no finite numbers: they cannot be "
+                    "normalised. state.psi(x) and state.log_value(x) give them as they are."
+                )
+            return psi
         psi = self.psi(self._states)
         if not isinstance(psi, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(psi))):
             raise AmplitudesError(

@@ -12,7 +12,6 @@ from flax import serialization
 from jax import Array
 from jax.typing import ArrayLike
 
-from netket_qsntk.alert import once
 from netket_qsntk.dynamics import LinearDynamics
 from netket_qsntk.errors import (
     EnsembleError,
@@ -20,9 +19,9 @@ from netket_qsntk.errors import (
 )
 from netket_qsntk.kernels import InfiniteWidthKernel
 from netket_qsntk.process import GaussianProcess, check_count
-from netket_qsntk.progress import track
 from netket_qsntk.targets import check_summable
 from netket_qsntk.vqs.assets import to_json
+from netket_qsntk.vqs.trained_draws import around, root_of, trained_by_products
 
 # 2¹⁵ states are a covariance of 8 GiB.
 _MAX_STATES = 2**15
@@ -54,8 +53,8 @@ class InfiniteState(nk.vqs.VariationalState):
         model: A model with a known infinite-width kernel; its width does not matter.
         trainable: Which parameters training moves, see :func:`netket_qsntk.kernels.infinite_width`.
         n_draws: Wave functions that an expectation value without a closed form averages.
-        seed: Seed of those draws: the same state gives the same number.
-        chunk_size: How many of them are held at once; None takes as many as fit 64 MB.
+        seed: Seed of those draws: the same state gives the same number. None draws one.
+        chunk_size: How many of them are held at once; None takes as many as fit 64 MB. Another size draws others.
 
     Raises:
         SystemTooLargeError: The covariance asked for with more than 2¹⁵ basis states.
@@ -92,7 +91,8 @@ class InfiniteState(nk.vqs.VariationalState):
         self._model = model
         self.process = GaussianProcess.of(model, hilbert, trainable=trainable)
         self.n_draws = check_count(n_draws, "n_draws", least=2)
-        self.seed = seed
+        # None draws one, once: the same state gives the same number.
+        self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
         self.chunk_size = chunk_size
         self._training: tuple[Training, float] | None = None
         self._cache: dict[str, Array] = {}
@@ -139,7 +139,8 @@ class InfiniteState(nk.vqs.VariationalState):
                 "width by qs.driver.InfiniteWidthVMC, InfiniteWidthVMC_SR or InfiniteWidthDriver, from draws."
             )
         self._training = dynamics, float(steps)
-        self._cache.clear()
+        # A new one: copies of this state may still have the old.
+        self._cache = {}
 
     def _moments(self) -> dict[str, Array]:
         """Covariance of each part of f; its mean where there is one."""
@@ -212,33 +213,20 @@ class InfiniteState(nk.vqs.VariationalState):
         if self._training is None:
             psi = self.process.amplitudes(self.process.sample(n_members, seed), shifted=normalize)
         else:
+            check_summable(self.hilbert, task="Drawing from an InfiniteState")
             psi = self._trained_draws(n_members, nk.jax.PRNGKey(seed))
         return psi / jnp.linalg.norm(psi, axis=1, keepdims=True) if normalize else psi
 
     def _trained_draws(self, n_members: int, key: Array) -> Array:
-        check_summable(self.hilbert, task="Drawing from an InfiniteState")
         assert self._training is not None  # noqa: S101  for the type checker
         dynamics, steps = self._training
         if isinstance(dynamics, LinearDynamics) and not dynamics.solution.stores_matrices:
-            return self._by_products(dynamics, steps, self.process.sample(n_members, key))
+            initial = self.process.sample(n_members, key)
+            return trained_by_products(dynamics, steps, initial, self.hilbert)
         moments = self._moments()
         if "root" not in moments:
-            values, vectors = np.linalg.eigh(np.asarray(moments["part"]))
-            moments["root"] = jnp.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
-        shape = (self.kernel.n_parts, n_members, self.hilbert.n_states)
-        parts = jax.random.normal(key, shape) @ moments["root"].T
-        if self.kernel.n_parts == 1:
-            return jnp.real(self.mean) + parts[0]
-        return self.mean + jax.lax.complex(parts[0], parts[1])
-
-    def _by_products(self, dynamics: LinearDynamics, steps: float, initial: Array) -> Array:
-        """Wave functions trained one by one: (n_members, n_states)."""
-        x = self.hilbert.all_states()
-        train = self.hilbert.states_to_numbers(dynamics.train.states)
-        counted = track(initial, "training", show=dynamics.show_progress, unit="draw")
-        with once():
-            psi = jnp.stack([dynamics.trained(steps, x, f[train], f) for f in counted])
-        return psi if self.kernel.n_parts == 2 else psi.real
+            moments["root"] = root_of(moments["part"])
+        return around(self.mean, moments["root"], n_members, key, n_parts=self.kernel.n_parts)
 
     def draws(self) -> Iterator[Array]:
         """The ``n_draws`` normalised wave functions of expectation values, in blocks (members, n_states)."""

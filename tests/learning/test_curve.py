@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import netket_qsntk as qs
+from netket_qsntk.learning.curve import is_paired
+from netket_qsntk.learning.schemes import hamming_scheme, johnson_scheme
 
 from .oracles import parities, unit_errors, unit_errors_of_the_unseen
 
@@ -244,3 +246,47 @@ def test_losses_have_derivatives_by_the_sigmas_of_a_network() -> None:
             ends.append(loss(treedef.unflatten(moved)))
         slope = (ends[0] - ends[1]) / 2e-5
         np.testing.assert_allclose(slopes[i].sum(), slope, rtol=1e-4, atol=1e-6 * float(ends[0]))
+
+
+@pytest.mark.parametrize("d", [10, 60, 61, 63, 91, 100, 200])
+def test_configurations_of_any_number_of_spins_come_in_pairs(d) -> None:
+    """From 2^53 on, half of all configurations and the other half need not add up to all in float64."""
+    scheme = hamming_scheme(d)
+    counts = np.array(scheme.multiplicities, dtype=float)
+    ones = np.ones(len(counts))
+    levels = qs.learning.Levels(ones, ones, counts, float(scheme.n_states), scheme.parities)
+    assert is_paired(levels)
+
+
+@pytest.mark.parametrize(("d", "up"), [(10, 5), (60, 30), (64, 32), (60, 29), (61, 30)])
+def test_half_filled_sectors_come_in_pairs(d, up) -> None:
+    scheme = johnson_scheme(d, up)
+    counts = np.array(scheme.multiplicities, dtype=float)
+    ones = np.ones(len(counts))
+    levels = qs.learning.Levels(ones, ones, counts, float(scheme.n_states), scheme.parities)
+    assert is_paired(levels) == (2 * up == d)
+
+
+@pytest.mark.thorough
+def test_curves_change_smoothly_with_the_number_of_spins() -> None:
+    losses = []
+    for d in (60, 61, 62):
+        kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
+        levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, d))
+        power = qs.learning.target_power(qs.learning.ising_quench(d, J=-1.0, time=0.05))
+        curve = qs.learning.learning_curve(levels, power, [3000])
+        assert curve.method == "pairs"
+        losses.append(float(curve.L_mu[0]) * 2.0**d)
+    np.testing.assert_allclose(losses[1], (losses[0] + losses[2]) / 2, rtol=2e-3)
+
+
+@pytest.mark.thorough
+def test_six_hundred_spins_have_a_curve_without_overflow() -> None:
+    d = 600
+    kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
+    levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, d))
+    power = qs.learning.target_power(qs.learning.ising_quench(d, J=-1.0, time=0.02))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curve = qs.learning.learning_curve(levels, power, [100, 10_000])
+    assert 0 < float(curve.L_mu[1]) < float(curve.L_mu[0]) < 2.0**-d

@@ -46,3 +46,16 @@ def test_fermions_have_classes_of_configurations() -> None:
     mean, error = np.mean(found, 0), np.std(found, 0, ddof=1) / 20**0.5
     off = np.abs(mean - [curve.L_mu[0], curve.L_gamma[0]])
     assert np.all(off < np.maximum(4 * error, 0.03 * mean))
+
+
+def test_kernels_of_a_complex_character_are_refused() -> None:
+    hilbert, ring = nk.hilbert.Spin(0.5, 4), nk.graph.Chain(4)
+    kernel = qs.kernels.symmetrized(
+        qs.kernels.infinite_width(qs.models.WideMLP(widths=(4,), sigma_b=0.3)),
+        ring.translation_group(),
+        character=np.exp(2j * np.pi * np.arange(4) / 4),
+    )
+    with pytest.raises(qs.errors.InvalidModelError, match="complex character"):
+        qs.learning.dense_curve(kernel, qs.targets.Target(hilbert, np.ones(16)), [4])
+    with pytest.raises(qs.errors.InvalidModelError, match="complex character"):
+        qs.parallel.SharedMatrix.of_kernel(kernel, hilbert.all_states())

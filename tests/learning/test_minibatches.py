@@ -141,3 +141,15 @@ def test_infinitely_many_steps_and_wrong_inputs() -> None:
     ):
         with pytest.raises(E.InvalidTrainingError, match=word):
             qs.learning.stochastic_curve(levels, power, [1], **({"learning_rate": 0.1} | options))
+
+
+@pytest.mark.parametrize("steps", [2.0**62, 2.0**63, 2.0**64, 1e30])
+def test_steps_beyond_counting_are_infinitely_many(steps) -> None:
+    kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
+    levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 4))
+    power = qs.learning.target_power(qs.learning.product_state([[1.0, 0.5]] * 4))
+    curve = qs.learning.stochastic_curve(
+        levels, power, [steps, np.inf], learning_rate=0.1, batch_size=4
+    )
+    np.testing.assert_array_equal(curve.powers[0], curve.powers[1])
+    assert float(curve.L_mu[0]) < 1e-12

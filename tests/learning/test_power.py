@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import pytest
@@ -139,3 +140,23 @@ def test_powers_of_a_sector_of_thirty_two_sites() -> None:
     sites = (np.asarray(hilbert.all_states()) == 1).argmax(1)
     power = qs.learning.target_power(qs.targets.Target(hilbert, np.cos(2 * np.pi * sites / 32)))
     np.testing.assert_allclose(power * 32, [0, 1], atol=1e-12)
+
+
+def uneven(x):
+    """Three local states that no reflection maps to one another."""
+    return jnp.where(x > 1, 3.0, jnp.where(x < -1, -1.0, 0.4))
+
+
+@pytest.mark.thorough
+def test_powers_on_sites_are_in_the_order_of_their_states() -> None:
+    hilbert = nk.hilbert.Spin(1, 2)
+    model = qs.models.CosNet(1, 1.0, 1.0, encoding=uneven)
+    kernel = qs.kernels.infinite_width(model, trainable="readout")
+    levels = qs.learning.levels(kernel, hilbert)
+    target = qs.targets.Target(hilbert, np.random.default_rng(0).normal(size=9))
+    power = qs.learning.target_power(target, levels=levels)
+    values, vectors = np.linalg.eigh(np.asarray(kernel.ntk(hilbert.all_states())))
+    components = np.abs(vectors.T @ target.amplitudes) ** 2 / 9
+    for value, found in zip(np.asarray(levels.eigenvalues), power, strict=True):
+        expected = components[np.isclose(values, value, rtol=1e-8)].sum()
+        np.testing.assert_allclose(found, expected, rtol=1e-8)

@@ -149,3 +149,21 @@ def test_bad_input(members):
         with pytest.raises(HilbertMismatchError):
             members.expect(observable(other, [0]))
     assert "average='annealed'" in repr(EnsembleEntropy(HILBERT, SITES, 2, "annealed"))
+
+
+@pytest.mark.thorough
+def test_draws_of_log_psi_are_weighted_by_their_norms():
+    """No closed form at n = 2.0001, and next to the one at n = 2."""
+    hilbert = nk.hilbert.Spin(0.5, 4)
+    model = qs.models.CosNet(1, sigma_a=1.2, sigma_w=1.5, output="log_psi")
+    state = qs.vqs.InfiniteState(hilbert, model)
+    closed, drawn = (
+        state.expect(
+            EnsembleEntropy(hilbert, [0, 1], n, "annealed", n_draws=20_000, normalization="ratio")
+        )
+        for n in (2, 2.0001)
+    )
+    assert closed.error_of_mean == 0
+    assert abs(drawn.mean - closed.mean) < 4 * drawn.error_of_mean
+    exact = state.expect(EnsembleEntropy(hilbert, [0, 1], 2.0001, "annealed", n_draws=20_000))
+    assert abs(exact.mean - closed.mean) > 5 * drawn.error_of_mean

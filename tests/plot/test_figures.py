@@ -299,3 +299,12 @@ def test_power_law_goes_through_the_widest_point_that_is_known() -> None:
     np.testing.assert_allclose(line[:, 1], 0.1 * (line[:, 0] / 100) ** -0.5)
     bars = ax.containers[0].lines[2][0].get_segments()
     assert min(bar[:, 1].min() for bar in bars) > 0
+
+
+def test_an_entropy_figure_is_of_one_order() -> None:
+    def row(order: float) -> qs.entanglement.ScalingRow:
+        return qs.entanglement.ScalingRow(4, 8.0, 2, order, 0.5, 0.1, 3, 1.4, 1.0, 0.4)
+
+    for table in ([], [row(1.0), row(2.0)]):
+        with pytest.raises(qs.errors.EntropyOrderError, match="one figure shows one"):
+            plot.entropy_scaling(table)

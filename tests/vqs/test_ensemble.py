@@ -159,3 +159,14 @@ def test_wrong_requests_are_named():
     assert big.psi(big.hilbert.random_state(jax.random.key(0), 3)).shape == (2, 3)
     with pytest.raises(qs.errors.SystemTooLargeError, match="MCState"):
         big.to_array()
+
+
+@pytest.mark.parametrize("wrong", [0.0, np.nan, np.inf])
+def test_members_that_have_no_norm_are_named(wrong):
+    hilbert = nk.hilbert.Spin(0.5, 3)
+    state = qs.vqs.EnsembleState.from_amplitudes(hilbert, [np.ones(8), np.full(8, wrong)])
+    for call in (state.to_array, lambda: state.expect(nk.operator.spin.sigmax(hilbert, 0))):
+        with pytest.raises(
+            qs.errors.AmplitudesError, match=r"Members \[1\] have amplitudes that are all zero"
+        ):
+            call()

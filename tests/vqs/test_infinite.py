@@ -1,5 +1,7 @@
 """InfiniteState: a Gaussian process as a NetKet state."""
 
+import copy
+
 import netket as nk
 import numpy as np
 import pytest
@@ -185,3 +187,24 @@ def test_a_sector_of_fixed_magnetisation_is_drawn_on_the_hypercube_around_it():
     # The variance of a product of two normal numbers is K_xx K_yy + K_xy².
     error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / 200)
     assert np.all(np.abs(found - expected) < 4 * error)
+
+
+def test_training_a_copy_leaves_the_original_alone():
+    hilbert = nk.hilbert.Spin(0.5, 4)
+    state = qs.vqs.InfiniteState(hilbert, qs.models.CosNet(1, sigma_w=1.5))
+    before = np.array(state.covariance)
+    trained = copy.copy(state)
+    train, _ = qs.targets.Target(hilbert, np.arange(1.0, 17.0)).split(8, seed=0)
+    trained.set_training(qs.dynamics.LinearDynamics(state.kernel, train, learning_rate=0.1), 100)
+    assert np.abs(trained.covariance - before).max() > 0.1
+    np.testing.assert_array_equal(state.covariance, before)
+    np.testing.assert_array_equal(state.mean, 0)
+
+
+def test_a_state_without_a_seed_gives_the_same_number_again():
+    hilbert = nk.hilbert.Spin(0.5, 3)
+    model = qs.models.CosNet(1, output="log_psi")
+    state = qs.vqs.InfiniteState(hilbert, model, seed=None, n_draws=4)
+    flip = nk.operator.spin.sigmax(hilbert, 0)
+    assert state.expect(flip).mean == state.expect(flip).mean
+    assert state.seed != qs.vqs.InfiniteState(hilbert, model, seed=None).seed
