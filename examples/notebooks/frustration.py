@@ -135,7 +135,7 @@ for ax, (label, by_coupling) in zip(axes, functions.items()):
         ax.semilogy(
             even, np.maximum(power[even] * L_STATES, 1e-9), marker + "-", ms=4, label=f"J2 = {J2}"
         )
-    ax.set(xlabel="level j", title=label, ylim=(1e-6, 2))
+    ax.set(xlabel="level j", title=label, ylim=(1e-6, 2), xticks=even)
 axes[0].set_ylabel("part of the norm")
 axes[0].legend()
 plt.show()
