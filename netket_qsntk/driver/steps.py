@@ -23,9 +23,9 @@ from netket_qsntk.driver.importance import SampledObjective
 from netket_qsntk.errors import InvalidTrainingError, NonFiniteError
 from netket_qsntk.wavefunction import Psi
 
-# Steps of the trial, more where nothing moves (a schedule may begin with zeros, gradients may be collected first), and
-# its parameters next to gradients of order 1.
+# Steps of the trial, more where nothing moves (a schedule may begin with zeros, gradients may be collected first).
 _TRIED = (3, 30, 130)
+# Its parameters, next to gradients of order 1.
 _SCALES = (0.01, 0.1)
 
 
