@@ -96,10 +96,12 @@ def diagnostics(
     for key, (label, colour, style) in labels.items():
         if f"ntk/{key}" in data and np.any(curve(key)[1]):
             lines += shares.plot(*curve(key), style, color=colour, label=label)
-    axes[2].set_ylim(bottom=0)
-    shares.set_ylim(0, 1.05)
+    # Room above the curves for what they are called.
+    axes[2].set_ylim(0, 1.45 * max(float(np.max(curve("drift")[1])), 1e-12))
+    shares.set_ylim(0, 1.45)
+    shares.set_yticks(np.linspace(0, 1, 5))
     shares.set_ylabel("share")
-    shares.legend(handles=lines, frameon=False, fontsize="small", loc="center right")
+    shares.legend(handles=lines, frameon=False, fontsize="small", loc="upper center")
     axes[2].set_title("drift and alignment")
     axes[1].set_ylabel("eigenvalue")
     axes[2].set_ylabel("relative drift", color=COLOURS[1])
