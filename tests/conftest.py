@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,30 @@ def strict_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run take a share of the tests."""
+    parser.addoption(
+        "--share", type=_share, default=(0, 1), metavar="K/N", help="the share K = 0 … N - 1 of N equal ones"
+    )  # fmt: skip
+
+
+def _share(text: str) -> tuple[int, int]:
+    part, parts = map(int, text.split("/"))
+    if not 0 <= part < parts:
+        raise ValueError(text)
+    return part, parts
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of other shares: functions are dealt out by their names, with all of their cases."""
+    part, parts = config.getoption("share")
+    mine = [zlib.crc32(item.nodeid.split("[")[0].encode()) % parts == part for item in items]
+    config.hook.pytest_deselected(
+        items=[item for item, taken in zip(items, mine, strict=True) if not taken]
+    )
+    items[:] = [item for item, taken in zip(items, mine, strict=True) if taken]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,8 +7,8 @@ from functools import cached_property
 import flax.linen as nn
 import netket as nk
 import numpy as np
+import scipy  # its submodules load when first used
 from jax.typing import ArrayLike
-from scipy.interpolate import CubicSpline
 
 from netket_qsntk.entanglement.ensembles import HammingEnsemble
 from netket_qsntk.entanglement.from_models import ensemble
@@ -60,11 +60,11 @@ class OverlapKernel:
         object.__setattr__(self, "values", values / values[0])
 
     @cached_property
-    def _spline(self) -> CubicSpline:
-        return CubicSpline(self.angles, self.values, bc_type="clamped")
+    def _spline(self) -> "scipy.interpolate.CubicSpline":
+        return scipy.interpolate.CubicSpline(self.angles, self.values, bc_type="clamped")
 
     @cached_property
-    def _derivative(self) -> CubicSpline:
+    def _derivative(self) -> "scipy.interpolate.CubicSpline":
         return self._spline.derivative()
 
     def __call__(self, overlap: ArrayLike) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy  # its submodules load when first used
 from scipy.special import logsumexp
 
 from netket_qsntk.alert import alert
@@ -132,7 +132,7 @@ def on_distances(
     d = len(table) - 1
     # In the angle of the overlap, cos θ = 1 - 2h/d, kernels of networks are smooth and even at both ends.
     angle = np.arccos(np.clip(1 - 2 * np.arange(d + 1) / d, -1, 1))
-    spline = CubicSpline(angle, table, bc_type="clamped")
+    spline = scipy.interpolate.CubicSpline(angle, table, bc_type="clamped")
     slope = spline.derivative()
 
     def at(h: np.ndarray) -> np.ndarray:

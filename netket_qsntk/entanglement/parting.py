@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy  # its submodules load when first used
 from scipy.special import logsumexp
 
 from netket_qsntk.entanglement.ensembles import (
@@ -90,7 +90,9 @@ def parting(ensemble: LogNormalEnsemble, n: int = 2) -> Parting:
         high *= 2
     scale = math.inf
     if fluctuation(high) >= _PARTED:
-        scale = float(brentq(lambda s: fluctuation(s) - _PARTED, 0.0, high, xtol=1e-12 * high))
+        scale = float(
+            scipy.optimize.brentq(lambda s: fluctuation(s) - _PARTED, 0.0, high, xtol=1e-12 * high)
+        )
     return Parting(n, now, now > _PARTED, scale, freezing, fluctuation.log_overlaps)
 
 

@@ -1,6 +1,7 @@
 """Starting of several processes in tests."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -13,8 +14,23 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command, timeout=400, **variables):
-    """A finished command, its output as text; environment variables of another launcher are left out."""
+class Finished(subprocess.CompletedProcess):
+    """A finished command with what each of its processes reported, in no order.
+
+    Launchers mix the output of processes within a line; files are apart.
+    """
+
+    reports: list[dict]
+
+
+def report(numbers):
+    """What one of the processes that :func:`run` starts found, for the test that started it."""
+    file = Path(os.environ["NETKET_QSNTK_TEST_REPORTS"]) / f"{os.getpid()}.json"
+    file.write_text(json.dumps(numbers))
+
+
+def run(*command, timeout=900, **variables):
+    """A :class:`Finished` command, its output as text; environment variables of another launcher are left out."""
     launchers = ("OMPI_", "PMIX_", "PMI_", "SLURM_", "JAX_COORDINATOR", "JAX_NUM_P", "JAX_PROCESS")
     keep = {k: v for k, v in os.environ.items() if not k.startswith(launchers)}
     keep |= {"PYTHONPATH": str(ROOT), "MPI4JAX_NO_WARN_JAX_VERSION": "1", "JAX_PLATFORMS": "cpu"}
@@ -24,11 +40,15 @@ def run(*command, timeout=400, **variables):
         "JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/netket-qsntk-tests-{os.getuid()}"
     )
     # djaxrun leaves its logs in the working directory.
-    with tempfile.TemporaryDirectory() as folder:
-        return subprocess.run(
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as reports:
+        keep["NETKET_QSNTK_TEST_REPORTS"] = reports
+        done = subprocess.run(
             [str(c) for c in command], capture_output=True, text=True, timeout=timeout, check=False,
             env=keep | variables, cwd=folder,
         )  # fmt: skip
+        finished = Finished(done.args, done.returncode, done.stdout, done.stderr)
+        finished.reports = [json.loads(f.read_text()) for f in Path(reports).iterdir()]
+        return finished
 
 
 def mpirun(n, *arguments, **options):

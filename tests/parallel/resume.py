@@ -1,6 +1,5 @@
 """``resume.py save FILE`` trains five steps and keeps a checkpoint after two; ``load FILE`` trains the last three."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import optax
 from flax import serialization
 
 import netket_qsntk as qs
+from tests.parallel.launch import report
 
 
 def main() -> None:
-    """Train and print."""
+    """Train and report."""
     what, file = sys.argv[1:]
     hi = nk.hilbert.Spin(0.5, 4)
     amplitudes = np.random.default_rng(0).normal(size=16)
@@ -32,7 +32,7 @@ def main() -> None:
     losses = [float(t) for t in np.real(log.data["loss/test"].Mean)]
     psi = np.abs(np.asarray(driver.state.to_array())).ravel().tolist()
     result = {"step": driver.step_count, "loss": losses + psi}
-    sys.stdout.write("RESULT " + json.dumps(result) + "\n")
+    report(result)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Claims that hold on any number of devices, processes and ranks; run as a script, it prints their numbers.
+"""Claims that hold on any number of devices, processes and ranks; run as a script, it reports their numbers.
 
 ``suite.py`` is one process, with JAX_NUM_CPU_DEVICES devices; ``suite.py --join`` one of several that
 ``jax.distributed`` joins (``djaxrun``), and ``suite.py --ranks`` one of the ranks of ``mpirun``. ``--only NAME …``
@@ -7,8 +7,6 @@ leaves out the other claims.
 
 import argparse
 import gc
-import json
-import sys
 import warnings
 from contextlib import nullcontext
 from types import ModuleType
@@ -16,9 +14,11 @@ from types import ModuleType
 import jax
 import numpy as np
 
+from tests.parallel.launch import report
+
 
 def main() -> None:
-    """Compute everything and print it."""
+    """Compute everything and report it."""
     claims = {
         f.__name__: f
         for f in (
@@ -48,7 +48,7 @@ def main() -> None:
         }
         for name in options.only:
             out |= claims[name]()
-    sys.stdout.write("RESULT " + json.dumps(out, default=_plain) + "\n")
+    report(jax.tree.map(_plain, out))
 
 
 def _plain(value: object) -> object:
