@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from netket_qsntk.errors import InvalidTrainingError
+from netket_qsntk.alert import alert
+from netket_qsntk.errors import InvalidTrainingError, NotConvergedWarning
 from netket_qsntk.learning.coherent import Clusters, level_transfer, solve
 from netket_qsntk.learning.curve import clusters, effective_ridge, is_paired
 from netket_qsntk.learning.levels import Levels, check_levels
@@ -18,6 +19,9 @@ from netket_qsntk.learning.requests import check_batch, check_ridge
 __all__ = ["max_stochastic_rate", "minsr_map", "noise_of_batch", "samples_needed", "sgd_map"]
 
 Method = Literal["sgd", "minsr"]
+
+# A share is reached where it is met to this, after bisection.
+_NEAR = 1e-3
 
 
 def max_stochastic_rate(
@@ -105,6 +109,9 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
     Returns:
         (levels,) float64; N where all other configurations do not suffice, for levels that are zero for example.
 
+    Warns:
+        NotConvergedWarning: The coherent potential was not found on the way; those levels are nan.
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
@@ -128,11 +135,23 @@ def samples_needed(levels: Levels, *, share: float = 0.5, ridge: float = 0.0) ->
         learned = _shares(kernel, jnp.asarray(np.exp(middle)), delta)
         enough = np.asarray(learned).diagonal() >= share
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    above, below = (
+        np.asarray(_shares(kernel, jnp.asarray(np.exp(ends)), delta)).diagonal()
+        for ends in (high, low)
+    )
+    never = (high == np.log(top)) & (below < share)
+    lost = ~(np.abs(above - share) < _NEAR) & ~never
     # Different configurations under a symmetry, as configurations drawn.
     orbit, found = n_states / top, np.exp(high)
     if orbit > 1:
         found = -n_states * np.expm1(np.log1p(-np.minimum(found / top, 1 - 1e-15)) / orbit)
-    return np.minimum(found, n_states)
+    if lost.any():
+        alert(
+            f"The coherent potential was not found on the way to {lost.sum()} of {len(levels)} levels: their samples "
+            "are nan. A ridge helps.",
+            NotConvergedWarning,
+        )
+    return np.where(lost, np.nan, np.minimum(found, n_states))
 
 
 @jax.jit

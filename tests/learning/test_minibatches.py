@@ -1,10 +1,12 @@
 """Stochastic training by levels against simulations in function space."""
 
+import jax.numpy as jnp
 import netket as nk
 import numpy as np
 import pytest
 
 import netket_qsntk as qs
+from netket_qsntk.learning import batch_sizes
 
 from .oracles import parities
 
@@ -153,3 +155,24 @@ def test_steps_beyond_counting_are_infinitely_many(steps) -> None:
     )
     np.testing.assert_array_equal(curve.powers[0], curve.powers[1])
     assert float(curve.L_mu[0]) < 1e-12
+
+
+def test_samples_whose_potential_is_not_found_are_nan_and_named(monkeypatch) -> None:
+    """Where it is lost between 6 and 30 samples, no level is said to need 30."""
+    kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
+    levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 8))
+    known = qs.learning.samples_needed(levels)
+    assert 6 < known[1] < 30 < known[2]
+    right = batch_sizes._shares
+
+    def lost(clusters, sizes, ridge):
+        gone = (sizes > 6) & (sizes < 30)
+        return jnp.where(gone[:, None], jnp.nan, right(clusters, sizes, ridge))
+
+    monkeypatch.setattr(batch_sizes, "_shares", lost)
+    with pytest.warns(qs.errors.NotConvergedWarning, match="samples are nan"):
+        found = qs.learning.samples_needed(levels)
+    assert np.isnan(found[1])
+    given = np.isfinite(found)
+    assert given[2]
+    np.testing.assert_allclose(found[given], known[given], rtol=1e-6)
