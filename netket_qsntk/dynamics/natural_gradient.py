@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from netket_qsntk.alert import alert
 from netket_qsntk.dynamics import natural_gradient_step as steps
 from netket_qsntk.dynamics.flow import check_steps
+from netket_qsntk.dynamics.natural_gradient_kernel import LARGEST_DENSE, UsedKernel
 from netket_qsntk.dynamics.natural_gradient_rate import late_rate
 from netket_qsntk.dynamics.natural_gradient_settings import (
     Schedule,
@@ -30,14 +31,10 @@ from netket_qsntk.errors import (
     NotConvergedWarning,
 )
 from netket_qsntk.kernels import InfiniteWidthKernel
-from netket_qsntk.kernels.base import check_real
 from netket_qsntk.losses import Energy, Loss
 from netket_qsntk.operators import KernelOperator
 from netket_qsntk.readout import Readout
 from netket_qsntk.targets import check_summable
-
-# By matrices up to here where the kernel has fast products, and up to the second where it has none.
-_SMALL, _LARGE = 2**10, 2**13
 
 
 class NaturalGradientFlow:
@@ -110,7 +107,7 @@ class NaturalGradientFlow:
         max_products: int = 2000,
     ) -> None:
         check_precision()
-        self.loss, n = summable_loss(hamiltonian)
+        self.loss, _ = summable_loss(hamiltonian)
         self.kernel = kernel
         self.learning_rate, self.diag_shift, self.momentum = learning_rate, diag_shift, momentum
         self.flow, self.propagation = flow, propagation
@@ -127,7 +124,8 @@ class NaturalGradientFlow:
         )
         hilbert = self.loss.hilbert or self.loss.target.hilbert
         self.states = np.asarray(hilbert.all_states())
-        theta, joint, n_parts = self._theta(n, solver)
+        used = UsedKernel.of(kernel, self.states, solver, diag_shift is None)
+        n_parts = used.n_parts
         real = n_parts == 1 or mode == "real"
         if propagation == "real" and real:
             raise InvalidTrainingError(
@@ -139,11 +137,10 @@ class NaturalGradientFlow:
                 "mode='real' of a network of ψ with two parts would leave its phase to chance: use mode=None, "
                 "parts='real', or output='log_psi'."
             )
-        dense = not isinstance(theta, KernelOperator)
         method: steps.Method = "products"
         if diag_shift is None:
             method = "gradient"
-        elif dense:
+        elif used.is_stored:
             # A shift that may be zero needs the eigenvectors.
             method = "cholesky" if not callable(diag_shift) and diag_shift > 0 else "eigenvectors"
         amplitudes = None
@@ -151,37 +148,17 @@ class NaturalGradientFlow:
             amplitudes = jnp.asarray(self.loss.target.amplitudes)
         self.n_parts = n_parts
         self.problem = Problem(
-            theta,
+            used.theta,
             self.loss,
             self.readout.at(self.states),
             amplitudes,
             jnp.asarray(tolerance),
             method,
             real,
-            joint,
+            used.joint,
             propagation == "real",
             max_products,
         )
-
-    def _theta(self, n: int, solver: str) -> tuple[Any, bool, int]:
-        """Θ as it is used, whether it is the joint kernel of both parts, and how many parts there are."""
-        kernel = self.kernel
-        if not isinstance(kernel, InfiniteWidthKernel):
-            given = jnp.asarray(kernel)
-            if given.shape not in ((n, n), (2 * n, 2 * n)) or solver == "products":
-                raise InvalidTrainingError(
-                    f"A kernel given as an array of shape {given.shape} is dense: expected ({n}, {n}), or "
-                    f"({2 * n}, {2 * n}) for both parts together, and solver='dense' or 'auto'."
-                )
-            return given, given.shape[0] == 2 * n, 2 if given.shape[0] == 2 * n else 1
-        check_real(kernel, "NaturalGradientFlow")
-        if solver == "dense" or (solver == "auto" and n <= _SMALL):
-            return kernel.ntk(self.states), False, kernel.n_parts
-        operator = kernel.operator(self.states)
-        fast = operator.has_cheap_spectrum or solver == "products"
-        if fast or n > _LARGE or self.diag_shift is None:
-            return operator, False, kernel.n_parts
-        return kernel.ntk(self.states), False, kernel.n_parts
 
     def functions(self, log_psi: ArrayLike) -> Array:
         """f (…, n) of initial log ψ (…, n) in ``hilbert.all_states()`` order: real for real networks of log ψ.
@@ -228,7 +205,8 @@ class NaturalGradientFlow:
 
     def direction(self, places: Place, step: int = 0) -> Step:
         """The direction of one wave function or of members at a step: L, its variance, α and Θα."""
-        shift, momentum = (at_step(v, step) for v in (self.diag_shift, self.momentum))
+        shift = at_step("diag_shift", self.diag_shift, step)
+        momentum = at_step("momentum", self.momentum, step)
         return steps.directions(self.problem, places, shift, momentum)
 
     def apply(self, alpha: Array) -> Array:
@@ -268,8 +246,7 @@ class NaturalGradientFlow:
             DegenerateGroundStateError: There are several ground states.
             SystemTooLargeError: More than 2^13 states.
         """
-        shift = self.diag_shift
-        energy = self.loss
+        shift, energy = self.diag_shift, self.loss
         if not isinstance(energy, Energy) or self.propagation == "real":
             raise InvalidTrainingError(
                 f"late_rate is for energies that are minimised, got {type(energy).__name__} with "
@@ -279,7 +256,7 @@ class NaturalGradientFlow:
             raise InvalidTrainingError(
                 "late_rate has a formula for constant diag_shift without momentum: measure the rate of a run instead."
             )
-        check_summable(energy.hilbert, task="late_rate", max_states=_LARGE)
+        check_summable(energy.hilbert, task="late_rate", max_states=LARGEST_DENSE)
         problem = self.problem
         if isinstance(problem.theta, KernelOperator):
             problem = jax.tree.map(lambda x: x, problem)
@@ -289,12 +266,12 @@ class NaturalGradientFlow:
     def _trajectory(self, log_psi_0: ArrayLike, given: ArrayLike) -> Array:
         places, wanted = self.start(log_psi_0), check_steps(given)
         if self.flow:
-            shift, rate = (at_step(v, 0) for v in (self.diag_shift, self.learning_rate))
+            shift = at_step("diag_shift", self.diag_shift, 0)
+            rate = at_step("learning_rate", self.learning_rate, 0)
             return integrate(self.problem, places.f, wanted, shift, rate)
         wanted = wanted.astype(int)
-        settings = [
-            table(v, wanted[-1]) for v in (self.learning_rate, self.diag_shift, self.momentum)
-        ]
+        named = {name: vars(self)[name] for name in ("learning_rate", "diag_shift", "momentum")}
+        settings = [table(name, value, wanted[-1]) for name, value in named.items()]
         gaps = jnp.asarray(np.diff(wanted, prepend=0))
         last, kept, _ = steps.follow(self.problem, places, gaps, jnp.zeros((), int), *settings)
         self._warn(last)

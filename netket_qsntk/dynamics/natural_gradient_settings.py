@@ -14,6 +14,9 @@ from netket_qsntk.targets import check_summable
 
 Schedule = float | Callable[[int], Any]
 
+# What a schedule may give at most; zero at least.
+_UPPER = {"learning_rate": np.inf, "diag_shift": np.inf, "momentum": 1.0}
+
 # Basis states at most: vectors of 32 MB.
 _LARGEST = 2**22
 
@@ -31,17 +34,27 @@ def summable_loss(hamiltonian: DiscreteOperator) -> tuple[Loss, int]:
         ) from None
 
 
-def at_step(value: Schedule | None, step: int) -> Array:
-    """A setting at one step; None is 0."""
+def at_step(name: str, value: Schedule | None, step: int) -> Array:
+    """A setting at one step; None is 0.
+
+    Raises:
+        InvalidTrainingError: A schedule leaves the range of the setting.
+    """
     given = value(step) if callable(value) else value
-    return jnp.asarray(0.0 if given is None else given, float)
+    number = jnp.asarray(0.0 if given is None else given, float)
+    if callable(value) and not 0 <= float(number) <= _UPPER[name]:
+        limit = f"from 0 to {_UPPER[name]:g}" if np.isfinite(_UPPER[name]) else ">= 0"
+        raise InvalidTrainingError(
+            f"The schedule of {name} gives {float(number):.4g} at step {step}: expected a number {limit}."
+        )
+    return number
 
 
-def table(value: Schedule | None, steps: int) -> Array:
+def table(name: str, value: Schedule | None, steps: int) -> Array:
     """A setting at every step, or one number for all."""
     if not callable(value):
-        return at_step(value, 0)[None]
-    return jnp.asarray([float(at_step(value, t)) for t in range(max(1, int(steps)))])
+        return at_step(name, value, 0)[None]
+    return jnp.asarray([float(at_step(name, value, t)) for t in range(max(1, int(steps)))])
 
 
 def said(value: Schedule | None) -> str:

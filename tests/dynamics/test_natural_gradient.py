@@ -243,6 +243,17 @@ def test_settings_that_make_no_flow(options, error, words):
         qs.dynamics.NaturalGradientFlow(kernel(), REAL, **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "last"), [("diag_shift", -0.1), ("momentum", 1.5), ("learning_rate", -1.0)]
+)
+def test_schedules_that_leave_the_range_are_named_with_their_step(name, last):
+    settings = {"learning_rate": 0.05, "diag_shift": 1e-3}
+    settings[name] = lambda t: 0.5 if t < 2 else last
+    flow = qs.dynamics.NaturalGradientFlow(kernel(), REAL, **settings)
+    with pytest.raises(qs.errors.InvalidTrainingError, match=f"{name} gives .* at step 2"):
+        flow.energies(np.zeros(16), [3])
+
+
 def test_states_that_cannot_be_listed_or_have_zeros_are_named():
     settings = {"learning_rate": 0.05, "diag_shift": 1e-3}
     flow = qs.dynamics.NaturalGradientFlow(kernel(), REAL, **settings)
