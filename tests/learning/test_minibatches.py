@@ -158,15 +158,15 @@ def test_steps_beyond_counting_are_infinitely_many(steps) -> None:
 
 
 def test_samples_whose_potential_is_not_found_are_nan_and_named(monkeypatch) -> None:
-    """Where it is lost between 6 and 30 samples, no level is said to need 30."""
+    """Where it is lost between 6 and 20 samples, no level is said to need 20."""
     kernel = qs.kernels.infinite_width(qs.models.WideMLP(widths=(8,), sigma_b=0.1))
     levels = qs.learning.levels(kernel, nk.hilbert.Spin(0.5, 8))
     known = qs.learning.samples_needed(levels)
-    assert 6 < known[1] < 30 < known[2]
+    assert 6 < known[1] < 20 < known[2]
     right = batch_sizes._shares
 
     def lost(clusters, sizes, ridge):
-        gone = (sizes > 6) & (sizes < 30)
+        gone = (sizes > 6) & (sizes < 20)
         return jnp.where(gone[:, None], jnp.nan, right(clusters, sizes, ridge))
 
     monkeypatch.setattr(batch_sizes, "_shares", lost)
