@@ -84,13 +84,13 @@ def train(graph, h, n_centres, n_samples, n_steps, rate=0.1):
 # %%
 RUNS = [(8, 64), (16, 64)] if QUICK else [(50, 512), (200, 512)]
 figure, ax = plt.subplots(figsize=(5.6, 4.0), layout="constrained")
-for (n_centres, n_samples), colour in zip(RUNS, qs.plot.COLOURS, strict=False):
+for (n_centres, n_samples), colour, line in zip(RUNS, qs.plot.COLOURS, "-:", strict=False):
     _, data = train(ring, 1.0, n_centres, n_samples, 12 if QUICK else 40)
     error = 1 - np.real(data["Energy"].Mean) / ring_energy(1.0)
     misfit = data["recentre/misfit"].values
     label = f"{n_centres} centres, {n_samples} samples"
     print(f"{label}: last ten steps {error[-10:].mean():9.1e}, misfits {np.round(misfit, 4)}")
-    ax.semilogy(np.abs(error), color=colour, label=label)
+    ax.semilogy(np.abs(error), line, color=colour, label=label)
 ax.set(xlabel="step", ylabel="relative error of the energy", title=f"ring of {SPINS}, h = 1")
 ax.legend(frameon=False)
 plt.show()
@@ -110,15 +110,17 @@ spins = nk.hilbert.Spin(0.5, 16)
 hamiltonian = nk.operator.IsingJax(spins, square, h=3.05, J=-1.0)
 exact, matrix = nk.exact.lanczos_ed(hamiltonian)[0], hamiltonian.to_sparse()
 figure, ax = plt.subplots(figsize=(5.6, 4.0), layout="constrained")
-for n_samples, sizes in SQUARE_RUNS.items():
+for (n_samples, sizes), style in zip(SQUARE_RUNS.items(), ("o-", "s--"), strict=True):
     errors = []
     for n_centres in sizes:
         vs, _ = train(square, 3.05, n_centres, n_samples, 10 if QUICK else 50, rate=0.03)
         psi = np.asarray(vs.to_array())
         errors.append(1 - (psi.conj() @ (matrix @ psi)).real / exact)
         print(f"{n_centres:4d} centres, {n_samples:4d} samples: {errors[-1]:9.1e}")
-    ax.loglog(sizes, errors, "o-", label=f"{n_samples} samples")
+    ax.loglog(sizes, errors, style, label=f"{n_samples} samples")
 ax.set(xlabel="centres", ylabel="relative error of the energy", title="4 × 4, h = 3.05")
+ax.set_xticks(sizes, [str(size) for size in sizes])
+ax.xaxis.minorticks_off()
 ax.legend(frameon=False)
 plt.show()
 

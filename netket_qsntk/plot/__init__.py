@@ -3,6 +3,7 @@
 Every function draws one figure, on given axes or on new ones, and returns the axes; titles, limits and files are the
 caller's. Colours are Okabe and Ito's, which people with any colour vision tell apart, and no two things differ in
 colour alone; predictions are lines, measurements are points with error bars, or bands, of one standard error.
+Without matplotlib a :class:`~netket_qsntk.errors.MissingDependencyError` says how to get it.
 """
 
 from netket_qsntk.plot.diagnostics import diagnostics
