@@ -61,6 +61,10 @@ class FunctionSpaceFlow:
             the place of ψ in :meth:`run` and :meth:`losses`, f in the other methods. None: f is ψ.
         show_progress: Whether a bar counts the steps.
 
+    Raises:
+        InvalidTrainingError: Not exactly one of rate and optimiser, a flow with an optimiser, states without amplitudes.
+        AmplitudesError: Initial functions that are not finite (from the methods).
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> hi = nk.hilbert.Spin(0.5, 4)

@@ -50,6 +50,9 @@ class Posterior:
         tolerance: Relative residual of the solutions by products.
         show_progress: Whether bars count products, and the parts of a variance.
 
+    Raises:
+        InvalidTrainingError: A negative noise, or ``solver="levels"`` where no modes are known.
+
     Warns:
         NotConvergedWarning: Without noise, a kernel that is singular to working precision, or more products needed.
 

@@ -49,6 +49,12 @@ def normalized_purity(
         partition: Sites of A.
         rtol: Relative accuracy of the quadrature, at least 1e-13.
 
+    Raises:
+        EntropyOrderError: An accuracy out of range, one that was not reached, or a log-normal ensemble with a modulus
+            that varies, which has no closed form.
+        PartitionError: See :func:`check_partition`.
+        SystemTooLargeError: A covariance that does not fit in memory, or a spectrum below rounding.
+
     Example:
         >>> from netket_qsntk.entanglement import ProductEnsemble, ProductKernel
         >>> white = ProductEnsemble(ProductKernel(np.eye(2), n_sites=5))

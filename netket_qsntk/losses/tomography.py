@@ -57,6 +57,9 @@ def measure(target: Any, basis: str, n_shots: int, seed: int) -> Measurement:
         n_shots: Number of outcomes drawn from |⟨x|U|ψ⟩|².
         seed: Of the draw.
 
+    Raises:
+        InvalidConfigurationsError: No spins 1/2 without constraint, or a basis that is not one letter a site.
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> target = qs.targets.Target(nk.hilbert.Spin(0.5, 2), [1, 1, 1, 1])
