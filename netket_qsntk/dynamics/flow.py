@@ -62,7 +62,7 @@ class FunctionSpaceFlow:
         show_progress: Whether a bar counts the steps.
 
     Raises:
-        InvalidTrainingError: Not exactly one of rate and optimiser, a flow with an optimiser, states without amplitudes.
+        InvalidTrainingError: Not one of rate and optimiser, a flow with an optimiser, states without amplitudes.
         AmplitudesError: Initial functions that are not finite (from the methods).
 
     Example:
