@@ -26,6 +26,11 @@ def krawtchouk_integers(d: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(row) for row in rows)
 
 
+def krawtchouk(d: int) -> np.ndarray:
+    """K_w(h) of :func:`krawtchouk_integers` at [w, h], (d + 1, d + 1) float64."""
+    return np.array(krawtchouk_integers(d), float)
+
+
 def multiplicities(d: int) -> np.ndarray:
     """C(d, w) for w = 0, …, d: float64, exact up to d = 56."""
     return np.array([float(math.comb(d, w)) for w in range(d + 1)])

@@ -90,6 +90,8 @@ def group_diagonals(
     kernel: InfiniteWidthKernel, symmetry: Projection, x: Array, which: Wanted
 ) -> Sums:
     """The sums at (x, x) for each configuration (n, sites): arrays (n,), without the matrices."""
+    if not x.shape[0]:
+        return (jnp.zeros(0),) * len(which)
     states = None if is_traced(x) else two_states(x, symmetry=symmetry)
     if states is not None:
         tables = _tables(kernel, symmetry, x.shape[1], which, states)

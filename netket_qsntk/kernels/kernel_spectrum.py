@@ -238,6 +238,8 @@ def _blocks(kernel: Given, states: ArrayLike | None) -> list[tuple[np.ndarray, s
                 "hilbert.all_states()."
             )
         x = check_configurations(states, "states")
+        if not len(x):
+            raise InvalidConfigurationsError("states is empty: expected configurations (n, sites).")
         if isinstance(kernel, InfiniteWidthKernel):
             matrix = np.asarray(kernel.ntk(x))
             if not kernel.is_real:

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from netket_qsntk.errors import OperatorShapeError, StructureError
-from netket_qsntk.hamming import hamming_levels, hamming_values
+from netket_qsntk.hamming import hamming_levels, hamming_values, krawtchouk
 from netket_qsntk.operators.base import KernelOperator, is_nonnegative
 from netket_qsntk.operators.basis_index import BasisIndex, spin_index
 from netket_qsntk.operators.decomposition import (
@@ -80,7 +80,9 @@ class Hypercube(OnBasis):
             )
         d = shape[0] - 1
         if levels is None:
-            levels = hamming_levels(values)
+            # Exact where the numbers are known, as they are not under jax.grad and jax.vmap.
+            traced = isinstance(values, jax.core.Tracer)
+            levels = values @ krawtchouk(d) if traced else hamming_levels(values)
         dtype = float if dtype is None else dtype
         self.values, self.levels = jnp.asarray(values, dtype), jnp.asarray(levels, dtype)
         self.rows = _index(x, d)

@@ -22,7 +22,9 @@ def words(up: ArrayLike) -> Array:
     up = jnp.asarray(up)
     d = up.shape[-1]
     bits = jnp.pad(up, [(0, 0)] * (up.ndim - 1) + [(0, -d % _BITS)]).astype(jnp.uint32)
-    bits = bits.reshape(*up.shape[:-1], -1, _BITS) << jnp.arange(_BITS, dtype=jnp.uint32)
+    bits = bits.reshape(*up.shape[:-1], -(-d // _BITS), _BITS) << jnp.arange(
+        _BITS, dtype=jnp.uint32
+    )
     return jnp.moveaxis(bits.sum(-1, dtype=jnp.uint32), -1, 0)
 
 

@@ -120,6 +120,16 @@ def test_the_spectrum_of_a_complex_kernel_is_that_of_the_quantum_state_kernel(pa
     assert abs(limit / both.max_learning_rate - 1) < 1e-10
 
 
+def test_no_configurations_have_no_entries():
+    made = qs.kernels.symmetrized(qs.kernels.infinite_width(ERF), RING.translation_group())
+    none = STATES[:0]
+    assert made.ntk(none, STATES).shape == (0, len(STATES))
+    assert made.ntk(STATES, none).shape == (len(STATES), 0)
+    assert made.diagonals(none)[0].shape == (0,)
+    with pytest.raises(qs.errors.InvalidConfigurationsError, match="empty"):
+        qs.kernels.spectrum(made, none)
+
+
 @pytest.mark.thorough
 def test_derivatives_reach_the_scales():
     x = STATES[::17]

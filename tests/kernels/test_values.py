@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import netket as nk
@@ -73,6 +74,27 @@ def test_a_gradient_goes_through_the_structure():
     fermions = nk.hilbert.Spin(1, 5)
     slope = jax.jit(jax.grad(lambda k: k.structure(fermions, which="nngp").scale))(product)
     assert float(jax.tree.leaves(slope)[0]) == pytest.approx(0.8)
+
+
+@pytest.mark.thorough
+def test_gradients_and_batches_of_sigma_go_through_operators():
+    kernel = qs.kernels.infinite_width(MODELS["cosnet"])
+    v = jnp.arange(len(X), dtype=float)
+
+    def with_sigma(sigma):
+        return eqx.tree_at(lambda k: k.formula.sigma_w, kernel, sigma)
+
+    def by_operator(sigma):
+        return with_sigma(sigma).operator(X, hint="hypercube").matvec(v).sum()
+
+    def by_matrix(sigma):
+        return (with_sigma(sigma).ntk(X) @ v).sum()
+
+    sigmas = jnp.asarray([1.3, 0.6])
+    np.testing.assert_allclose(
+        jax.vmap(by_operator)(sigmas), [by_matrix(s) for s in sigmas], rtol=1e-12
+    )
+    np.testing.assert_allclose(jax.grad(by_operator)(1.3), jax.grad(by_matrix)(1.3), rtol=1e-12)
 
 
 def test_two_sigmas_share_their_programs():
