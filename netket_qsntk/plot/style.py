@@ -112,6 +112,8 @@ def read(data: Log, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def log_spaced(steps: np.ndarray, count: int = 24) -> np.ndarray:
-    """Indices of about ``count`` steps, evenly spaced on a logarithmic axis."""
+    """Indices of about ``count`` steps, evenly spaced on a logarithmic axis; none of none."""
+    if not len(steps):
+        return np.zeros(0, int)
     wanted = np.geomspace(1, steps[-1] + 1, count) - 1
     return np.unique(np.searchsorted(steps, wanted).clip(max=len(steps) - 1))

@@ -308,3 +308,10 @@ def test_an_entropy_figure_is_of_one_order() -> None:
     for table in ([], [row(1.0), row(2.0)]):
         with pytest.raises(qs.errors.EntropyOrderError, match="one figure shows one"):
             plot.entropy_scaling(table)
+
+
+def test_a_measurement_without_points_is_no_obstacle() -> None:
+    run = {"steps": np.arange(3), "loss/train": np.array([1.0, 0.5, 0.2])}
+    nothing = {"steps": np.zeros(0), "loss/train": np.zeros(0)}
+    (ax,) = plot.training_curves({"theory": run}, {"run": nothing}, keys=("loss/train",))
+    assert len(ax.get_lines()[0].get_xdata()) == 3
