@@ -3,9 +3,10 @@ r"""The fidelity and its gradient from samples of both states, with a control va
 For x drawn from |ψ|² and y from |φ|², independently, a = φ(x)/ψ(x) and b = ψ(y)/φ(y) have the averages ⟨ψ|φ⟩/⟨ψ|ψ⟩
 and ⟨φ|ψ⟩/⟨φ|φ⟩: the product is the fidelity F (Sinibaldi et al., Quantum 7, 1131 (2023)). All pairs of samples enter:
 
-.. math:: \hat F = \mathrm{Re}\,\bar a\,\bar b + c\,(\overline{|a|^2}\;\overline{|b|^2} - 1)
+.. math:: \hat F = \mathrm{Re}\,\bar a\,\bar b + c\,(\overline{|a|^2}\;\overline{|b|^2} - \bar\imath\,\bar\jmath)
 
-The bracket has mean zero, so that F̂ is unbiased for every fixed c; as φ → ψ its fluctuations are twice those of the
+with ī and j̄ the shares of samples x, y where the other state does not vanish (1 for states without zeros). The
+bracket has mean zero, so that F̂ is unbiased for every fixed c; as φ → ψ its fluctuations are twice those of the
 first term, and c = -1/2 removes them to first order.
 """
 
@@ -30,8 +31,8 @@ from netket_qsntk.wavefunction import Psi
 class Overlap(NamedTuple):
     r"""F̂, its first-order dependence on each x (n,) and each y (m,), the coefficient c and the bracket's first term.
 
-    ``square``, the mean of \|a b\|² over all pairs, is 1 within its error where the samples of each state cover the
-    other.
+    ``square``, the mean of \|a b\|² over all pairs by the share of pairs where it does not vanish, is 1 within its
+    error where the samples of each state cover the other.
     """
 
     fidelity: Array
@@ -64,21 +65,31 @@ def overlap(log_a: Array, log_b: Array, coefficient: float | None) -> Overlap:
     A coefficient taken from the same samples makes a bias of order 1/n.
     """
     # a·b does not depend on the norms of ψ and φ; neither factor may overflow.
-    shift = jnp.max(log_a.real)
+    shift = _largest(log_a)
     a, b = jnp.exp(log_a - shift), jnp.exp(log_b + shift)
     mean_a, mean_b = a.mean(), b.mean()
     aa, bb = jnp.abs(a) ** 2, jnp.abs(b) ** 2
+    # E|a|² E|b|² is the weight of each state where the other one does not vanish.
+    i, j = ((log.real > -jnp.inf).astype(aa.dtype) for log in (log_a, log_b))
+    both = i.mean() * j.mean()
     plain = (a * mean_b).real, (mean_a * b).real
-    square = aa * bb.mean(), aa.mean() * bb
+    square = aa * bb.mean() - i * j.mean(), aa.mean() * bb - i.mean() * j
     c = (
         jnp.asarray(coefficient)
         if coefficient is not None
         else -_covariance(plain, square)
         / jnp.maximum(_covariance(square, square), jnp.finfo(aa.dtype).tiny)
     )
-    value = (mean_a * mean_b).real + c * (aa.mean() * bb.mean() - 1)
+    value = (mean_a * mean_b).real + c * (aa.mean() * bb.mean() - both)
     of_x, of_y = (p + c * s for p, s in zip(plain, square, strict=True))
-    return Overlap(value, aa.mean() * bb.mean(), of_x - of_x.mean(), of_y - of_y.mean(), c)
+    square_mean = aa.mean() * bb.mean() / jnp.where(both > 0, both, 1.0)
+    return Overlap(value, square_mean, of_x - of_x.mean(), of_y - of_y.mean(), c)
+
+
+def _largest(logs: Array) -> Array:
+    """The largest real part; 0 where every sample lies where the other state vanishes."""
+    largest = jnp.max(logs.real)
+    return jnp.where(largest == -jnp.inf, 0.0, largest)
 
 
 def _covariance(f: tuple[Array, Array], g: tuple[Array, Array]) -> Array:
@@ -124,7 +135,7 @@ def overlap_and_gradient(
     log_a = log_phi_x - amplitudes(log_psi, parameters, x, rows)
     log_b = amplitudes(log_psi, parameters, y, rows) - log_phi_y
     estimate = overlap(log_a, log_b, coefficient)
-    shift = jnp.max(log_a.real)
+    shift = _largest(log_a)
     local = jnp.exp(log_a - shift) * jnp.exp(log_b + shift).mean()
     cotangent = -2 / (len(x) - 1) * (local - local.mean())
     _, gradient = pull_back(log_psi, parameters, x, cotangent, lambda _, w: w, rows)
