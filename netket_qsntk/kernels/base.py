@@ -60,6 +60,11 @@ class InfiniteWidthKernel(abc.ABC):
         """Whether its matrices are real: not those of a projection with a complex character."""
         return True
 
+    @property
+    def mean_follows_norm(self) -> bool:
+        """Whether the networks' functions have a mean, which follows |x|²: of NetKet's RBM. K is their covariance."""
+        return False
+
     # NumPy's numbers leave multiplication to __rmul__.
     __array_ufunc__ = None
 
@@ -258,6 +263,11 @@ class _Composed(KernelModule):
         """Whether all terms are."""
         return all(term.is_real for term in self.terms)
 
+    @property
+    def mean_follows_norm(self) -> bool:
+        """Whether that of a term does."""
+        return any(term.mean_follows_norm for term in self.terms)
+
     @staticmethod
     @abc.abstractmethod
     def _join(nngps: list[Array], ntks: list[Array]) -> tuple[Array, Array]:
@@ -324,6 +334,11 @@ class Scaled(KernelModule):
     def is_real(self) -> bool:
         """Whether the kernel is."""
         return self.kernel.is_real
+
+    @property
+    def mean_follows_norm(self) -> bool:
+        """Whether that of the kernel does."""
+        return self.kernel.mean_follows_norm
 
     def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK), see :class:`InfiniteWidthKernel`."""

@@ -231,7 +231,19 @@ def _hidden_sum(
         visible,
         _known(model.activation),
     )
-    return DotProductKernel(formula, n_parts=n_parts)
+    return HiddenSumKernel(formula, n_parts=n_parts)
+
+
+class HiddenSumKernel(DotProductKernel):
+    """The kernel of a sum over hidden units, none of which has the mean zero."""
+
+    def __init__(self, formula: HiddenSum, *, n_parts: int) -> None:
+        super().__init__(formula, n_parts=n_parts)
+
+    @property
+    def mean_follows_norm(self) -> bool:
+        """True."""
+        return True
 
 
 @infinite_width.register(nk.models.RBM)

@@ -40,6 +40,11 @@ class PatchKernel(KernelModule):
         """Whether the kernel is."""
         return self.kernel.is_real
 
+    @property
+    def mean_follows_norm(self) -> bool:
+        """Whether that of the kernel does."""
+        return self.kernel.mean_follows_norm
+
     def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
         one = self._taken(x, "x")

@@ -50,6 +50,11 @@ class SymmetrizedKernel(KernelModule):
         """Whether the character is real."""
         return self.symmetry.is_real and self.kernel.is_real
 
+    @property
+    def mean_follows_norm(self) -> bool:
+        """Whether that of the kernel does."""
+        return self.kernel.mean_follows_norm
+
     def both(self, x: ArrayLike, y: ArrayLike | None = None) -> tuple[Array, Array]:
         """(NNGP, NTK) between configurations x (n, sites) and y (m, sites): two arrays (n, m)."""
         nngp, ntk = self._sums(x, y, ("nngp", "ntk"))

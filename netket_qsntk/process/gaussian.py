@@ -25,6 +25,8 @@ from netket_qsntk.targets import check_summable
 _PSI = Readout()
 # A covariance of 2¹⁵ states takes 8 GiB.
 _LARGEST_STORED = 2**15
+# Configurations whose norms are compared.
+_PROBES = 64
 
 
 @runtime_checkable
@@ -76,6 +78,9 @@ class GaussianProcess:
         hilbert: NetKet's space of the configurations.
         readout: What ψ is of f = f₁ + i f₂.
 
+    Raises:
+        EnsembleError: A kernel of functions whose mean differs between configurations.
+
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> model = qs.models.WideMLP(widths=(8,), output="log_psi", parts="real")
@@ -87,6 +92,23 @@ class GaussianProcess:
     kernel: InfiniteWidthKernel
     hilbert: DiscreteHilbert
     readout: Readout = _PSI
+
+    def __post_init__(self) -> None:
+        """Refuse processes that are not centred.
+
+        Raises:
+            EnsembleError: Functions with a mean that differs between configurations.
+        """
+        if not self.kernel.mean_follows_norm:
+            return
+        some = self.hilbert.random_state(jax.random.key(0), _PROBES)
+        norms = np.sum(np.asarray(self.kernel.coordinates(some)) ** 2, axis=-1)
+        if not np.allclose(norms, norms[0]):
+            raise EnsembleError(
+                f"log ψ of {self.kernel.description} has a mean that follows |x|², which is not the same for all "
+                f"configurations of {self.hilbert}, and only its covariance is known. Draw networks instead: "
+                "qs.vqs.EnsembleState(hilbert, model, n_members, seed)."
+            )
 
     @classmethod
     def of(

@@ -218,3 +218,13 @@ def test_many_bosons_are_as_accurate_as_spins():
 def test_activations_without_an_accurate_quadrature_warn(model):
     with pytest.warns(qs.errors.InaccurateKernelWarning, match="relu|selu"):
         qs.kernels.infinite_width(model)
+
+
+def test_a_mean_that_differs_between_configurations_is_no_centred_process():
+    model = nk.models.RBM(kernel_init=normal(0.3))
+    assert qs.vqs.InfiniteState(nk.hilbert.Spin(0.5, 3), model).hilbert.size == 3
+    assert qs.vqs.InfiniteState(nk.hilbert.Fock(1, 4, n_particles=2), model).hilbert.size == 4
+    kernel = 2.0 * qs.kernels.infinite_width(model)
+    for given in (model, kernel, kernel + kernel):
+        with pytest.raises(qs.errors.EnsembleError, match="EnsembleState"):
+            qs.vqs.InfiniteState(nk.hilbert.Fock(2, 3), given)
