@@ -161,11 +161,12 @@ class InfiniteWidthDriver(ClosedFormDriver):
         self._optimizer_state = self.engine.start(self.state, initial)
 
     def _takes_batches(self) -> bool:
-        return isinstance(self.loss, MSE)
+        return type(self.loss) is MSE
 
     def _solves(self, loss: str | Loss) -> bool:
         """Whether training on this loss is solved, not integrated for drawn wave functions."""
-        return isinstance(loss, MSE) or (isinstance(loss, str) and loss == "mse")
+        # A subclass may be any loss.
+        return type(loss) is MSE or (isinstance(loss, str) and loss == "mse")
 
     @property
     def dynamics(self) -> LinearDynamics | FunctionSpaceFlow:

@@ -99,7 +99,7 @@ class LinearizedDriver(ClosedFormDriver):
     @property
     def _is_solved(self) -> bool:
         """Whether training is linear in ψ, and solved in closed form."""
-        return isinstance(self.loss, MSE)
+        return type(self.loss) is MSE  # a subclass may be any loss
 
     def _check_steps(self) -> None:
         if self._is_solved:
@@ -185,7 +185,7 @@ class LinearizedDriver(ClosedFormDriver):
             steps = check_finite(steps)
             values = np.stack([d.losses(steps) for d in self._of(LinearizedNaturalGradient)])
             out: Curve = {"loss/train": _over_members(values)}
-            if self.target is not None and isinstance(self.loss, Infidelity):
+            if self.target is not None and type(self.loss) is Infidelity:
                 out["fidelity"] = _over_members(1 - values)
             return out
         curves = [dynamics.curves(steps) for dynamics in self._of(LinearizedDynamics)]

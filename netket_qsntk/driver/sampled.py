@@ -253,7 +253,7 @@ def _loss_name(loss: str | Loss, target: Target | nk.vqs.VariationalState) -> st
     for name, kind in (("mse", MSE), ("infidelity", Infidelity)):
         if isinstance(loss, str) and loss == name:
             return name
-        if isinstance(loss, kind):
+        if type(loss) is kind:  # a subclass may be any loss
             if loss.target is not target:
                 raise InvalidTrainingError(
                     f"{loss!r} has another target than the driver: expected {target!r}."

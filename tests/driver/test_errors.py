@@ -90,6 +90,30 @@ def test_a_rate_beyond_the_limit_warns_with_the_limit(kind):
 
 
 @pytest.mark.thorough
+def test_a_loss_derived_from_the_mean_square_error_is_not_taken_for_it():
+    class Tripled(qs.losses.MSE):
+        def value(self, psi, amplitudes=None):
+            return 3 * super().value(psi, amplitudes)
+
+        def gradient(self, psi, amplitudes=None, n=None):
+            return 3 * super().gradient(psi, amplitudes, n)
+
+    hilbert = nk.hilbert.Spin(0.5, 3)
+    target = qs.targets.Target(hilbert, np.arange(1.0, 9.0))
+    net = qs.models.CosNet(8, 1.0, 2.0)
+    options = {"variational_state": qs.vqs.EnsembleState(hilbert, net, 2, seed=0), "n_train": 6}
+    options["loss"] = Tripled(target)
+    driver = qs.driver.InfiniteWidthDriver(target, optax.sgd(0.1), **options)
+    plain = qs.driver.FunctionSpaceDriver(target, optax.sgd(0.3), **(options | {"loss": "mse"}))
+    found, expected = (d.predict([0, 5])["loss/train"] for d in (driver, plain))
+    np.testing.assert_allclose(found, 3 * expected, rtol=1e-12)
+    with pytest.raises(qs.errors.InvalidTrainingError, match="Tripled"):
+        qs.driver.LinearizedDriver(target, optax.sgd(0.1), **options)
+    with pytest.raises(qs.errors.InvalidTrainingError, match="Tripled"):
+        qs.driver.QSNTKDriver(target, optax.sgd(0.1), sampling="target", **options)
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", CLOSED)
 def test_closed_forms_keep_their_optimizer(kind):
     driver = make(kind)
