@@ -240,6 +240,8 @@ def _fourier(model: FourierFeatures, trainable: Trainable = "all") -> DotProduct
         raise InvalidModelError(
             f"FourierFeatures needs a network whose kernel depends on inner products, got {inner!r}."
         )
+    # Kernels are float64 whatever the parameters are.
+    encode = FourierEncoding(model.clone(parent=None, param_dtype=jnp.float64))
     return DotProductKernel(
-        inner.formula, encode=FourierEncoding(model), n_parts=inner.n_parts, trainable=trainable
+        inner.formula, encode=encode, n_parts=inner.n_parts, trainable=trainable
     )

@@ -201,3 +201,14 @@ def test_matrices_are_exactly_symmetric():
         for name in ("relu", "deep erf", "cosnet"):
             for matrix in qs.kernels.infinite_width(MODELS[name]).both(x):
                 np.testing.assert_array_equal(matrix, matrix.T)
+
+
+def test_kernels_are_float64_whatever_the_parameters_are():
+    network = qs.models.WideMLP(widths=(3,), activation="erf")
+    exact, single = (
+        qs.kernels.infinite_width(
+            qs.models.FourierFeatures(FREQUENCIES, 1.0, network.clone(param_dtype=kind))
+        )
+        for kind in (jnp.float64, jnp.float32)
+    )
+    np.testing.assert_array_equal(single.ntk(X), exact.ntk(X))
