@@ -165,6 +165,7 @@ def test_tdvp_without_a_shift_is_exact_evolution_in_netkets_integrators(propagat
     np.testing.assert_allclose(driver.predict(times[:-1])["Generator"], logged, atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_another_optimizer_takes_over_and_one_that_cannot_be_followed_is_refused():
     driver = qs.driver.InfiniteWidthVMC(H, optax.sgd(0.05), variational_state=full(network()))
     first, _ = energies(driver, 3)
