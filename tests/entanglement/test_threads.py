@@ -49,6 +49,8 @@ def test_the_number_of_blas_threads_comes_back():
     if not blas_threads._blas().info():
         pytest.skip("no BLAS whose threads can be set")
     with blas_threads._blas().limit(limits=2):
+        if numbers() != {2}:
+            pytest.skip("a BLAS that does not take more threads than it began with")
         inside, go = threading.Event(), threading.Event()
 
         def other():
