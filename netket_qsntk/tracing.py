@@ -31,8 +31,8 @@ def on_host(x: ArrayLike, dtype: DTypeLike | None = None) -> Array:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> on_host(jnp.arange(3), float)
-        array([0., 1., 2.])
+        >>> on_host(jnp.arange(3), float).tolist()
+        [0.0, 1.0, 2.0]
     """
     if isinstance(x, jax.core.Tracer):
         return x if dtype is None else x.astype(dtype)

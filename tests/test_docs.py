@@ -1,6 +1,8 @@
 """Every Python block of the documentation runs as it stands and prints what its page says."""
 
+import ast
 import contextlib
+import doctest
 import inspect
 import io
 import re
@@ -12,7 +14,8 @@ import pytest
 
 import netket_qsntk as qs
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TABLE_OR_PICTURE = re.compile(r"^(?:\|.*|!\[.*\]\(.*\))$", re.MULTILINE)
 SCREEN = 3000
@@ -148,3 +151,17 @@ def test_links_of_the_readme_and_of_pages_lead_to_files() -> None:
         prose = BLOCK.sub("", path.read_text("utf-8"))
         for link in re.findall(r"\]\(([\w./-]+\.\w+|LICENSE)(?:#[\w-]+)?\)", prose):
             assert (path.parent / link).is_file(), f"{path.name}: {link}"
+
+
+def test_examples_in_docstrings_show_digits_after_the_point() -> None:
+    # pytest compares "1." with what is printed to within one: such an example cannot fail.
+    parser = doctest.DocTestParser()
+    loose = [
+        f"{path.relative_to(ROOT)}: {example.source.strip()}"
+        for path in sorted(ROOT.glob("netket_qsntk/**/*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
+        for example in parser.get_examples(ast.get_docstring(node) or "")
+        if re.search(r"\d\.(?![\d.])", example.want)
+    ]
+    assert not loose

@@ -35,8 +35,8 @@ def site_values(encode: Callable[[Any], Any] | None, hilbert: DiscreteHilbert) -
 
     Example:
         >>> import netket as nk
-        >>> site_values(None, nk.hilbert.Spin(0.5, 200))
-        array([ 1., -1.])
+        >>> site_values(None, nk.hilbert.Spin(0.5, 200)).tolist()
+        [1.0, -1.0]
     """
     if hilbert.constrained or not isinstance(hilbert, HomogeneousHilbert) or _is_fermionic(hilbert):
         return None

@@ -169,8 +169,8 @@ def collect(x: PyTree, n: int) -> PyTree:
         n: Length of the leading axes before they were filled up.
 
     Example:
-        >>> collect(share(np.arange(3.0)), 3)
-        Array([0., 1., 2.], dtype=float64)
+        >>> collect(share(np.arange(3.0)), 3).tolist()
+        [0.0, 1.0, 2.0]
     """
     return _whole(x, n)
 
@@ -193,8 +193,9 @@ def map_members(function: Callable[..., PyTree], members: PyTree, *same: PyTree)
         *same: What all members share.
 
     Example:
-        >>> jax.jit(lambda x: map_members(lambda member, shift: member + shift, x, 1.0))(np.arange(3.0))
-        Array([1., 2., 3.], dtype=float64)
+        >>> shifted = jax.jit(lambda x: map_members(lambda member, shift: member + shift, x, 1.0))
+        >>> shifted(np.arange(3.0)).tolist()
+        [1.0, 2.0, 3.0]
     """
     n = len(jax.tree.leaves(members)[0])
     if n_devices() == 1 or n == 1:

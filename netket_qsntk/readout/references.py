@@ -67,8 +67,8 @@ class MarshallSign(_Summable):
 
     Example:
         >>> signs = jnp.exp(MarshallSign((0, 2))(jnp.array([[1, 1, -1, 1], [1, -1, 1, -1]])))
-        >>> signs.real.round(12)
-        Array([-1.,  1.], dtype=float64)
+        >>> signs.real.round(12).tolist()
+        [-1.0, 1.0]
     """
 
     sublattice: tuple[int, ...]

@@ -48,10 +48,10 @@ def multiplicities(
     Example:
         >>> import netket as nk, netket_qsntk as qs
         >>> ring = nk.graph.Chain(6).translation_group()
-        >>> qs.symmetry.multiplicities(ring, 6)  # necklaces of 6 beads
-        array([1., 1., 3., 4., 3., 1., 1.])
-        >>> qs.symmetry.multiplicities(ring, 6, n_up=3)
-        array([1., 0., 2., 1.])
+        >>> qs.symmetry.multiplicities(ring, 6).tolist()  # necklaces of 6 beads
+        [1.0, 1.0, 3.0, 4.0, 3.0, 1.0, 1.0]
+        >>> qs.symmetry.multiplicities(ring, 6, n_up=3).tolist()
+        [1.0, 0.0, 2.0, 1.0]
     """
     symmetry = projection(group, character, spin_flip=spin_flip, sites=d)
     if n_up is not None and not 0 <= n_up <= d:

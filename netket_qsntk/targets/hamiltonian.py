@@ -34,9 +34,8 @@ def hermitian_matrix(hamiltonian: nk.operator.AbstractOperator) -> sp.csr_matrix
         >>> import netket as nk
         >>> from netket_qsntk.targets.hamiltonian import hermitian_matrix
         >>> hi = nk.hilbert.Spin(0.5, 1)
-        >>> hermitian_matrix(nk.operator.spin.sigmax(hi, 0)).toarray()
-        array([[0., 1.],
-               [1., 0.]])
+        >>> hermitian_matrix(nk.operator.spin.sigmax(hi, 0)).toarray().tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
     """
     if not isinstance(hamiltonian, nk.operator.DiscreteOperator):
         raise HamiltonianError(

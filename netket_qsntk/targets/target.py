@@ -53,8 +53,8 @@ class Target:
         >>> target = qs.targets.Target(nk.hilbert.Spin(0.5, 2), [1, 1, 1, 1j])
         >>> target
         Target(Spin(s=1/2, N=2...), 4 states, effectively 4.0, 25.0% of the norm imaginary)
-        >>> target.amplitudes
-        array([0.5+0.j , 0.5+0.j , 0.5+0.j , 0. +0.5j])
+        >>> target.amplitudes.tolist()
+        [(0.5+0j), (0.5+0j), (0.5+0j), 0.5j]
     """
 
     def __init__(self, hilbert: nk.hilbert.DiscreteHilbert, amplitudes: ArrayLike) -> None:

@@ -23,8 +23,8 @@ class AmplitudeTable(nn.Module):
         >>> hi = nk.hilbert.Spin(0.5, 1)
         >>> table = AmplitudeTable(hi)
         >>> parameters = {"params": {"amplitudes": jnp.array([0.6, 0.8j])}}
-        >>> table.apply(parameters, hi.all_states(), method="psi")
-        Array([0.6+0.j , 0. +0.8j], dtype=complex128)
+        >>> table.apply(parameters, hi.all_states(), method="psi").tolist()
+        [(0.6+0j), 0.8j]
     """
 
     hilbert: DiscreteHilbert
