@@ -9,12 +9,21 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 from netket.utils.types import PyTree
 
-__all__ = ["is_traced", "on_host", "same_structure", "side_by_side"]
+__all__ = ["is_hashable", "is_traced", "on_host", "same_structure", "side_by_side"]
 
 
 def is_traced(tree: object) -> bool:
     """Whether a leaf is a JAX tracer."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def is_hashable(value: object) -> bool:
+    """Whether JAX can tell compiled programs apart by it."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def same_structure(one: object, two: object) -> bool:

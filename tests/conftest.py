@@ -50,11 +50,13 @@ def _share(text: str) -> tuple[int, int]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests of other shares: functions are dealt out by their names, with all of their cases."""
     part, parts = config.getoption("share")
-    mine = [zlib.crc32(item.nodeid.split("[")[0].encode()) % parts == part for item in items]
-    config.hook.pytest_deselected(
-        items=[item for item, taken in zip(items, mine, strict=True) if not taken]
-    )
-    items[:] = [item for item, taken in zip(items, mine, strict=True) if taken]
+    mine: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        function = item.nodeid.split("[")[0]
+        (mine if zlib.crc32(function.encode()) % parts == part else others).append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = mine
 
 
 def pytest_configure(config: pytest.Config) -> None:

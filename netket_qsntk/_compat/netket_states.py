@@ -19,6 +19,7 @@ from netket.utils import HashablePartial, model_frameworks
 from netket.utils.types import PyTree
 
 from netket_qsntk._compat.attributes import held
+from netket_qsntk.tracing import is_hashable
 
 
 class Wrapped(Protocol):
@@ -152,7 +153,7 @@ def identity(wrapped: Wrapped) -> Hashable:
     if set(fields) == {"static_module", "params_treedef"}:  # equinox
         leaves, structure = jax.tree.flatten(fields["static_module"])
         key = (tuple(leaves), structure, fields["params_treedef"])
-        return key if _is_hashable(key) else id(wrapped)
+        return key if is_hashable(key) else id(wrapped)
     return _hashable(wrapped)
 
 
@@ -218,15 +219,7 @@ def _with_collections(applied: Applied, state: nk.vqs.VariationalState) -> Appli
     return applied
 
 
-def _is_hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
 def _hashable(value: object) -> Hashable:
     if isinstance(value, partial) and not isinstance(value, HashablePartial):
         return id(value)
-    return value if isinstance(value, Hashable) and _is_hashable(value) else id(value)
+    return value if isinstance(value, Hashable) and is_hashable(value) else id(value)

@@ -33,18 +33,12 @@ class ConstructorSignature:
         for base in owner.__mro__:
             if "__init__" not in vars(base):
                 continue
-            own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+            inherited = bool(listed)
+            _, *own = inspect.signature(vars(base)["__init__"]).parameters.values()
             rest = [p for p in own if p.kind is Parameter.VAR_KEYWORD]
-            listed = (
-                {p.name: p for p in own if p not in rest}
-                if not listed
-                else listed
-                | {
-                    p.name: p.replace(kind=Parameter.KEYWORD_ONLY)
-                    for p in own
-                    if p not in rest and p.name not in listed
-                }
-            )
+            for p in own:
+                if p not in rest and p.name not in listed:
+                    listed[p.name] = p.replace(kind=Parameter.KEYWORD_ONLY) if inherited else p
             if not (rest and self.passed_on):
                 listed |= {p.name: p for p in rest}
                 break

@@ -14,7 +14,14 @@ from netket_qsntk.activations import closed_forms
 from netket_qsntk.activations.gelu import gelu
 from netket_qsntk.activations.near_field import near_field
 from netket_qsntk.activations.pair import Dual
-from netket_qsntk.activations.trapezoid import REACH, Function, Trapezoid, is_mirrored, on_grids
+from netket_qsntk.activations.trapezoid import (
+    REACH,
+    Function,
+    Trapezoid,
+    is_mirrored,
+    of_finer,
+    on_grids,
+)
 from netket_qsntk.alert import alert
 from netket_qsntk.errors import InaccurateKernelWarning, InvalidModelError
 from netket_qsntk.text import brief
@@ -167,9 +174,8 @@ def _on_plane(function: Function, deviation: float) -> tuple[Trapezoid, float, b
     values, slopes = on_grids(function, [deviation * z for z in grids])
     with np.errstate(over="ignore", invalid="ignore"):
         found = [_integrals(*t) for t in zip(grids, values, slopes, strict=True)]
-        each = np.asarray([_distance(t, found[-1]) for t in found[:-1]])
-    # Of a rule and all finer ones.
-    errors = np.maximum.accumulate(each[::-1])[::-1][np.searchsorted(nodes, _PLANE)]
+        each = of_finer([_distance(t, found[-1]) for t in found[:-1]])
+    errors = each[np.searchsorted(nodes, _PLANE)]
     # The first that is accurate; where none is, more nodes would cost much and gain little.
     accurate = errors <= max(_ACCURACY / 100, 10 * _eps())
     best = int(np.argmax(accurate) if accurate.any() else np.argmin(errors[:_FEW]))

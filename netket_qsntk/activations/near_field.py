@@ -28,6 +28,7 @@ from netket_qsntk.activations.trapezoid import (
     Values,
     in_batches,
     moments_of_outputs,
+    of_finer,
     on_grids,
     with_slope,
 )
@@ -242,8 +243,7 @@ def _smooth_enough(function: Function, far: FarField) -> NearField | None:
     eps = float(jnp.finfo(jnp.zeros(()).dtype).eps)
     tolerance = max(_CONVERGED, 100 * eps) * max(1.0, np.abs(found[-1]).max())
     errors = [np.abs(integrals - found[-1]).max() for integrals in found[:-1]]
-    # By this rule and all finer ones: one alone may be right by chance.
-    accurate = np.maximum.accumulate(errors[::-1])[::-1] < tolerance
+    accurate = of_finer(errors) < tolerance
     if not accurate.any():
         return None
     return NearField(function, far, NODES[int(np.argmax(accurate))], _UNKNOWN, bool(even or odd))

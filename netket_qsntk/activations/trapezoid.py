@@ -8,7 +8,7 @@ with them the cost, as a: functions that become straight lines far out go throug
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -50,6 +50,11 @@ def on_grids(
         value, slope = _compiled(function)(z)
         found = [np.split(np.asarray(t, float), ends) for t in (value, slope)]
     return found[0], found[1]
+
+
+def of_finer(errors: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The largest error of each rule and of all finer ones, which follow it: one alone may be right by chance."""
+    return np.maximum.accumulate(np.asarray(errors)[::-1])[::-1]
 
 
 def is_mirrored(values: np.ndarray) -> bool:

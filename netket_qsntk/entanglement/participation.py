@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln, logsumexp, xlogy
 
 from netket_qsntk.alert import alert
 from netket_qsntk.entanglement.annealed import log_norm_moment
@@ -207,9 +207,10 @@ def _variances(ensemble: GaussianEnsemble) -> tuple[np.ndarray, np.ndarray, np.n
         ways = gammaln(count + 1) - gammaln(filled + 1).sum(axis=1)
         log_multiplicity = np.add.outer(log_multiplicity, ways).ravel()
         # No site in a state that never occurs: zero times the logarithm of zero is zero here.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            each = [np.where(filled > 0, filled * np.log(d), 0.0).sum(axis=1) for d in diagonals]
-        logs = [np.add.outer(have, own).ravel() for have, own in zip(logs, each, strict=True)]
+        logs = [
+            np.add.outer(have, xlogy(filled, d).sum(axis=1)).ravel()
+            for have, d in zip(logs, diagonals, strict=True)
+        ]
     values = [kernel.scale * np.exp(x) for kernel, x in zip(ensemble.kernels, logs, strict=True)]
     if ensemble.is_proper:
         return log_multiplicity, values[0] / 2, values[0] / 2

@@ -18,7 +18,7 @@ from netket_qsntk.errors import InvalidModelError
 from netket_qsntk.kernels import structure_search as structures
 from netket_qsntk.kernels.arguments import Trainable, Which, check_which
 from netket_qsntk.kernels.entries import operator_of
-from netket_qsntk.kernels.qsntk import QSNTK
+from netket_qsntk.kernels.qsntk import QSNTK, each_part
 from netket_qsntk.operators import KernelOperator
 from netket_qsntk.operators.choose import Hint
 from netket_qsntk.operators.structure import Structure
@@ -183,8 +183,8 @@ class InfiniteWidthKernel(abc.ABC):
         """
         ntk = self.ntk(x, y)
         if jnp.iscomplexobj(ntk):
-            half = ntk if self.n_parts == 2 else ntk / 2
-            return QSNTK(theta_11=half.real, theta_22=half.real, theta_12=-half.imag)
+            own = each_part(ntk, self.n_parts)
+            return QSNTK(theta_11=own.real, theta_22=own.real, theta_12=-own.imag)
         zero = jnp.zeros_like(ntk)
         return QSNTK(theta_11=ntk, theta_22=ntk if self.n_parts == 2 else zero, theta_12=zero)
 

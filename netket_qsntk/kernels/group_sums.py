@@ -99,11 +99,8 @@ def group_diagonals(
             counted = _counts(kernel, symmetry, x, x, which, states)
             if counted is not None:
                 counts, columns, rest = counted
-                own = [jnp.einsum("ij,ji->i", counts, column) for column in columns]
-                if rest is not None:
-                    others = group_diagonals(rest, symmetry, x, which)
-                    own = [one + other for one, other in zip(own, others, strict=True)]
-                return tuple(own)
+                own = tuple(jnp.einsum("ij,ji->i", counts, column) for column in columns)
+                return _with_rest(own, rest, lambda k: group_diagonals(k, symmetry, x, which))
 
     def at(row: Array) -> Sums:
         row = row[None]
@@ -137,11 +134,8 @@ def _quick(
     counts, columns, rest = counted
 
     def by_patterns() -> Sums:
-        values = [counts @ column for column in columns]
-        if rest is not None:
-            others = group_sums(rest, symmetry, x, y, which)
-            values = [one + other for one, other in zip(values, others, strict=True)]
-        return tuple(values)
+        own = tuple(counts @ column for column in columns)
+        return _with_rest(own, rest, lambda k: group_sums(k, symmetry, x, y, which))
 
     return by_patterns
 
@@ -174,6 +168,15 @@ def _counts(
     found = [patterns.columns(parts, symmetry, up, states, w) for w in which]
     counts = counted.counts(jnp.asarray(x) > middle, len(found[0]))
     return counts, [jnp.asarray(column) for column in found], rest
+
+
+def _with_rest(
+    own: Sums, rest: InfiniteWidthKernel | None, sums: Callable[[InfiniteWidthKernel], Sums]
+) -> Sums:
+    """Sums of the patches of a kernel and, where there is one, of the part without patches."""
+    if rest is None:
+        return own
+    return tuple(one + other for one, other in zip(own, sums(rest), strict=True))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -17,7 +17,7 @@ from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.arguments import check_configurations
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.empirical import EmpiricalKernel
-from netket_qsntk.kernels.qsntk import QSNTK
+from netket_qsntk.kernels.qsntk import QSNTK, each_part
 
 Mode = Literal["gd", "flow"]
 
@@ -241,11 +241,10 @@ def _blocks(kernel: Given, states: ArrayLike | None) -> list[tuple[np.ndarray, s
         if not len(x):
             raise InvalidConfigurationsError("states is empty: expected configurations (n, sites).")
         if isinstance(kernel, InfiniteWidthKernel):
-            matrix = np.asarray(kernel.ntk(x))
+            matrix = kernel.ntk(x)
             if not kernel.is_real:
-                # The parts of a projection with a complex character share the kernel of one real network.
-                return [(matrix if kernel.n_parts == 2 else matrix / 2, "each")]
-            return [(matrix, "each" if kernel.n_parts == 2 else "real")]
+                return [(np.asarray(each_part(matrix, kernel.n_parts)), "each")]
+            return [(np.asarray(matrix), "each" if kernel.n_parts == 2 else "real")]
         kernel = kernel.qsntk(x)
     if isinstance(kernel, QSNTK):
         shape = kernel.theta_11.shape

@@ -28,6 +28,7 @@ from netket_qsntk.kernels.registry import defined
 from netket_qsntk.kernels.tiles import Operand, Part, assemble, balanced_chunk, starts
 from netket_qsntk.networks import FourierFeatures, WaveFunction
 from netket_qsntk.networks.dense_layer import Dense
+from netket_qsntk.tracing import is_hashable
 
 Factorised = WaveFunction | FourierFeatures
 
@@ -73,21 +74,13 @@ def dense_alone(model: Factorised, parameters: PyTree, x: Array) -> bool:
     for prefix, (network, _) in networks(model).items():
         leaves, kind = jax.tree.flatten(subtree(parameters, prefix))
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        if not _hashable(network):
+        if not is_hashable(network):
             return False  # programs for the layers are kept by network
         names = _names_in_layers(network, kind, shapes, inputs.shape, inputs.dtype)
         if names is None:
             return False
         expected |= {f"{prefix}/{name}" for name in names}
     return trained == expected
-
-
-def _hashable(value: object) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 @lru_cache(maxsize=64)

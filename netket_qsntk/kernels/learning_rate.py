@@ -10,6 +10,7 @@ from netket_qsntk.errors import InvalidConfigurationsError
 from netket_qsntk.kernels.arguments import check_configurations
 from netket_qsntk.kernels.base import InfiniteWidthKernel
 from netket_qsntk.kernels.empirical import EmpiricalKernel
+from netket_qsntk.kernels.qsntk import each_part
 from netket_qsntk.spectral import learning_rate_limit
 
 # Larger kernels are not stored for their largest eigenvalue: products with their operator suffice.
@@ -56,8 +57,7 @@ def max_learning_rate(kernel: InfiniteWidthKernel | EmpiricalKernel, states: Arr
             "states is empty: expected training configurations (n, sites)."
         )
     if isinstance(kernel, InfiniteWidthKernel) and not kernel.is_real:
-        # The parts of a projection with a complex character share the kernel of one real network.
-        top = largest_eigenvalue(kernel.ntk(x)) * kernel.n_parts / 2
+        top = largest_eigenvalue(each_part(kernel.ntk(x), kernel.n_parts))
     elif isinstance(kernel, InfiniteWidthKernel):
         operator = kernel.operator(x)
         if operator.has_cheap_spectrum:

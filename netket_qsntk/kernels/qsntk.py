@@ -101,3 +101,8 @@ class QSNTK:
 def _largest(block: object) -> float:
     # Blocks in rows on many devices are pytrees of their rows.
     return max(float(jnp.max(jnp.abs(leaf), initial=0.0)) for leaf in jax.tree.leaves(block))
+
+
+def each_part(ntk: Array, n_parts: int) -> Array:
+    """Θ of ψ₁ as of ψ₂ after a projection with a complex character: both share the kernel of one real network."""
+    return ntk if n_parts == 2 else ntk / 2

@@ -129,18 +129,13 @@ def learning_curve(
         True
     """
     check_levels(levels, "learning_curve")
-    check_power(levels, power)
+    given = check_power(levels, power)
     sizes = check_sizes(levels, n_train)
     check_ridge(ridge)
     chosen, reason = _choose(levels, method)
     order = np.argsort(sizes)
     back = np.argsort(order)
-    weights = jnp.stack(
-        [
-            jnp.asarray(np.asarray(power) if isinstance(power, np.ndarray) else power, float),
-            levels.n_parts * levels.multiplicities * levels.nngp_spectrum,
-        ]
-    )
+    weights = jnp.stack([given, levels.n_parts * levels.multiplicities * levels.nngp_spectrum])
     ridge = jnp.asarray(ridge, float)
     found = _curve(levels, weights, jnp.asarray(sizes[order]), ridge, chosen == "pairs")
     losses, learned, learnability, residual, log_kappa, crossed = (t[back] for t in found)

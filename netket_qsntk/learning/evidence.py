@@ -65,11 +65,10 @@ def log_evidence(
     check_levels(levels, "log_evidence")
     if scale not in ("fixed", "best"):
         raise InvalidTrainingError(f"scale={scale!r}: expected 'fixed' or 'best'.")
-    check_power(levels, power)
+    given = check_power(levels, power)
     sizes = check_sizes(levels, n_train)
     check_ridge(ridge)
     order = np.argsort(sizes)
-    given = jnp.asarray(np.asarray(power)) if isinstance(power, np.ndarray) else jnp.asarray(power)
     found = _evidence(
         levels,
         given,

@@ -132,11 +132,10 @@ def stochastic_curve(
     steps = np.atleast_1d(np.asarray(steps, dtype=float))
     if not (np.all(steps >= 0) and np.all(np.isinf(steps) | (steps == np.rint(steps)))):
         raise InvalidTrainingError(f"steps={steps}: expected whole numbers >= 0, or ∞.")
-    check_power(levels, power)
+    given = check_power(levels, power)
     check_rate(learning_rate)
     check_ridge(ridge)
     check_batch(levels, batch_size, method, replace)
-    given = jnp.asarray(np.asarray(power)) if isinstance(power, np.ndarray) else jnp.asarray(power)
     starts = jnp.stack([given, levels.n_parts * levels.multiplicities * levels.nngp_spectrum])
     noise = noise_of_batch(levels, batch_size, replace)
     pairs = is_paired(levels)

@@ -1,6 +1,7 @@
 """What is asked of a curve: powers, sizes, ridges and batches, each refused by name where no training has it."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
@@ -15,8 +16,8 @@ __all__ = ["check_batch", "check_power", "check_rate", "check_ridge", "check_siz
 _ROUNDING = 1e-9
 
 
-def check_power(levels: Levels, power: ArrayLike) -> None:
-    """Raise TargetPowerError unless the powers are those of a target in these levels."""
+def check_power(levels: Levels, power: ArrayLike) -> Array:
+    """The powers as JAX's float64, (levels,); TargetPowerError unless they are those of a target in these levels."""
     if np.shape(power) != (len(levels),):
         raise TargetPowerError(
             f"power has shape {np.shape(power)}, and {levels!r}: expected one number for each level, from "
@@ -28,14 +29,15 @@ def check_power(levels: Levels, power: ArrayLike) -> None:
             "take the target and the levels on the same Hilbert space."
         )
     if isinstance(power, jax.core.Tracer):
-        return
-    given = np.asarray(power)
+        return jnp.asarray(power, float)
+    given = np.asarray(power)  # JAX takes no subclass
     if np.iscomplexobj(given) or not (
         np.all(np.isfinite(given)) and given.min() >= -_ROUNDING * given.max()
     ):
         raise TargetPowerError(
             "power: expected mean squares, finite numbers >= 0, as qs.learning.target_power(target) gives them."
         )
+    return jnp.asarray(given, float)
 
 
 def check_sizes(levels: Levels, n_train: ArrayLike) -> np.ndarray:

@@ -15,6 +15,7 @@ from netket.utils import HashableArray
 from netket.utils.types import PyTree
 
 from netket_qsntk.errors import InvalidModelError
+from netket_qsntk.tracing import is_hashable
 
 
 @runtime_checkable
@@ -207,13 +208,11 @@ def as_reference(reference: object) -> Reference | None:
             f"reference={reference!r}: expected a function from configurations (…, sites) to a fixed log ψ (…), such "
             "as qs.readout.marshall(graph)."
         )
-    try:
-        hash(reference)
-    except TypeError:
+    if not is_hashable(reference):
         raise InvalidModelError(
             f"reference of type {type(reference).__name__} cannot be hashed, and JAX tells compiled programs apart "
             "by their models: use a function, a frozen dataclass, or a class of qs.readout."
-        ) from None
+        )
     return reference
 
 

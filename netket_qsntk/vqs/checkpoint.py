@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from netket.utils.types import PyTree
 
 from netket_qsntk.errors import CheckpointError, QSNTKError
+from netket_qsntk.tracing import same_structure
 
 
 def restored(template: PyTree, saved: PyTree, into: str) -> PyTree:
@@ -34,8 +35,7 @@ def restored(template: PyTree, saved: PyTree, into: str) -> PyTree:
 
 def check_alike(old: PyTree, new: PyTree, what: str, error: type[QSNTKError]) -> None:
     """Raise ``error`` unless two pytrees of one structure have leaves of the same shapes."""
-    structures: list[object] = [jax.tree.structure(tree) for tree in (old, new)]
-    if structures[0] == structures[1]:
+    if same_structure(old, new):
         pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
         if all(np.shape(one) == np.shape(two) for one, two in pairs):
             return
